@@ -1,0 +1,15 @@
+# DeepViT-S + UPerNet on ADE20K, 512², 160k iterations of 16 images (8 GPUs × 2).
+# Paper:   DeepViT, https://arxiv.org/abs/2103.11886 (ImageNet top-1 82.3, published).
+# Start:   python tools/train.py configs/upernet_deepvit_ade20k.py
+#          tools/dist_train.sh configs/upernet_deepvit_ade20k.py 8
+#          One GPU: --cfg-options train_dataloader.batch_size=16
+# Weights: from scratch unless model.backbone.init_cfg.checkpoint is given:
+#          --cfg-options model.backbone.init_cfg.type=Pretrained \
+#              model.backbone.init_cfg.checkpoint=deepvit_s.pth
+# Result:  not trained here; the paper has no segmentation.
+_base_ = [
+    "_base_/models/upernet_deepvit.py",
+    "_base_/datasets/ade20k.py",
+    "_base_/schedules/adamw_160k.py",
+    "_base_/default_runtime.py",
+]

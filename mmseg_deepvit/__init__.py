@@ -1,0 +1,14 @@
+"""Very deep vision transformers for MMSegmentation 1.x.
+
+Importing this package registers its backbones, datasets and hooks in mmseg's registries, which is
+what ``custom_imports = dict(imports=['mmseg_deepvit'])`` in a config does.
+"""
+
+from . import stack as _stack
+from .version import __version__
+
+_stack.find_stack()
+
+from . import backbones, datasets, engine  # noqa: E402  (only after the stack was looked at)
+
+__all__ = ["__version__", "backbones", "datasets", "engine"]

@@ -1,0 +1,125 @@
+"""Head-mixing attention as a module: projections, mixes, map norm.
+
+Paper: see :mod:`mmseg_deepvit.attention.explicit`, which holds the mathematics.
+Reference: zhoudaquan/dvit_repo and timm ``models/cait.py`` for behaviour and parameter shapes.
+Deviations: one module serves plain attention, Re-attention and talking heads; parameters are named
+``qkv``, ``proj``, ``pre_mix``, ``post_mix`` and ``mix_norm`` in all three.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from mmcv.cnn import build_norm_layer
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .explicit import DropoutPosition, explicit_head_mixing_attention
+
+
+class HeadMixingAttention(nn.Module):
+    """Multi-head self-attention whose maps may be mixed across heads.
+
+    Without mixes this is plain attention, computed by PyTorch's ``scaled_dot_product_attention``.
+
+    Args:
+        embed_dims: Width C of the tokens; a multiple of ``num_heads``.
+        num_heads: Number of heads H.
+        qkv_bias: Whether queries, keys and values have a bias.
+        pre_mix: Whether logits are mixed before the softmax.
+        post_mix: Whether probabilities are mixed after it.
+        mix_bias: Whether the mixes have a bias.
+        mix_norm_cfg: Norm of the mixed maps, as mmcv's ``build_norm_layer`` takes it: BN, SyncBN
+            or LN (over heads); None for none. Needs ``post_mix``.
+        mix_scale: Factor of the mixed maps; None means d^-½ (DeepViT-S).
+        attn_drop: Probability of dropping an entry of the map, in [0, 1).
+        attn_drop_position: ``'softmax'``: P, before mixing (DeepViT); ``'mix'``: A (CaiT).
+        proj_drop: Dropout of the output, in [0, 1).
+
+    Raises:
+        ValueError: ``embed_dims`` is no multiple of ``num_heads``, a norm without ``post_mix``, a
+            norm that is none of BN, SyncBN and LN, or an unknown ``attn_drop_position``.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        qkv_bias: bool = True,
+        pre_mix: bool = False,
+        post_mix: bool = False,
+        mix_bias: bool = True,
+        mix_norm_cfg: dict | None = None,
+        mix_scale: float | None = 1.0,
+        attn_drop: float = 0.0,
+        attn_drop_position: DropoutPosition = "softmax",
+        proj_drop: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if embed_dims % num_heads:
+            raise ValueError(
+                f"embed_dims must be a multiple of num_heads, got {embed_dims} and {num_heads}"
+            )
+        if attn_drop_position not in ("softmax", "mix"):
+            raise ValueError(
+                f"attn_drop_position must be 'softmax' or 'mix', got {attn_drop_position!r}"
+            )
+        head_dims = embed_dims // num_heads
+        self.num_heads = num_heads
+        self.scale = head_dims**-0.5
+        self.mix_scale = head_dims**-0.5 if mix_scale is None else mix_scale
+        self.attn_drop = attn_drop
+        self.attn_drop_position = attn_drop_position
+        self.qkv = nn.Linear(embed_dims, 3 * embed_dims, bias=qkv_bias)
+        self.pre_mix = nn.Linear(num_heads, num_heads, bias=mix_bias) if pre_mix else None
+        self.post_mix = nn.Linear(num_heads, num_heads, bias=mix_bias) if post_mix else None
+        self.mix_norm = _build_map_norm(mix_norm_cfg, num_heads, post_mix)
+        self.proj = nn.Linear(embed_dims, embed_dims)
+        self.proj_drop = nn.Dropout(proj_drop)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend over the tokens of each image.
+
+        Args:
+            x: Tokens, (B, N, C).
+
+        Returns:
+            (B, N, C).
+        """
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        x = self._attend(q, k, v).transpose(1, 2).flatten(2)
+        return self.proj_drop(self.proj(x))
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """(B, H, N, d) queries, keys and values to (B, H, N, d) outputs."""
+        dropout_p = self.attn_drop if self.training else 0.0
+        if self.pre_mix is None and self.post_mix is None:
+            return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p)
+        return explicit_head_mixing_attention(
+            q,
+            k,
+            v,
+            scale=self.scale,
+            pre_weight=None if self.pre_mix is None else self.pre_mix.weight,
+            pre_bias=None if self.pre_mix is None else self.pre_mix.bias,
+            post_weight=None if self.post_mix is None else self.post_mix.weight,
+            post_bias=None if self.post_mix is None else self.post_mix.bias,
+            map_norm=self.mix_norm,
+            mix_scale=self.mix_scale,
+            dropout_p=dropout_p,
+            dropout_position=self.attn_drop_position,
+        )
+
+    def extra_repr(self) -> str:
+        """Heads and factors, which no child module shows."""
+        return f"num_heads={self.num_heads}, scale={self.scale:.4g}, mix_scale={self.mix_scale:.4g}"
+
+
+def _build_map_norm(cfg: dict | None, num_heads: int, post_mix: bool) -> nn.Module | None:
+    if cfg is None:
+        return None
+    if not post_mix:
+        raise ValueError(f"mix_norm_cfg normalises the mixed maps and needs post_mix, got {cfg}")
+    norm = build_norm_layer(dict(cfg), num_heads)[1]
+    if not isinstance(norm, (nn.LayerNorm, _BatchNorm)):
+        raise ValueError(f"mix_norm_cfg must be of type BN, SyncBN or LN, got {cfg}")
+    return norm

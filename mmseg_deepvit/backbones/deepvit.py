@@ -1,0 +1,78 @@
+"""DeepViT: a deep vision transformer whose attention maps are mixed across heads.
+
+Paper: DeepViT: Towards Deeper Vision Transformer, https://arxiv.org/abs/2103.11886.
+Reference: zhoudaquan/dvit_repo (MIT), ``models/deep_vision_transformer.py``, for the six published
+architectures.
+Deviations: no classifier; feature maps are returned.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmseg.registry import MODELS
+
+from .vit import ViTTrunk
+
+_RE_ATTENTION = dict(
+    num_heads=12,
+    mlp_ratio=3,
+    qkv_bias=True,
+    post_mix=True,
+    mix_bias=True,
+    mix_norm_cfg=dict(type="BN"),
+    attn_drop_position="softmax",
+)
+_S = dict(
+    _RE_ATTENTION,
+    embed_dims=396,
+    num_layers=16,
+    num_mixing_layers=5,
+    stem="conv",
+    residual_scale=0.5,
+    mix_scale=None,
+)
+_L = dict(_S, embed_dims=420, num_layers=32, num_mixing_layers=12, mix_scale=1.0)
+
+#: The published architectures: arguments of the trunk.
+ARCHS: dict[str, dict[str, Any]] = {
+    "deepvit-16b": dict(_RE_ATTENTION, embed_dims=384, num_layers=16),
+    "deepvit-24b": dict(_RE_ATTENTION, embed_dims=384, num_layers=24),
+    "deepvit-32b": dict(_RE_ATTENTION, embed_dims=384, num_layers=32),
+    "deepvit-s": _S,
+    "deepvit-l": _L,
+    "deepvit-l-384": dict(_L, img_size=384),
+}
+
+
+@MODELS.register_module()
+class DeepViT(ViTTrunk):
+    """DeepViT backbone (Re-attention).
+
+    Args:
+        arch: A published architecture (``'deepvit-16b'``, ``'-24b'``, ``'-32b'``, ``'-s'``,
+            ``'-l'``, ``'-l-384'``), or a dict of the trunk's arguments in place of one, over
+            DeepViT's own defaults (12 heads, mlp_ratio 3, Re-attention with BatchNorm everywhere).
+        **overrides: Any argument of :class:`~mmseg_deepvit.backbones.vit.ViTTrunk`; it goes before
+            the architecture's value.
+
+    Raises:
+        ValueError: An unknown architecture, or a value that the trunk refuses.
+        TypeError: An argument that the trunk does not have.
+
+    Example:
+        >>> model = DeepViT('deepvit-s', out_indices=(3, 7, 11, 15))
+        >>> [tuple(f.shape) for f in model(torch.rand(1, 3, 224, 320))][0]
+        (1, 396, 14, 20)
+    """
+
+    def __init__(self, arch: str | dict[str, Any] = "deepvit-s", **overrides: Any) -> None:
+        super().__init__(**{**_settings(arch), **overrides})
+
+
+def _settings(arch: str | dict[str, Any]) -> dict[str, Any]:
+    if isinstance(arch, dict):
+        return {**_RE_ATTENTION, **arch}
+    if arch not in ARCHS:
+        raise ValueError(f"arch must be a dict or one of {', '.join(ARCHS)}, got {arch!r}")
+    return ARCHS[arch]

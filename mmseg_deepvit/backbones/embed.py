@@ -1,0 +1,127 @@
+"""From images to patch tokens: patch embeddings and position embeddings.
+
+Paper: ViT, https://arxiv.org/abs/2010.11929 (linear patch embedding); DeepViT,
+https://arxiv.org/abs/2103.11886 (convolutional stem of DeepViT-S and -L, after T2T-ViT).
+Reference: zhoudaquan/dvit_repo for the stem's layers and names.
+Deviations: any height and width; the image is padded to a multiple of the patch.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Grid = tuple[int, int]
+
+
+def pad_to_multiple(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Pad images with zeros below and on the right.
+
+    Args:
+        x: Images, (B, C, H, W).
+        size: Height and width that the result is a multiple of.
+
+    Returns:
+        (B, C, H', W') with H' and W' the next multiples; ``x`` itself where nothing is missing.
+    """
+    pad_h, pad_w = (-x.shape[-2] % size[0], -x.shape[-1] % size[1])
+    return F.pad(x, (0, pad_w, 0, pad_h)) if pad_h or pad_w else x
+
+
+class PatchEmbed(nn.Module):
+    """Linear embedding of non-overlapping patches.
+
+    Args:
+        in_channels: Channels of the image.
+        embed_dims: Width C of the tokens.
+        patch_size: Height and width of a patch in pixels.
+    """
+
+    def __init__(self, in_channels: int, embed_dims: int, patch_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.proj = nn.Conv2d(in_channels, embed_dims, patch_size, stride=patch_size)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Grid]:
+        """Embed images of any size.
+
+        Args:
+            x: (B, in_channels, H, W).
+
+        Returns:
+            Tokens, (B, h·w, C), row by row, and their grid (h, w), patches begun counted.
+        """
+        x = self._features(pad_to_multiple(x, self.patch_size))
+        return x.flatten(2).transpose(1, 2), (x.shape[-2], x.shape[-1])
+
+    def _features(self, x: Tensor) -> Tensor:
+        return self.proj(x)
+
+
+class ConvStem(PatchEmbed):
+    """DeepViT's convolutional stem: two convolutions at half the resolution, then patches.
+
+    7×7 stride 2 to 64 channels, BN, ReLU; 3×3, BN, ReLU; then a projection of half a patch.
+
+    Args:
+        in_channels: Channels of the image.
+        embed_dims: Width C of the tokens.
+        patch_size: Height and width of a patch in pixels, both even.
+
+    Raises:
+        ValueError: An odd patch size.
+    """
+
+    width = 64
+
+    def __init__(self, in_channels: int, embed_dims: int, patch_size: tuple[int, int]) -> None:
+        if patch_size[0] % 2 or patch_size[1] % 2:
+            raise ValueError(f"the conv stem halves the patch and needs it even, got {patch_size}")
+        super().__init__(self.width, embed_dims, (patch_size[0] // 2, patch_size[1] // 2))
+        self.patch_size = patch_size
+        self.conv1 = nn.Conv2d(in_channels, self.width, 7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(self.width)
+        self.conv2 = nn.Conv2d(self.width, self.width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(self.width)
+
+    def _features(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
+        return self.proj(x)
+
+
+def resize_pos_embed(
+    pos_embed: Tensor, old_grid: Grid, new_grid: Grid, num_prefix: int, mode: str = "bicubic"
+) -> Tensor:
+    """Resize position embeddings to another grid of patches.
+
+    Args:
+        pos_embed: (1, num_prefix + h·w, C); the first ``num_prefix`` belong to no patch.
+        old_grid: (h, w) of ``pos_embed``.
+        new_grid: (h', w') wanted.
+        num_prefix: Number of leading positions that are kept as they are.
+        mode: ``'bicubic'`` or ``'bilinear'`` (both with antialiasing), or ``'nearest'``.
+
+    Returns:
+        (1, num_prefix + h'·w', C), in the dtype of ``pos_embed``; itself where the grids agree.
+
+    Raises:
+        ValueError: ``pos_embed`` does not hold ``old_grid``.
+    """
+    if pos_embed.shape[1] != num_prefix + old_grid[0] * old_grid[1]:
+        raise ValueError(
+            f"{pos_embed.shape[1]} positions are not {num_prefix} prefix tokens and a grid of "
+            f"{old_grid[0]}×{old_grid[1]}"
+        )
+    if old_grid == new_grid:
+        return pos_embed
+    prefix, patches = pos_embed.split([num_prefix, old_grid[0] * old_grid[1]], dim=1)
+    # fp32: interpolation has no half kernels on CPU, and positions are worth the precision.
+    maps = patches.float().unflatten(1, old_grid).permute(0, 3, 1, 2)
+    smooth = mode in ("bicubic", "bilinear")
+    maps = F.interpolate(
+        maps, new_grid, mode=mode, align_corners=False if smooth else None, antialias=smooth
+    )
+    resized = maps.flatten(2).transpose(1, 2).to(pos_embed.dtype)
+    return torch.cat([prefix, resized], dim=1)

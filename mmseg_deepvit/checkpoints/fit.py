@@ -1,0 +1,76 @@
+"""Does a checkpoint belong to a model? Told before anything is loaded, in one line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import CheckpointError
+from .key_maps import summarize_keys
+
+
+def segmentor_state_dict(
+    checkpoint: Mapping[str, Any], path: str | os.PathLike
+) -> dict[str, Tensor]:
+    """The weights of a whole segmentor in what a training run saved.
+
+    Args:
+        checkpoint: What :func:`~mmseg_deepvit.checkpoints.read_checkpoint` returned.
+        path: Named in errors.
+
+    Returns:
+        Names and tensors, a new dict, without the ``module.`` of distributed wrappers.
+
+    Raises:
+        CheckpointError: There are no weights in it.
+    """
+    weights = checkpoint.get("state_dict", checkpoint)
+    if not isinstance(weights, Mapping) or not any(isinstance(v, Tensor) for v in weights.values()):
+        raise CheckpointError(
+            f"checkpoint {path} holds no state_dict: give a file that training saved"
+        )
+    return {k.removeprefix("module."): v for k, v in weights.items() if isinstance(v, Tensor)}
+
+
+def check_same_model(
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | os.PathLike
+) -> None:
+    """Raise unless a checkpoint holds just the tensors of a model.
+
+    Args:
+        own: The model's ``state_dict()``.
+        state: The checkpoint's weights.
+        path: The checkpoint, named in errors.
+
+    Raises:
+        CheckpointError: Names or shapes differ. The message tells a different number of classes
+        from
+            a different model.
+    """
+    missing = [k for k in own if k not in state]
+    unexpected = [k for k in state if k not in own]
+    unfit = [k for k in own if k in state and own[k].shape != state[k].shape]
+    if not missing and not unexpected and not unfit:
+        return
+    if not missing and not unexpected and all(".conv_seg." in k for k in unfit):
+        classes = state[unfit[0]].shape[0], own[unfit[0]].shape[0]
+        raise CheckpointError(
+            f"checkpoint {path} has {classes[0]} classes and the config {classes[1]} ({unfit[0]}): "
+            "give the config it was trained with, or set num_classes of the heads"
+        )
+    differences = [
+        f"{len(keys)} {what} ({summarize_keys(keys[:3])}{', …' if len(keys) > 3 else ''})"
+        for what, keys in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape", unfit),
+        )
+        if keys
+    ]
+    raise CheckpointError(
+        f"checkpoint {path} belongs to another model than the config, tensors differ: "
+        f"{'; '.join(differences)}; give the config it was trained with"
+    )

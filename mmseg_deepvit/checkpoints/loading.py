@@ -1,0 +1,172 @@
+"""Read checkpoint files without running code from them, and find the weights inside.
+
+Files are read by PyTorch's ``weights_only`` unpickler, which builds tensors and plain containers
+and
+refuses everything else; what mmengine writes beside the weights (log histories, NumPy scalars) is
+allowed by name.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from functools import cache, partial
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError
+
+#: Keys under which published files hold their weights, the best first: an exponential moving
+#: average is what the published accuracy was measured with.
+CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model", "teacher", "module")
+PREFIXES = ("module.", "backbone.")
+
+
+class _InertHistory:
+    """Stands in for mmengine's log history: its state is kept, nothing of it can be called."""
+
+
+def _inert_attribute(*_: object) -> None:
+    """Stands in for ``getattr``, by which a history names its methods.
+
+    The real one is never allowed: it would reach any code from any allowed object.
+    """
+
+
+def _posing_as(stand_in: Any, module: str, name: str) -> Any:
+    """Give a stand-in the name that files know; PyTorch looks allowed objects up by it."""
+    stand_in.__module__, stand_in.__name__, stand_in.__qualname__ = module, name, name
+    return stand_in
+
+
+@cache
+def _allowed_globals() -> list[Any]:
+    """What mmengine's own files hold beside tensors: NumPy numbers and log histories."""
+    multiarray = import_module(
+        "numpy._core.multiarray" if np.__version__ >= "2" else "numpy.core.multiarray"
+    )
+    dtypes = [type(np.dtype(t)) for t in ("float64", "float32", "int64", "int32", "bool", "uint8")]
+    # NumPy 2 files name the module numpy._core, older ones numpy.core: both spellings are read.
+    rebuild = [
+        _posing_as(partial(function), f"numpy.{core}.multiarray", function.__name__)
+        for function in (multiarray._reconstruct, multiarray.scalar)
+        for core in ("_core", "core")
+    ]
+    return [
+        np.ndarray,
+        np.dtype,
+        *dtypes,
+        *rebuild,
+        _posing_as(_InertHistory, "mmengine.logging.history_buffer", "HistoryBuffer"),
+        _posing_as(_inert_attribute, "builtins", "getattr"),
+    ]
+
+
+def read_checkpoint(path: str | os.PathLike) -> Mapping[str, Any]:
+    """Read a checkpoint on the CPU without running code from it.
+
+    Args:
+        path: A local file (PyTorch's formats), or an ``http(s)://`` address, which is downloaded
+            once into torch.hub's folder.
+
+    Returns:
+        What the file holds, a mapping.
+
+    Raises:
+        CheckpointError: There is no such file, it is damaged or of another kind, or it holds
+            objects that are not plain data.
+    """
+    path = os.fspath(path)
+    is_address = path.startswith(("http://", "https://"))
+    local = _download(path) if is_address else Path(path).expanduser()
+    if not local.is_file():
+        what = "is a folder" if local.is_dir() else "does not exist"
+        raise CheckpointError(f"checkpoint {path} {what}: give the path of a .pth file")
+    try:
+        with torch.serialization.safe_globals(_allowed_globals()):
+            content = torch.load(local, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises anything from EOFError to KeyError on bad files
+        raise CheckpointError(_reading_failed(path, error)) from error
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f"checkpoint {path} holds a {type(content).__name__}, not a dict of weights: "
+            "save model.state_dict()"
+        )
+    return content
+
+
+def _download(url: str) -> Path:
+    target = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1].split("?")[0]
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(target))
+        except (URLError, OSError) as error:
+            raise CheckpointError(
+                f"cannot download {url} ({error}): fetch it elsewhere and save it as {target}"
+            ) from error
+    return target
+
+
+def _reading_failed(path: str, error: Exception) -> str:
+    foreign = re.search(r"(?i)unsupported (?:global|class):? (?:global )?(\S+)", str(error))
+    if foreign:
+        return (
+            f"checkpoint {path} holds objects that are not plain data ({foreign[1]}), and reading "
+            "them would run code from the file: save the weights alone, model.state_dict()"
+        )
+    lines = str(error).splitlines()
+    reason = lines[0] if lines else type(error).__name__
+    return (
+        f"checkpoint {path} is damaged or not a PyTorch file ({reason}): download or save it again"
+    )
+
+
+def find_state_dict(checkpoint: Mapping[str, Any], path: str | os.PathLike) -> dict[str, Tensor]:
+    """Find the backbone's weights in what a file holds.
+
+    Takes the first of :data:`CONTAINERS` that is there (or the mapping itself), strips the
+    prefixes of
+    wrappers and segmentors from the names, and keeps the ``backbone.`` part of a segmentor alone.
+
+    Args:
+        checkpoint: What :func:`read_checkpoint` returned.
+        path: Named in errors.
+
+    Returns:
+        Names and tensors, a new dict.
+
+    Raises:
+        CheckpointError: There are no weights in it.
+    """
+    weights: Any = checkpoint
+    for key in CONTAINERS:
+        if isinstance(checkpoint.get(key), Mapping):
+            weights = checkpoint[key]
+            break
+    state = {k: v for k, v in weights.items() if isinstance(k, str) and isinstance(v, Tensor)}
+    if not state:
+        held = ", ".join(map(str, list(checkpoint)[:6])) or "nothing"
+        raise CheckpointError(
+            f"checkpoint {path} holds no weights (found: {held}): they are looked for under "
+            f"{', '.join(CONTAINERS)}, or at the top"
+        )
+    return _strip_prefixes(state)
+
+
+def _strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    while True:
+        for prefix in PREFIXES:
+            inner = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+            if inner:
+                state = inner
+                break
+        else:
+            return state

@@ -1,0 +1,110 @@
+"""What people look at: predictions over the image with a legend, and label maps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+_ROW, _SWATCH, _MARGIN = 22, 14, 8  # pixels of the legend
+_FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
+_MIN_OVERLAY_SIDE = 256  # smaller images are enlarged: the legend must be readable beside them
+
+
+def draw_overlay(
+    image: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    palette: Sequence[Sequence[int]],
+    opacity: float = 0.5,
+) -> np.ndarray:
+    """Paint classes over an image, with a legend on the right.
+
+    The legend names the classes that occur, the largest first, with their share of the pixels. A
+    class whose colour is black is left unpainted, as a background is.
+
+    Args:
+        image: (H, W, 3), uint8, BGR.
+        labels: (H, W), class indices; pixels outside ``classes`` are left unpainted.
+        classes: Name of each class.
+        palette: RGB of each class, 0 to 255.
+        opacity: Of the paint, in [0, 1].
+
+    Returns:
+        (H', W', 3), uint8, BGR; H' ≥ H where the image is small or the legend long.
+
+    Raises:
+        ValueError: Image and labels differ in size.
+    """
+    if image.shape[:2] != labels.shape:
+        raise ValueError(f"image is {image.shape[:2]} and labels are {labels.shape}")
+    colours = np.asarray(palette, dtype=np.float32)[:, ::-1]
+    painted: np.ndarray = image.astype(np.float32)
+    paint = labels < len(classes)
+    paint[paint] = colours[labels[paint]].any(axis=-1)
+    painted[paint] += opacity * (colours[labels[paint]] - painted[paint])
+    painted = _outline(painted.round().astype(np.uint8), labels)
+    factor = max(1, -(-_MIN_OVERLAY_SIDE // min(image.shape[:2])))
+    if factor > 1:
+        painted = cv2.resize(painted, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
+    return _beside(painted, _legend(labels, classes, colours))
+
+
+def _outline(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Draw a white line where the class changes, so that faint paint still shows its border."""
+    edge = np.zeros(labels.shape, dtype=bool)
+    edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
+    edge[1:] |= labels[1:] != labels[:-1]
+    image[edge] = 255
+    return image
+
+
+def _legend(labels: np.ndarray, classes: Sequence[str], colours: np.ndarray) -> np.ndarray:
+    counts = np.bincount(labels.ravel(), minlength=len(classes))[: len(classes)]
+    present = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
+    rows = [f"{classes[i]}  {100 * counts[i] / labels.size:.1f} %" for i in present]
+    text_width = max((cv2.getTextSize(r, _FONT, _FONT_SCALE, 1)[0][0] for r in rows), default=0)
+    width = text_width + _SWATCH + 3 * _MARGIN
+    legend = np.full((max(1, len(rows)) * _ROW + 2 * _MARGIN, width, 3), 255, dtype=np.uint8)
+    for row, (i, text) in enumerate(zip(present, rows, strict=True)):
+        top = _MARGIN + row * _ROW + (_ROW - _SWATCH) // 2
+        legend[top : top + _SWATCH, _MARGIN : _MARGIN + _SWATCH] = colours[i]
+        cv2.rectangle(legend, (_MARGIN, top), (_MARGIN + _SWATCH, top + _SWATCH), (0, 0, 0), 1)
+        origin = (2 * _MARGIN + _SWATCH, top + _SWATCH - 3)
+        cv2.putText(legend, text, origin, _FONT, _FONT_SCALE, (0, 0, 0), 1, cv2.LINE_AA)
+    return legend
+
+
+def _beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    height = max(len(left), len(right))
+    pads = [((0, height - len(part)), (0, 0), (0, 0)) for part in (left, right)]
+    parts = (
+        np.pad(p, pad, constant_values=255) for p, pad in zip((left, right), pads, strict=True)
+    )
+    return np.concatenate(list(parts), axis=1)
+
+
+def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
+    """Write a PNG whole or not at all.
+
+    Args:
+        path: Where it goes; its folder exists.
+        image: (H, W) or (H, W, 3), uint8 or uint16.
+
+    Raises:
+        OSError: It cannot be encoded or written.
+    """
+    ok, data = cv2.imencode(".png", image)
+    if not ok:
+        raise OSError(f"cannot encode {path} as PNG: {image.dtype} {image.shape}")
+    path = Path(path)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_bytes(data.tobytes())
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise

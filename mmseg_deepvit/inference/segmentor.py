@@ -1,0 +1,76 @@
+"""A trained segmentor, ready for arrays: built from a config, its checkpoint checked."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmseg.models import BaseSegmentor
+from mmseg.registry import DATASETS, MODELS
+
+from ..checkpoints import check_same_model, read_checkpoint, segmentor_state_dict
+from ..errors import CheckpointError, UserError
+
+
+def load_segmentor(
+    cfg: Config, checkpoint: str | os.PathLike, device: str | torch.device = "cpu"
+) -> BaseSegmentor:
+    """Build a segmentor and load a checkpoint that training saved, all of it or nothing.
+
+    Args:
+        cfg: The config that the checkpoint was trained with.
+        checkpoint: The checkpoint file; no code from it is run.
+        device: Where the model goes.
+
+    Returns:
+        The segmentor in eval mode, with ``cfg`` and ``dataset_meta`` (classes and palette), as
+        ``mmseg.apis.inference_model(model, array)`` takes it.
+
+    Raises:
+        UserError: The checkpoint cannot be read or belongs to another model, its number of classes
+        is
+            not the config's, or there is no such device.
+    """
+    model_cfg = cfg.model.copy()
+    model_cfg.pop("pretrained", None)
+    # The checkpoint brings all weights; those to start training from may not be at hand here.
+    model_cfg.backbone = {k: v for k, v in model_cfg.backbone.items() if k != "init_cfg"}
+    model = MODELS.build(model_cfg)
+    content = read_checkpoint(checkpoint)
+    state = segmentor_state_dict(content, checkpoint)
+    check_same_model(model.state_dict(), state, checkpoint)
+    model.load_state_dict(state)
+    model.cfg = cfg
+    model.dataset_meta = _dataset_meta(content.get("meta", {}), cfg)
+    _check_classes(model, checkpoint)
+    try:
+        return model.to(device).eval()
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"device {device} cannot be used ({reason}): try --device cpu") from error
+
+
+def _dataset_meta(meta: dict[str, Any], cfg: Config) -> dict[str, Any]:
+    """Classes and palette as training saved them, or those of the config's dataset."""
+    saved = meta.get("dataset_meta")
+    if saved and saved.get("classes"):
+        return saved
+    dataset = cfg.get("test_dataloader", {}).get("dataset", {})
+    kind = DATASETS.get(dataset.get("type", ""))
+    return {**getattr(kind, "METAINFO", {}), **(dataset.get("metainfo") or {})}
+
+
+def _check_classes(model: BaseSegmentor, checkpoint: str | os.PathLike) -> None:
+    classes = model.dataset_meta.get("classes")
+    if classes is None:
+        raise CheckpointError(
+            f"checkpoint {checkpoint} names no classes, nor does the config's dataset: set "
+            "test_dataloader.dataset.metainfo.classes"
+        )
+    if len(classes) != model.num_classes:
+        raise CheckpointError(
+            f"checkpoint {checkpoint} names {len(classes)} classes and the config's head has "
+            f"{model.num_classes}: give the config it was trained with"
+        )

@@ -1,0 +1,182 @@
+import logging
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+from mmseg.registry import MODELS
+
+from mmseg_deepvit.backbones.pretrained import guess_grid
+from mmseg_deepvit.errors import CheckpointError
+
+from .reference import Reference, published_state_dict
+
+PATCH, DIMS, DEPTH, MIXING, GRID = 4, 48, 3, 2, (3, 3)
+CONFIG = {
+    "type": "DeepViT",
+    "arch": "deepvit-16b",
+    "img_size": (12, 12),
+    "patch_size": PATCH,
+    "embed_dims": DIMS,
+    "num_layers": DEPTH,
+    "num_mixing_layers": MIXING,
+}
+
+
+@pytest.fixture
+def published():
+    state = published_state_dict(DIMS, DEPTH, MIXING, 12, 3, PATCH, GRID, "linear")
+    return {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+
+
+@pytest.fixture
+def save(tmp_path):
+    def save(content):
+        path = tmp_path / "deepvit.pth"
+        torch.save(content, path)
+        return str(path)
+
+    return save
+
+
+@pytest.fixture
+def log():
+    """The lines that a load logs."""
+    lines = []
+
+    class Collect(logging.Handler):
+        def emit(self, record):
+            lines.append(record.getMessage())
+
+    logger = MMLogger.get_current_instance()
+    handler = Collect()
+    logger.addHandler(handler)
+    yield lines
+    logger.removeHandler(handler)
+
+
+def load(path, pos_grid=None, **overrides):
+    init_cfg = {"type": "Pretrained", "checkpoint": path}
+    if pos_grid:
+        init_cfg["pos_grid"] = pos_grid
+    model = MODELS.build({**CONFIG, **overrides, "init_cfg": init_cfg})
+    model.init_weights()
+    return model.eval()
+
+
+def reference_features(state, image):
+    state = {k: v.double() for k, v in state.items()}
+    return Reference(state, 12, PATCH, 1.0, 1.0, training=False)(image.double())
+
+
+@pytest.mark.parametrize("container", [None, "state_dict", "state_dict_ema", "model"])
+@pytest.mark.parametrize("prefix", ["", "module.", "backbone.", "module.backbone."])
+def test_published_files_compute_the_published_function(published, save, container, prefix):
+    content = {prefix + k: v for k, v in published.items()}
+    if prefix.endswith("backbone."):
+        content["decode_head.conv_seg.weight"] = torch.zeros(3, 4, 1, 1)
+    if container:
+        content = {container: content, "epoch": 3, "arch": "deepvit", "best": 81.2}
+    model = load(save(content))
+    image = torch.randn(2, 3, 12, 12)
+    (out,) = model(image)
+    expected = reference_features(published, image)
+    torch.testing.assert_close(
+        out.flatten(2).transpose(1, 2).double(), expected, rtol=1e-3, atol=1e-4
+    )
+
+
+def test_the_moving_average_is_preferred(published, save):
+    plain = {k: torch.zeros_like(v) for k, v in published.items()}
+    model = load(save({"state_dict": plain, "state_dict_ema": published}))
+    assert torch.equal(model.cls_token, published["cls_token"])
+
+
+def test_own_checkpoints_load(published, save):
+    model = load(save(published))
+    again = load(save({"state_dict": {f"backbone.{k}": v for k, v in model.state_dict().items()}}))
+    torch.testing.assert_close(again.state_dict(), model.state_dict(), rtol=0, atol=0)
+
+
+def test_reports_one_line_each(published, save, log):
+    del published["norm.weight"], published["norm.bias"]
+    published |= {"extra.a": torch.zeros(1), "extra.b": torch.zeros(1)}
+    path = save(published)
+    load(path)
+    assert [line for line in log if path in line] == [
+        f"Loaded {len(published) - 4} tensors from {path}, without head.weight, head.bias",
+        f"Missing keys in {path}: norm.weight, norm.bias",
+        f"Unexpected keys in {path}: extra.a, extra.b",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file_grid", "img_size", "pos_grid"),
+    [
+        ((3, 3), (20, 28), None),  # a square to a rectangle
+        ((3, 3), (36, 4), None),  # as many positions as the square, but 9×1: taken as they are
+        ((2, 4), (20, 40), None),  # the model's aspect
+        ((2, 6), (12, 12), (2, 6)),  # told
+    ],
+)
+def test_position_embeddings_of_another_grid(published, save, file_grid, img_size, pos_grid):
+    """A ramp over rows stays a ramp over rows, whatever the two grids."""
+    rows = torch.linspace(-1, 1, file_grid[0])[:, None].expand(file_grid).reshape(1, -1, 1)
+    cls_position = published["pos_embed"][:, :1]
+    published["pos_embed"] = torch.cat([cls_position, rows.expand(-1, -1, DIMS)], 1)
+    model = load(save(published), pos_grid, img_size=img_size)
+    assert torch.equal(model.pos_embed[:, :1], cls_position)
+    grid = (img_size[0] // PATCH, img_size[1] // PATCH)
+    positions = model.pos_embed[0, 1:, 0].reshape(grid)
+    if grid != (9, 1):
+        torch.testing.assert_close(positions[:, 0], positions[:, -1])
+        assert (positions[:, 0].diff() > 0).all()
+
+
+def test_guess_grid():
+    assert guess_grid(196, (32, 32)) == (14, 14)
+    assert guess_grid(8, (5, 10)) == (2, 4)
+    assert guess_grid(12, (3, 3)) is None
+    assert guess_grid(0, (3, 3)) == (0, 0)
+
+
+def drop(state, part):
+    return {k: v for k, v in state.items() if part not in k}
+
+
+@pytest.mark.parametrize(
+    ("change", "overrides", "message"),
+    [
+        (lambda s: {"fc.weight": torch.zeros(2, 3)}, {}, "is not a DeepViT checkpoint"),
+        (lambda s: {f"layer{k}": v for k, v in s.items()}, {}, "is not a DeepViT checkpoint"),
+        (lambda s: drop(s, "blocks.2."), {}, "has 2 blocks and the model 3"),
+        (lambda s: s, {"num_layers": 2}, "has 3 blocks and the model 2"),
+        (lambda s: drop(drop(s, "reatten"), "var_norm"), {}, "only the model has Re-attention"),
+        (lambda s: s, {"num_mixing_layers": 1}, "only the file has Re-attention"),
+        (lambda s: drop(s, "var_norm"), {}, "only the model has a norm.*set mix_norm_cfg"),
+        (lambda s: s, {"stem": "conv"}, "only the model has a convolutional stem.*set stem"),
+        (lambda s: s, {"embed_dims": 96}, r"embed_dims.*to match"),
+        (lambda s: s, {"patch_size": 8}, r"patch_embed.proj.weight.*patch_size"),
+        (lambda s: s, {"mlp_ratio": 4}, "mlp_ratio"),
+        (
+            lambda s: {**s, "pos_embed": torch.zeros(1, 13, DIMS)},
+            {},
+            "12 patch positions.*pos_grid",
+        ),
+        (lambda s: {"state_dict": {}}, {}, "holds no weights"),
+    ],
+)
+def test_other_models_are_refused_in_one_line(published, save, change, overrides, message):
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load(save(change(published)), **overrides)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_refused_file_changes_nothing(published, save):
+    model = MODELS.build({**CONFIG, "mlp_ratio": 4})
+    model.init_weights()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    model.init_cfg = {"type": "Pretrained", "checkpoint": save(published)}
+    torch.manual_seed(0)
+    with pytest.raises(CheckpointError):
+        model.init_weights()
+    assert torch.equal(model.blocks[0].mlp.fc2.bias, before["blocks.0.mlp.fc2.bias"])

@@ -1,0 +1,202 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from mmseg_deepvit.backbones.embed import resize_pos_embed
+from mmseg_deepvit.backbones.vit import ViTTrunk
+
+SMALL = {
+    "img_size": 32,
+    "patch_size": 8,
+    "embed_dims": 24,
+    "num_layers": 4,
+    "num_heads": 4,
+    "post_mix": True,
+    "mix_norm_cfg": {"type": "BN"},
+}
+
+
+def small(**overrides):
+    model = ViTTrunk(**{**SMALL, **overrides})
+    model.init_weights()
+    return model
+
+
+@pytest.mark.parametrize("stem", ["linear", "conv"])
+@pytest.mark.parametrize(
+    ("size", "grid"),
+    [((32, 32), (4, 4)), ((48, 24), (6, 3)), ((5, 3), (1, 1)), ((33, 70), (5, 9))],
+    ids=str,
+)
+def test_any_size(stem, size, grid):
+    (out,) = small(stem=stem)(torch.randn(2, 3, *size))
+    assert out.shape == (2, 24, *grid)
+    assert out.isfinite().all()
+    assert out.is_contiguous()
+
+
+def test_rectangular_patches_and_images():
+    model = small(img_size=(32, 64), patch_size=(8, 16))
+    assert model.patch_grid == (4, 4)
+    assert model(torch.randn(1, 3, 40, 64))[0].shape == (1, 24, 5, 4)
+
+
+def test_padding_is_zeros_below_and_right():
+    model = small().eval()
+    image = torch.randn(1, 3, 27, 30)
+    padded = torch.zeros(1, 3, 32, 32)
+    padded[..., :27, :30] = image
+    assert torch.equal(model(image)[0], model(padded)[0])
+
+
+@pytest.mark.parametrize("indices", [(3, 0), (-1, 1, -3), [2], 1, (2, 2)], ids=str)
+def test_out_indices_in_any_order(indices):
+    state = small().state_dict()
+    every = small(out_indices=(0, 1, 2, 3)).eval()
+    some = small(out_indices=indices).eval()
+    every.load_state_dict(state)
+    some.load_state_dict(state)
+    image = torch.randn(1, 3, 32, 32)
+    wanted = [indices] if isinstance(indices, int) else indices
+    features = every(image)
+    for ours, i in zip(some(image), wanted, strict=True):
+        assert torch.equal(ours, features[i])
+
+
+def test_final_norm_acts_on_the_last_block_alone():
+    model = small(out_indices=(2, 3)).eval()
+    with torch.no_grad():
+        model.norm.weight.zero_()
+        model.norm.bias.fill_(2.0)
+    third, last = model(torch.randn(1, 3, 32, 32))
+    assert (last == 2).all()
+    assert third.std() > 0
+    assert isinstance(small(final_norm=False).norm, nn.Identity)
+
+
+@pytest.mark.parametrize("with_cp", [False, True])
+def test_gradients_reach_every_parameter(with_cp):
+    model = small(with_cp=with_cp, stem="conv", pre_mix=True)
+    sum(out.square().sum() for out in model(torch.randn(2, 3, 32, 40))).backward()
+    without = [n for n, p in model.named_parameters() if p.grad is None]
+    assert without == []
+
+
+def test_recomputation_changes_nothing():
+    """Output, gradients, dropout and running statistics are those of the plain run."""
+    plain = small(drop_path_rate=0.3, attn_drop_rate=0.2, drop_rate=0.1)
+    recomputed = small(drop_path_rate=0.3, attn_drop_rate=0.2, drop_rate=0.1, with_cp=True)
+    recomputed.load_state_dict(copy.deepcopy(plain.state_dict()))
+    image = torch.randn(2, 3, 32, 32)
+    results = []
+    for model in (plain, recomputed):
+        torch.manual_seed(3)
+        (out,) = model(image)
+        out.square().sum().backward()
+        results.append((out, [p.grad for p in model.parameters()], dict(model.named_buffers())))
+    torch.testing.assert_close(results[0], results[1], rtol=0, atol=0)
+    assert plain.blocks[0].attn.mix_norm.num_batches_tracked == 1
+
+
+@pytest.mark.parametrize("frozen_stages", [0, 2, 4])
+def test_frozen_stages(frozen_stages):
+    model = small(frozen_stages=frozen_stages, stem="conv")
+    assert model.train() is model
+    before = copy.deepcopy(model.state_dict())
+    optimizer = torch.optim.SGD(
+        [p for p in model.parameters() if p.requires_grad] or [torch.zeros(1)], 1
+    )
+    out = model(torch.randn(2, 3, 32, 32))[0].square().sum()
+    if out.requires_grad:
+        out.backward()
+        optimizer.step()
+    changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
+    frozen = ("patch_embed", "pos_embed", "cls_token")
+    frozen += tuple(f"blocks.{i}." for i in range(frozen_stages))
+    assert not [k for k in changed if k.startswith(frozen)]
+    free = [n for n, p in model.named_parameters() if p.requires_grad]
+    assert set(free) <= changed
+    assert bool(free) == (frozen_stages < 4)
+
+
+def test_norm_eval_keeps_batch_norm_statistics():
+    model = small(norm_eval=True, stem="conv").train()
+    before = {k: v.clone() for k, v in model.named_buffers()}
+    model(torch.randn(2, 3, 32, 32))
+    assert model.training
+    assert model.blocks[0].training
+    torch.testing.assert_close(dict(model.named_buffers()), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_fp32_islands_under_autocast(device):
+    """Softmax, mixing, map norm and LayerNorm see fp32; the result is near the fp32 one."""
+    model = small().to(device)
+    seen = {}
+    for name, module in model.named_modules():
+        if isinstance(module, (nn.BatchNorm2d, nn.LayerNorm)):
+            module.register_forward_hook(lambda m, i, o, n=name: seen.update({n: o.dtype}))
+    image = torch.randn(2, 3, 32, 32, device=device)
+    (exact,) = model(image)
+    with torch.autocast(device, torch.bfloat16):
+        (out,) = model(image)
+    assert set(seen.values()) == {torch.float32}
+    assert (out.float() - exact).abs().max() < 0.1 * exact.abs().max()
+    out.float().square().sum().backward()
+    assert all(p.grad.dtype == torch.float32 for p in model.parameters())
+
+
+def test_init_weights_is_reproducible_and_keeps_mixes_random():
+    torch.manual_seed(5)
+    first = small()
+    torch.manual_seed(5)
+    second = small()
+    torch.testing.assert_close(first.state_dict(), second.state_dict(), rtol=0, atol=0)
+    assert 0.01 < first.pos_embed.std() < 0.03
+    assert 0.01 < first.blocks[0].mlp.fc1.weight.std() < 0.03
+    assert first.blocks[0].attn.post_mix.weight.std() > 0.15  # uniform in ±1/√heads
+    assert first.is_init
+
+
+def test_positions_of_a_plane_stay_a_plane():
+    """A linear ramp resized keeps its slope inside, in both directions, class slot untouched."""
+    rows, columns = torch.meshgrid(torch.arange(8.0), torch.arange(12.0), indexing="ij")
+    ramp = torch.stack([rows, columns], -1).reshape(1, 96, 2)
+    pos = torch.cat([torch.full((1, 1, 2), 9.0), ramp], 1)
+    out = resize_pos_embed(pos, (8, 12), (16, 6), num_prefix=1)
+    assert torch.equal(out[:, 0], pos[:, 0])
+    grid = out[0, 1:].reshape(16, 6, 2)
+    torch.testing.assert_close(grid[5:12, 3, 0].diff(), torch.full((6,), 0.5), rtol=0.05, atol=0)
+    torch.testing.assert_close(grid[8, 1:5, 1].diff(), torch.full((3,), 2.0), rtol=0.05, atol=0)
+    assert resize_pos_embed(pos, (8, 12), (8, 12), 1) is pos
+
+
+def test_positions_of_a_wrong_grid_are_refused():
+    with pytest.raises(ValueError, match="97 positions are not 1 prefix tokens and a grid of 8×8"):
+        resize_pos_embed(torch.zeros(1, 97, 2), (8, 8), (4, 4), 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"out_indices": 4}, ValueError, "4 blocks, got 4"),
+        ({"out_indices": ()}, ValueError, "4 blocks"),
+        ({"out_indices": "last"}, TypeError, "got 'last'"),
+        (
+            {"frozen_stages": 5},
+            ValueError,
+            "frozen_stages must be at least -1 and at most 4, got 5",
+        ),
+        ({"num_mixing_layers": 9}, ValueError, "at most 4, got 9"),
+        ({"num_layers": 0}, ValueError, "num_layers must be at least 1"),
+        ({"stem": "cnn"}, ValueError, "stem must be one of 'linear', 'conv', got 'cnn'"),
+        ({"interpolate_mode": "area"}, ValueError, "interpolate_mode"),
+        ({"stem": "conv", "patch_size": 7}, ValueError, "even"),
+        ({"img_size": 0}, ValueError, "img_size must be one or two positive integers, got 0"),
+    ],
+)
+def test_bad_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        small(**arguments)

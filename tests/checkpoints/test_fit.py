@@ -1,0 +1,44 @@
+import pytest
+import torch
+
+from mmseg_deepvit.checkpoints import check_same_model, segmentor_state_dict
+from mmseg_deepvit.errors import CheckpointError
+
+OWN = {
+    "backbone.a": torch.zeros(2, 3),
+    "decode_head.conv_seg.weight": torch.zeros(150, 4, 1, 1),
+    "decode_head.conv_seg.bias": torch.zeros(150),
+}
+
+
+def test_the_same_model_passes():
+    check_same_model(OWN, {k: v.clone() for k, v in OWN.items()}, "x.pth")
+
+
+def test_other_classes_are_named_as_such():
+    state = OWN | {
+        "decode_head.conv_seg.weight": torch.zeros(2, 4, 1, 1),
+        "decode_head.conv_seg.bias": torch.zeros(2),
+    }
+    with pytest.raises(CheckpointError, match=r"x\.pth has 2 classes and the config 150"):
+        check_same_model(OWN, state, "x.pth")
+
+
+def test_another_model_is_named_as_such():
+    state = {**OWN, "backbone.a": torch.zeros(3, 3), "neck.b": torch.zeros(1)}
+    del state["decode_head.conv_seg.bias"]
+    with pytest.raises(CheckpointError, match="another model") as caught:
+        check_same_model(OWN, state, "x.pth")
+    for part in (
+        "1 missing (decode_head.conv_seg.bias)",
+        "1 unexpected (neck.b)",
+        "1 of another shape (backbone.a)",
+    ):
+        assert part in str(caught.value)
+
+
+def test_segmentor_state_dict():
+    state = segmentor_state_dict({"state_dict": {"module.a": torch.zeros(1)}}, "x")
+    assert list(state) == ["a"]
+    with pytest.raises(CheckpointError, match="x holds no state_dict"):
+        segmentor_state_dict({"state_dict": {}}, "x")

@@ -1,0 +1,131 @@
+import os
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+
+from mmseg_deepvit.checkpoints import find_state_dict, read_checkpoint
+from mmseg_deepvit.errors import CheckpointError
+
+WEIGHTS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.zeros(2)}
+
+
+class Malicious:
+    """Runs a command where it is unpickled."""
+
+    def __init__(self, proof):
+        self.proof = proof
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.proof}",)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_reads_weights(tmp_path, legacy):
+    path = tmp_path / "a.pth"
+    torch.save({"state_dict": WEIGHTS}, path, _use_new_zipfile_serialization=not legacy)
+    torch.testing.assert_close(read_checkpoint(path)["state_dict"], WEIGHTS)
+    torch.testing.assert_close(read_checkpoint(str(path))["state_dict"], WEIGHTS)
+
+
+def test_reads_what_mmengine_writes_beside_weights(tmp_path):
+    history = HistoryBuffer(np.array([1.0, 2.0]), np.array([1, 1]))
+    content = {
+        "state_dict": WEIGHTS,
+        "message_hub": {"log_scalars": {"loss": history}, "resumed": np.float64(3.0)},
+        "meta": {"seed": np.int64(4), "classes": ("a", "b"), "palette": np.zeros((2, 3), np.uint8)},
+    }
+    torch.save(content, tmp_path / "a.pth")
+    read = read_checkpoint(tmp_path / "a.pth")
+    torch.testing.assert_close(read["state_dict"], WEIGHTS)
+    assert read["meta"]["seed"] == 4
+    assert read["message_hub"]["resumed"] == 3.0
+    assert not isinstance(read["message_hub"]["log_scalars"]["loss"], HistoryBuffer)
+
+
+@pytest.mark.parametrize("where", ["top", "beside the weights", "in a history"])
+def test_code_in_a_file_is_refused_and_not_run(tmp_path, where):
+    proof = tmp_path / "proof"
+    payload = Malicious(proof)
+    content = {
+        "top": payload,
+        "beside the weights": {"state_dict": WEIGHTS, "meta": {"env": payload}},
+        "in a history": {"state_dict": WEIGHTS, "message_hub": _history_holding(payload)},
+    }[where]
+    path = tmp_path / "a.pth"
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=r"not plain data.*run code from the file") as caught:
+        read_checkpoint(path)
+    assert "\n" not in str(caught.value)
+    assert not proof.exists()
+    torch.load(path, weights_only=False)  # the payload is real
+    assert proof.exists()
+
+
+def _history_holding(payload):
+    history = HistoryBuffer()
+    history.__dict__["extra"] = payload
+    return history
+
+
+def test_getattr_in_a_file_is_inert(tmp_path):
+    """mmengine's histories name ``getattr``; the real one would reach code from any object."""
+
+    class Reach:
+        def __reduce__(self):
+            return getattr, (np.ndarray, "tofile")
+
+    torch.save({"state_dict": WEIGHTS, "reached": Reach()}, tmp_path / "a.pth")
+    assert read_checkpoint(tmp_path / "a.pth")["reached"] is None
+
+
+@pytest.mark.parametrize("keep", [0, 1, 100, 600])
+def test_truncated_files(tmp_path, keep):
+    torch.save({"state_dict": WEIGHTS}, tmp_path / "whole.pth")
+    path = tmp_path / "cut.pth"
+    path.write_bytes((tmp_path / "whole.pth").read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match=r"cut\.pth is damaged or not a PyTorch file"):
+        read_checkpoint(path)
+
+
+def test_files_of_other_kinds(tmp_path):
+    text = tmp_path / "text.pth"
+    text.write_text("hello")
+    archive = tmp_path / "archive.pth"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("readme.txt", "hello")
+    numbers = tmp_path / "numbers.pth"
+    numbers.write_bytes(pickle.dumps([1, 2]))
+    for path in (text, archive, numbers):
+        with pytest.raises(CheckpointError, match=path.name) as caught:
+            read_checkpoint(path)
+        assert "\n" not in str(caught.value)
+    torch.save([torch.zeros(2)], numbers)
+    with pytest.raises(CheckpointError, match=r"holds a list, not a dict of weights"):
+        read_checkpoint(numbers)
+
+
+def test_paths(tmp_path):
+    with pytest.raises(CheckpointError, match=r"nowhere\.pth does not exist"):
+        read_checkpoint(tmp_path / "nowhere.pth")
+    with pytest.raises(CheckpointError, match="is a folder"):
+        read_checkpoint(tmp_path)
+
+
+def test_addresses(tmp_path, monkeypatch):
+    """What is in torch.hub's folder is not fetched again; what cannot be fetched is one line."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    url = "http://127.0.0.1:9/deepvit.pth?token=1"
+    with pytest.raises(CheckpointError, match=r"cannot download .*save it as .*deepvit\.pth"):
+        read_checkpoint(url)
+    torch.save(WEIGHTS, tmp_path / "checkpoints" / "deepvit.pth")
+    torch.testing.assert_close(dict(read_checkpoint(url)), WEIGHTS)
+
+
+def test_find_state_dict_keeps_the_file_as_it_is():
+    content = {"model": {"module.a": torch.zeros(1), "epoch": 3}, "optimizer": {}}
+    assert list(find_state_dict(content, "x")) == ["a"]
+    assert list(content["model"]) == ["module.a", "epoch"]

@@ -1,0 +1,85 @@
+"""Test a segmentor: tools/test.py CONFIG CHECKPOINT, with the options of mmsegmentation's tool."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+from mmseg.registry import RUNNERS
+
+from mmseg_deepvit.checkpoints import check_same_model, read_checkpoint, segmentor_state_dict
+from mmseg_deepvit.cli import add_runner_options, config_errors, run, runner_config
+from mmseg_deepvit.engine import unwrap_segmentor
+from mmseg_deepvit.errors import UserError
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", help="config file")
+    parser.add_argument("checkpoint", help="checkpoint file that training saved")
+    parser.add_argument("--out", help="folder for the predicted label maps, for offline evaluation")
+    parser.add_argument("--show", action="store_true", help="show painted images in a window")
+    parser.add_argument("--show-dir", help="folder for painted images")
+    parser.add_argument("--wait-time", type=float, default=2, help="seconds that --show waits")
+    parser.add_argument("--tta", action="store_true", help="test-time augmentation")
+    add_runner_options(parser)
+    return parser.parse_args()
+
+
+def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
+    """Turn the visualisation hook on for --show and --show-dir."""
+    hook = cfg.get("default_hooks", {}).get("visualization")
+    if hook is None:
+        raise UserError(
+            f"--show and --show-dir need default_hooks.visualization in {args.config}: add "
+            "visualization=dict(type='SegVisualizationHook')"
+        )
+    hook.draw = True
+    if args.show:
+        hook.show = True
+        hook.wait_time = args.wait_time
+    if args.show_dir:
+        cfg.visualizer.save_dir = args.show_dir
+
+
+def use_tta(cfg: Config, config: str) -> None:
+    """Test through the config's tta_model and tta_pipeline."""
+    if "tta_model" not in cfg or "tta_pipeline" not in cfg:
+        raise UserError(f"--tta needs tta_model and tta_pipeline, and {config} has not both")
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    cfg.tta_model.module = cfg.model
+    cfg.model = cfg.tta_model
+
+
+def write_label_maps(cfg: Config, folder: str) -> None:
+    """Have the metrics write each predicted label map into a folder."""
+    evaluators = cfg.test_evaluator
+    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+        evaluator["output_dir"] = folder
+        evaluator["keep_results"] = True
+
+
+def main() -> None:
+    """Test."""
+    args = parse_args()
+    cfg = runner_config(args)
+    # mmengine loads what fits and warns of the rest: a checkpoint of another model would be tested
+    # with random weights.
+    state = segmentor_state_dict(read_checkpoint(args.checkpoint), args.checkpoint)
+    cfg.load_from = args.checkpoint
+    if args.show or args.show_dir:
+        draw_predictions(cfg, args)
+    if args.tta:
+        use_tta(cfg, args.config)
+    if args.out is not None:
+        write_label_maps(cfg, args.out)
+    with config_errors(args.config):
+        runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    check_same_model(unwrap_segmentor(runner.model).state_dict(), state, args.checkpoint)
+    runner.test()
+
+
+if __name__ == "__main__":
+    run(main)
