@@ -15,22 +15,22 @@ model = dict(
     backbone=dict(
         arch="deepvit-16b",
         embed_dims=embed_dims,
-        num_layers=8,
+        num_layers=6,
         num_heads=6,
-        num_mixing_layers=4,
+        num_mixing_layers=3,
         img_size=crop_size,
         patch_size=8,
         mix_norm_cfg=norm_cfg,
-        out_indices=(1, 3, 5, 7),
+        out_indices=(1, 2, 4, 5),
         drop_path_rate=0.0,
     ),
     neck=dict(embed_dim=embed_dims, rescales=[2, 1, 0.5, 0.25], norm_cfg=norm_cfg),
-    decode_head=dict(in_channels=[embed_dims] * 4, channels=64, num_classes=2, norm_cfg=norm_cfg),
+    decode_head=dict(in_channels=[embed_dims] * 4, channels=48, num_classes=2, norm_cfg=norm_cfg),
     auxiliary_head=dict(in_channels=embed_dims, channels=32, num_classes=2, norm_cfg=norm_cfg),
     test_cfg=dict(_delete_=True, mode="whole"),
 )
 
-max_iters = 600
+max_iters = 500
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.05), clip_grad=dict(max_norm=1.0))
 param_scheduler = [
     dict(type="LinearLR", start_factor=1e-3, by_epoch=False, begin=0, end=50),

@@ -18,9 +18,8 @@ from .errors import UserError
 #: Set to show the traceback of an error that the tools would print as one line.
 TRACEBACK_VARIABLE = "MMSEG_DEEPVIT_TRACEBACK"
 
-#: What libraries say when a file of a dataset cannot be read, and where the path stands in it.
+#: Errors that arrive with no type of ours: what libraries say, and what to tell the user.
 _LIBRARY_ERRORS = (
-    (r"failed to load image: (?P<path>.+)", "image {path} cannot be read: replace or remove it"),
     (
         r"\[Errno 2\] No such file or directory: '(?P<path>[^']+)'",
         "{path} does not exist: put the data there, or set data_root (--cfg-options "
@@ -68,7 +67,8 @@ def config_errors(config: str) -> Iterator[None]:
     except UserError:
         raise
     except (AssertionError, AttributeError, ImportError, KeyError, TypeError, ValueError) as error:
-        said = " ".join(str(error).split()) or type(error).__name__
+        text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        said = " ".join(text.split()) or type(error).__name__
         raise UserError(f"config {config}: {said} ({TRACEBACK_VARIABLE}=1 shows where)") from error
 
 

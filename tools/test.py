@@ -10,7 +10,7 @@ from mmseg.registry import RUNNERS
 
 from mmseg_deepvit.checkpoints import check_same_model, read_checkpoint, segmentor_state_dict
 from mmseg_deepvit.cli import add_runner_options, config_errors, run, runner_config
-from mmseg_deepvit.engine import unwrap_segmentor
+from mmseg_deepvit.engine import named_data_errors, unwrap_segmentor
 from mmseg_deepvit.errors import UserError
 
 
@@ -78,7 +78,8 @@ def main() -> None:
     with config_errors(args.config):
         runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
     check_same_model(unwrap_segmentor(runner.model).state_dict(), state, args.checkpoint)
-    runner.test()
+    with named_data_errors(runner):
+        runner.test()
 
 
 if __name__ == "__main__":

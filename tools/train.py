@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
 from mmseg_deepvit.cli import add_runner_options, config_errors, run, runner_config
+from mmseg_deepvit.engine import named_data_errors
 from mmseg_deepvit.errors import UserError
 
 
@@ -47,7 +48,8 @@ def main() -> None:
     cfg.resume = args.resume
     with config_errors(args.config):
         runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
-    runner.train()
+    with named_data_errors(runner):
+        runner.train()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Parts of the training runner; importing this registers them."""
 
 from .class_check_hook import ClassCheckHook, unwrap_segmentor
+from .data_errors import named_data_errors
 
-__all__ = ["ClassCheckHook", "unwrap_segmentor"]
+__all__ = ["ClassCheckHook", "named_data_errors", "unwrap_segmentor"]

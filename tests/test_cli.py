@@ -1,0 +1,67 @@
+import pytest
+
+from mmseg_deepvit.cli import TRACEBACK_VARIABLE, config_errors, load_config, one_line, run
+from mmseg_deepvit.errors import UserError
+
+
+def test_user_errors_are_one_line_and_status_2(capsys, monkeypatch):
+    def fail():
+        raise UserError("a thing\n is wrong:   mend it")
+
+    monkeypatch.delenv(TRACEBACK_VARIABLE, raising=False)
+    with pytest.raises(SystemExit) as caught:
+        run(fail)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "error: a thing is wrong: mend it\n"
+    monkeypatch.setenv(TRACEBACK_VARIABLE, "1")
+    with pytest.raises(UserError):
+        run(fail)
+
+
+def test_other_errors_keep_their_traceback():
+    def fail():
+        raise RuntimeError("a bug of ours")
+
+    with pytest.raises(RuntimeError):
+        run(fail)
+
+
+@pytest.mark.parametrize("status", [0, 1, None])
+def test_the_status_of_the_tool(status):
+    with pytest.raises(SystemExit) as caught:
+        run(lambda: status)
+    assert caught.value.code == status
+
+
+def test_errors_from_workers_are_unwrapped():
+    text = (
+        "Caught UserError in DataLoader worker process 0.\nOriginal Traceback (most recent call):\n"
+        "  File 'x.py', line 1\nmmseg_deepvit.errors.UserError: x.png is no mask: replace it"
+    )
+    assert one_line(RuntimeError(text)) == "x.png is no mask: replace it"
+    missing = FileNotFoundError(2, "No such file or directory", "data/x")
+    assert one_line(missing).startswith("data/x does not exist: ")
+
+
+def test_config_errors_name_the_config():
+    with pytest.raises(UserError, match=r"config c\.py: no such class"), config_errors("c.py"):
+        raise KeyError("no such class")
+    with pytest.raises(UserError, match=r"^plain$"), config_errors("c.py"):
+        raise UserError("plain")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model = dict(", "cannot be read .*SyntaxError|was never closed"),
+        ("_base_ = 'nothing.py'", "cannot be read"),
+        ("x = 1", "has no model"),
+    ],
+)
+def test_configs_that_are_none(tmp_path, text, message):
+    path = tmp_path / "c.py"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        load_config(str(path))
+    with pytest.raises(UserError, match="does not exist"):
+        load_config(str(tmp_path / "nowhere.py"))

@@ -1,0 +1,93 @@
+"""Every config builds, whole on the meta device, and shrunk runs loss and predict."""
+
+import numpy as np
+import pytest
+import torch
+from mmengine.structures import PixelData
+from mmseg.registry import DATASETS, MODELS
+from mmseg.structures import SegDataSample
+
+from mmseg_deepvit.cli import load_config
+
+from .conftest import ROOT
+
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+SIDE = 64
+
+
+def shrink(cfg):
+    """Four blocks and images of 64²; widths, heads and losses stay."""
+    backbone = cfg.model.backbone
+    several = not isinstance(backbone.out_indices, int) and len(backbone.out_indices) == 4
+    backbone.update(
+        num_layers=4,
+        num_mixing_layers=2,
+        img_size=SIDE,
+        out_indices=(0, 1, 2, 3) if several else (-1,),
+    )
+    cfg.model.data_preprocessor.size = (SIDE, SIDE)
+    if cfg.model.test_cfg.mode == "slide":
+        cfg.model.test_cfg.update(crop_size=(SIDE, SIDE), stride=(SIDE // 2, SIDE // 2))
+    return cfg
+
+
+def batch(num_classes, sizes):
+    """Raw images and samples as a dataloader gives them."""
+    samples = []
+    for size in sizes:
+        sample = SegDataSample(
+            gt_sem_seg=PixelData(data=torch.randint(0, num_classes, (1, *size))),
+            metainfo={"img_shape": size, "ori_shape": size, "pad_shape": size},
+        )
+        samples.append(sample)
+    inputs = [torch.randint(0, 256, (3, *size), dtype=torch.uint8) for size in sizes]
+    return {"inputs": inputs, "data_samples": samples}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_builds_whole(path):
+    cfg = load_config(str(path))
+    with torch.device("meta"):
+        model = MODELS.build(cfg.model)
+    classes = DATASETS.get(cfg.train_dataloader.dataset.type).METAINFO["classes"]
+    heads = [model.decode_head] + ([model.auxiliary_head] if model.with_auxiliary_head else [])
+    assert {head.num_classes for head in heads} == {len(classes)}
+    assert path.read_text().startswith("#"), "a config opens with paper, command and result"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_loss_and_predict_shrunk(path):
+    cfg = shrink(load_config(str(path)))
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    model.train()
+    data = model.data_preprocessor(batch(model.num_classes, [(SIDE, SIDE)] * 2), training=True)
+    losses = model(**data, mode="loss")
+    total, _ = model.parse_losses(losses)
+    total.backward()
+    assert total.isfinite()
+    without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert without == []
+
+    model.eval()
+    sizes = [(SIDE + 32, SIDE)] if cfg.model.test_cfg.mode == "slide" else [(SIDE, SIDE)]
+    with torch.no_grad():
+        (result,) = model.test_step(batch(model.num_classes, sizes))
+    labels = result.pred_sem_seg.data
+    assert labels.shape == (1, *sizes[0])
+    assert np.isin(labels.unique(), range(model.num_classes)).all()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_decay_spares_positions_norms_and_mixes(path):
+    from mmengine.optim import build_optim_wrapper
+
+    cfg = shrink(load_config(str(path)))
+    model = MODELS.build(cfg.model)
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    decayed = {
+        id(p) for g in wrapper.optimizer.param_groups if g["weight_decay"] for p in g["params"]
+    }
+    for name, parameter in model.backbone.named_parameters():
+        spared = any(part in name for part in ("pos_embed", "cls_token", "norm", "_mix"))
+        assert (id(parameter) in decayed) != spared, name

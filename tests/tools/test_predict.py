@@ -1,0 +1,76 @@
+import shutil
+
+import cv2
+import numpy as np
+
+from .conftest import CONFIG, SMALL, assert_one_line, run_tool
+
+
+def predict(trained, out_dir, *images, options=SMALL, checkpoint=None):
+    return run_tool(
+        *("tools/predict.py", *images, "--config", CONFIG, "--out-dir", out_dir),
+        *("--checkpoint", checkpoint or trained.checkpoint, "--device", "cpu"),
+        *("--cfg-options", *options),
+    )
+
+
+def test_a_folder_of_good_and_bad_images(trained, tmp_path):
+    """Good ones are done, bad ones listed at the end, the status says so."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    good = sorted(trained.images.glob("*.jpg"))[:2]
+    for path in good:
+        shutil.copy(path, folder)
+    (folder / "bad.jpg").write_bytes(b"no image")
+    (folder / "empty.png").write_bytes(b"")
+    (folder / "notes.txt").write_text("not looked at")
+    result = predict(trained, tmp_path / "out", folder)
+    assert result.returncode == 1, result.stderr
+    assert "2 of 4 images segmented" in result.stdout
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert [e.split(": ")[1].rsplit("/", 1)[-1] for e in errors] == ["bad.jpg", "empty.png"]
+    assert "Traceback" not in result.stderr
+    expected = {f"{p.stem}_{kind}.png" for p in good for kind in ("labels", "overlay")}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == expected
+    for path in good:
+        image = cv2.imread(str(path))
+        labels = cv2.imread(str(tmp_path / "out" / f"{path.stem}_labels.png"), cv2.IMREAD_UNCHANGED)
+        overlay = cv2.imread(str(tmp_path / "out" / f"{path.stem}_overlay.png"))
+        assert labels.dtype == np.uint8
+        assert labels.shape == image.shape[:2]
+        assert labels.max() < 150
+        assert overlay.shape[0] >= image.shape[0]
+        assert overlay.shape[1] > image.shape[1]
+
+
+def test_patterns_and_the_api_agree(trained, tmp_path):
+    """The label map is what mmseg's own inference gives on the array."""
+    from mmengine.config import DictAction
+    from mmseg.apis import inference_model
+
+    from mmseg_deepvit.cli import load_config
+    from mmseg_deepvit.inference import load_segmentor
+
+    image = sorted(trained.images.glob("*.jpg"))[0]
+    result = predict(trained, tmp_path, f"{trained.images}/*{image.stem[-4:]}.jpg")
+    assert result.returncode == 0, result.stderr
+    options = dict(option.split("=", 1) for option in SMALL)
+    options = {k: DictAction._parse_iterable(v) for k, v in options.items()}
+    model = load_segmentor(load_config(CONFIG, options), trained.checkpoint)
+    expected = inference_model(model, cv2.imread(str(image))).pred_sem_seg.data[0].numpy()
+    labels = cv2.imread(str(tmp_path / f"{image.stem}_labels.png"), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(labels, expected)
+
+
+def test_bad_input(trained, tmp_path):
+    out = tmp_path / "out"
+    assert_one_line(predict(trained, out, tmp_path / "nowhere.jpg"), "nowhere.jpg does not exist")
+    assert_one_line(predict(trained, out, tmp_path), "holds no images")
+    assert_one_line(predict(trained, out, "nothing/*.jpg"), "nothing/*.jpg holds no images")
+    result = predict(trained, out, trained.images, checkpoint=tmp_path / "nowhere.pth")
+    assert_one_line(result, "nowhere.pth does not exist")
+    result = predict(trained, out, trained.images, options=[*SMALL, "model.backbone.num_heads=11"])
+    assert_one_line(result, "belongs to another model")
+    result = predict(trained, out, trained.images, options=[*SMALL, "model.backbone.num_heads=5"])
+    assert_one_line(result, "multiple of num_heads, got 396 and 5")
+    assert not out.exists()

@@ -1,0 +1,164 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+from .conftest import CONFIG, SMALL, assert_one_line, run_tool
+
+
+def test_training_on_real_images(trained):
+    log = trained.result.stdout + trained.result.stderr
+    assert "Iter(train) [2/2]" in log
+    assert "decode.loss_ce" in log
+    assert "aux.loss_ce" in log
+    assert "mIoU" in log
+    assert trained.checkpoint.name == "iter_2.pth"
+
+
+def test_resume_goes_on(trained, tmp_path):
+    shutil.copytree(trained.work_dir, tmp_path / "run")
+    last = tmp_path / "run" / "last_checkpoint"
+    last.write_text(str(tmp_path / "run" / "iter_2.pth"))
+    options = [*SMALL, "train_cfg.max_iters=3", "train_cfg.val_interval=5"]
+    result = run_tool(
+        "tools/train.py",
+        CONFIG,
+        "--work-dir",
+        tmp_path / "run",
+        "--resume",
+        "--cfg-options",
+        *options,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    log = result.stdout + result.stderr
+    assert "iter: 2" in log
+    assert "Iter(train) [3/3]" in log
+    assert "Iter(train) [2/3]" not in log
+    assert (tmp_path / "run" / "iter_3.pth").exists()
+
+
+@pytest.fixture(scope="module")
+def plain_scores(trained, tmp_path_factory):
+    """Scores of tools/test.py on the checkpoint, with label maps and painted images."""
+    folder = tmp_path_factory.mktemp("test")
+    result = run_tool(
+        *("tools/test.py", CONFIG, trained.checkpoint, "--work-dir", folder / "work"),
+        *("--out", folder / "out", "--show-dir", folder / "show", "--cfg-options", *SMALL),
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert len(list((folder / "out").glob("*.png"))) == 6
+    assert len(list((folder / "show").rglob("*.png"))) == 6
+    (scores,) = (folder / "work").glob("*/*.json")
+    return json.loads(scores.read_text())
+
+
+def test_testing_a_checkpoint_gives_the_scores_of_training(trained, plain_scores):
+    (log,) = trained.work_dir.glob("*/vis_data/scalars.json")
+    last = [json.loads(line) for line in log.read_text().splitlines() if "mIoU" in line][-1]
+    for name in ("mIoU", "aAcc", "mAcc"):
+        assert plain_scores[name] == pytest.approx(last[name], abs=0.02)
+
+
+def test_tta(trained, tmp_path):
+    scales = [f"tta_pipeline.1.transforms.0.{i}.scale_factor={0.1 + i / 100}" for i in range(6)]
+    options = [*SMALL, *scales]
+    result = run_tool(
+        *("tools/test.py", CONFIG, trained.checkpoint, "--work-dir", tmp_path, "--tta"),
+        *("--cfg-options", *options),
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "mIoU" in result.stdout + result.stderr
+
+
+def test_mim_test_and_train(trained, tmp_path):
+    result = run_tool(
+        *("mim", "test", "mmseg", CONFIG, "--checkpoint", trained.checkpoint, "--gpus", "0"),
+        *("--work-dir", tmp_path / "test", "--cfg-options", *SMALL),
+    )
+    assert result.returncode == 0, (result.stdout + result.stderr)[-3000:]
+    assert list((tmp_path / "test").glob("*/*.json"))
+    result = run_tool(
+        *("mim", "train", "mmseg", CONFIG, "--gpus", "0", "--work-dir", tmp_path / "train"),
+        *("--cfg-options", *SMALL, "train_cfg.max_iters=1"),
+    )
+    assert result.returncode == 0, (result.stdout + result.stderr)[-3000:]
+    assert (tmp_path / "train" / "iter_1.pth").exists()
+
+
+def test_wrong_paths(trained, tmp_path):
+    assert_one_line(
+        run_tool("tools/train.py", "configs/nowhere.py"), "configs/nowhere.py does not exist"
+    )
+    assert_one_line(
+        run_tool("tools/test.py", CONFIG, tmp_path / "nowhere.pth"), "nowhere.pth does not exist"
+    )
+    options = [*SMALL, "train_dataloader.dataset.data_root=data/nowhere"]
+    result = run_tool("tools/train.py", CONFIG, "--work-dir", tmp_path, "--cfg-options", *options)
+    assert_one_line(result, "data/nowhere/images/training does not exist", "data_root")
+
+
+def test_a_config_that_cannot_be_built(tmp_path):
+    options = ["model.backbone.arch=deepvit-xl"]
+    result = run_tool("tools/train.py", CONFIG, "--work-dir", tmp_path, "--cfg-options", *options)
+    assert_one_line(result, CONFIG, "deepvit-16b", "got 'deepvit-xl'")
+
+
+def test_amp_without_a_gpu(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    result = run_tool("tools/train.py", CONFIG, "--work-dir", tmp_path, "--amp")
+    assert_one_line(result, "--amp needs a GPU")
+
+
+def test_a_checkpoint_of_another_model(trained, tmp_path):
+    result = run_tool(
+        *("tools/test.py", "configs/upernet_deepvit_demo.py", trained.checkpoint),
+        *("--work-dir", tmp_path),
+    )
+    assert_one_line(result, "belongs to another model", str(trained.checkpoint))
+    options = [*SMALL, "model.decode_head.num_classes=10", "model.auxiliary_head.num_classes=10"]
+    result = run_tool(
+        "tools/test.py",
+        CONFIG,
+        trained.checkpoint,
+        "--work-dir",
+        tmp_path,
+        "--cfg-options",
+        *options,
+    )
+    assert_one_line(result, "has 150 classes and the config 10")
+
+
+def test_a_number_of_classes_that_is_not_the_datas(trained, tmp_path):
+    options = [*SMALL, "model.decode_head.num_classes=10"]
+    result = run_tool("tools/train.py", CONFIG, "--work-dir", tmp_path, "--cfg-options", *options)
+    assert_one_line(result, "model.decode_head.num_classes is 10", "ADE20KDataset has 150 classes")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_unreadable_files_in_a_data_set(ade_root, tmp_path, workers):
+    """Images and masks are named, also when a worker process met them."""
+    root = tmp_path / "ade"
+    for folder in ("images/training", "annotations/training"):
+        (root / folder).mkdir(parents=True)
+    (source,) = (ade_root / "images/training").glob("*_00000123.jpg")
+    mask = ade_root / "annotations/training" / f"{source.stem}.png"
+    options = [
+        *SMALL,
+        f"train_dataloader.dataset.data_root={root}",
+        f"train_dataloader.num_workers={workers}",
+    ]
+
+    def train():
+        command = ("tools/train.py", CONFIG, "--work-dir", tmp_path, "--cfg-options", *options)
+        return run_tool(*command)
+
+    (root / "images/training/a.jpg").write_bytes(b"no image")
+    shutil.copy(mask, root / "annotations/training/a.png")
+    assert_one_line(train(), f"{root}/images/training/a.jpg cannot be read")
+    shutil.copy(source, root / "images/training/a.jpg")
+    (root / "annotations/training/a.png").write_bytes(b"no mask")
+    assert_one_line(train(), f"{root}/annotations/training/a.png cannot be read")
+    (root / "annotations/training/a.png").unlink()
+    assert_one_line(train(), f"{root}/annotations/training/a.png does not exist")

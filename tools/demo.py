@@ -1,0 +1,172 @@
+"""The whole way in minutes on a CPU: make data, train, test on held-out images, draw, compare.
+
+Writes below --work-dir (work_dirs/demo): data/ (synthetic dermoscopy), run/ (training), test/
+(scores), pictures/ (overlays of the held-out images), overview.jpg (image, truth, Otsu's threshold,
+model).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmseg.evaluation import IoUMetric
+
+from mmseg_deepvit.cli import run
+from mmseg_deepvit.datasets.demo import otsu_lesion_mask, write_demo_dataset
+from mmseg_deepvit.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = ROOT / "configs" / "upernet_deepvit_demo.py"
+IMAGES, MASKS = "ISIC2018_Task1-2_Validation_Input", "ISIC2018_Task1_Validation_GroundTruth"
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work-dir", default="work_dirs/demo", help="folder for all of it")
+    parser.add_argument(
+        "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override the config"
+    )
+    return parser.parse_args()
+
+
+def run_tool(name: str, arguments: Sequence[str | Path], log: Path) -> None:
+    """Run one of our tools; its progress is shown, everything it says goes to a log.
+
+    Args:
+        name: File in tools/.
+        arguments: Its command line.
+        log: Where its output goes.
+
+    Raises:
+        UserError: It failed; the message names the log.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, ROOT / "tools" / name, *arguments]
+    print(f"\n$ tools/{name} {' '.join(map(str, arguments[:2]))} …", flush=True)
+    with (
+        log.open("w") as file,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+        ) as process,
+    ):
+        for line in process.stdout or ():
+            file.write(line)
+            if shown := progress(line):
+                print(f"  {shown}", flush=True)
+    if process.returncode:
+        raise UserError(f"tools/{name} failed with status {process.returncode}: see {log}")
+
+
+def progress(line: str) -> str | None:
+    """What to show of a line that a tool printed, or None."""
+    step = re.search(r"Iter\(train\) \[ *(\d+/\d+)\].* eta: (\S+).*  loss: (\S+)", line)
+    if step:
+        return f"iteration {step[1]:>9}   loss {step[3]}   {step[2]} to go"
+    return line.rstrip() if "images segmented" in line or line.startswith("error:") else None
+
+
+def read_scores(folder: Path) -> dict[str, float]:
+    """The scores that the last test below a folder wrote."""
+    newest = max(folder.glob("*/*.json"), key=lambda path: path.stat().st_mtime)
+    return json.loads(newest.read_text())
+
+
+def held_out(data: Path) -> list[tuple[Path, np.ndarray, np.ndarray]]:
+    """Name, image (H, W, 3) and lesion mask (H, W) of each held-out image."""
+    return [
+        (
+            path,
+            cv2.imread(str(path)),
+            cv2.imread(str(data / MASKS / f"{path.stem}_segmentation.png"), 0) > 0,
+        )
+        for path in sorted((data / IMAGES).glob("*.jpg"))
+    ]
+
+
+def otsu_scores(samples: Sequence[tuple[Path, np.ndarray, np.ndarray]]) -> dict[str, float]:
+    """Score mIoU and mDice of Otsu's threshold, in percent, by mmseg's own metric."""
+    areas = [
+        IoUMetric.intersect_and_union(
+            torch.from_numpy(otsu_lesion_mask(image)).long(), torch.from_numpy(mask).long(), 2, 255
+        )
+        for _, image, mask in samples
+    ]
+    totals = [sum(parts) for parts in zip(*areas, strict=True)]
+    metrics = IoUMetric.total_area_to_metrics(*totals, ["mIoU", "mDice"])
+    return {f"m{name}": 100 * float(np.mean(metrics[name])) for name in ("IoU", "Dice")}
+
+
+def overview(samples: Sequence[tuple[Path, np.ndarray, np.ndarray]], pictures: Path) -> np.ndarray:
+    """Columns of image, truth, Otsu and model, outlined on the image, for a few samples."""
+    columns = []
+    for path, image, mask in samples:
+        model = cv2.imread(str(pictures / f"{path.stem}_labels.png"), cv2.IMREAD_UNCHANGED) == 1
+        parts = [image, *(outlined(image, m) for m in (mask, otsu_lesion_mask(image), model))]
+        columns.append(
+            np.concatenate([cv2.copyMakeBorder(p, 2, 2, 2, 2, 0, value=(255,) * 3) for p in parts])
+        )
+    rows = np.concatenate(columns, axis=1)
+    names = np.full((len(rows), 72, 3), 255, np.uint8)
+    for i, name in enumerate(("image", "truth", "Otsu", "DeepViT")):
+        y = int((i + 0.5) * len(rows) / 4)
+        cv2.putText(names, name, (4, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.concatenate([names, rows], axis=1)
+
+
+def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The image with what is outside the mask paled and the mask's border in red."""
+    out = np.where(mask[..., None], image, image // 2 + 128).astype(np.uint8)
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(out, contours, -1, (64, 64, 255), 1)
+
+
+def main() -> None:
+    """Make data, train, test, draw, compare."""
+    args = parse_args()
+    start = time.monotonic()
+    work = Path(args.work_dir).resolve()
+    data = work / "data"
+    print(f"Making a synthetic dermoscopy set in {data}", flush=True)
+    try:
+        write_demo_dataset(data)
+    except FileExistsError as error:
+        raise UserError(str(error)) from error
+    options = [
+        "--cfg-options",
+        *(f"{part}_dataloader.dataset.data_root={data}" for part in ("train", "val", "test")),
+        *args.cfg_options,
+    ]
+    run_tool("train.py", [CONFIG, "--work-dir", work / "run", *options], work / "train.log")
+    checkpoint = (work / "run" / "last_checkpoint").read_text().strip()
+    arguments = [CONFIG, checkpoint, "--work-dir", work / "test", *options]
+    run_tool("test.py", arguments, work / "test.log")
+    pictures = work / "pictures"
+    files = ["--config", CONFIG, "--checkpoint", checkpoint, "--out-dir", pictures]
+    run_tool("predict.py", [data / IMAGES, *files, *options], work / "predict.log")
+
+    samples = held_out(data)
+    # JPEG: the picture is for looking at, and noisy skin makes a large PNG.
+    picture = overview(samples[:10], pictures)
+    cv2.imwrite(str(work / "overview.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    model, otsu = read_scores(work / "test"), otsu_scores(samples)
+    print(f"\nOn {len(samples)} held-out images, after {time.monotonic() - start:.0f} s in all:")
+    print(f"  DeepViT + UPerNet  mIoU {model['mIoU']:.1f}  mDice {model['mDice']:.1f}")
+    print(f"  Otsu's threshold   mIoU {otsu['mIoU']:.1f}  mDice {otsu['mDice']:.1f}")
+    print(f"Overlays: {pictures}\nImage, truth, Otsu, model: {work / 'overview.jpg'}")
+
+
+if __name__ == "__main__":
+    run(main)
