@@ -1,5 +1,32 @@
-"""What pip and mim call; everything is said in setup.cfg."""
+"""What pip and mim call; what the package is stands in setup.cfg."""
+
+import shutil
+from pathlib import Path
 
 from setuptools import setup
+from setuptools.command.build_py import build_py
 
-setup()
+FOR_MIM = ("configs", "tools", "model-index.yml")
+
+
+class BuildForMim(build_py):
+    """Put configs and tools where mim looks for them in an installed package: ``.mim/``.
+
+    An editable install needs none of it: there mim finds the checkout.
+    """
+
+    def run(self):
+        """Build, then copy."""
+        super().run()
+        if getattr(self, "editable_mode", False):
+            return
+        target = Path(self.build_lib) / "mmseg_deepvit" / ".mim"
+        shutil.rmtree(target, ignore_errors=True)
+        for name in FOR_MIM:
+            if Path(name).is_dir():
+                shutil.copytree(name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(name, target / name)
+
+
+setup(cmdclass={"build_py": BuildForMim})
