@@ -30,7 +30,7 @@ model = dict(
     test_cfg=dict(_delete_=True, mode="whole"),
 )
 
-max_iters = 700
+max_iters = 600
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=0.05), clip_grad=dict(max_norm=1.0))
 param_scheduler = [
     dict(type="LinearLR", start_factor=1e-3, by_epoch=False, begin=0, end=50),

@@ -28,7 +28,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mmseg_deepvit.datasets.dermoscopy import (
+from .dermoscopy import (
     MIN_SIZE,
     BoolArray,
     UInt8Array,

@@ -1,25 +1,8 @@
-# DeepViT-S under one linear layer for each token.
-norm_cfg = dict(type="SyncBN", requires_grad=True)
-embed_dims = 396
+# DeepViT-S under one linear layer for each token of the last block.
+_base_ = "./deepvit.py"
+embed_dims = {{_base_.embed_dims}}
 model = dict(
-    type="EncoderDecoder",
-    data_preprocessor=dict(
-        type="SegDataPreProcessor",
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_val=0,
-        seg_pad_val=255,
-        size=(512, 512),
-    ),
-    backbone=dict(
-        type="DeepViT",
-        arch="deepvit-s",
-        img_size=(512, 512),
-        mix_norm_cfg=norm_cfg,
-        out_indices=(-1,),
-        drop_path_rate=0.1,
-    ),
+    backbone=dict(out_indices=(-1,)),
     decode_head=dict(
         type="FCNHead",
         in_channels=embed_dims,
@@ -32,6 +15,4 @@ model = dict(
         align_corners=False,
         loss_decode=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=1.0),
     ),
-    train_cfg=dict(),
-    test_cfg=dict(mode="slide", crop_size=(512, 512), stride=(341, 341)),
 )

@@ -1,28 +1,14 @@
-# DeepViT-S under UPerNet. The maps' BatchNorm belongs to one number of tokens, so tests slide
-# windows of the training crop over the image.
-norm_cfg = dict(type="SyncBN", requires_grad=True)
-embed_dims = 396
+# DeepViT-S under UPerNet, with an auxiliary head on the third output.
+_base_ = "./deepvit.py"
+norm_cfg = {{_base_.norm_cfg}}
+embed_dims = {{_base_.embed_dims}}
 model = dict(
-    type="EncoderDecoder",
-    data_preprocessor=dict(
-        type="SegDataPreProcessor",
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_val=0,
-        seg_pad_val=255,
-        size=(512, 512),
-    ),
-    backbone=dict(
-        type="DeepViT",
-        arch="deepvit-s",
-        img_size=(512, 512),
-        mix_norm_cfg=norm_cfg,
-        out_indices=(3, 7, 11, 15),
-        drop_path_rate=0.1,
-    ),
+    backbone=dict(out_indices=(3, 7, 11, 15)),
     neck=dict(
-        type="Feature2Pyramid", embed_dim=embed_dims, rescales=[4, 2, 1, 0.5], norm_cfg=norm_cfg
+        type="Feature2Pyramid",
+        embed_dim=embed_dims,
+        rescales=[4, 2, 1, 0.5],
+        norm_cfg=norm_cfg,
     ),
     decode_head=dict(
         type="UPerHead",
@@ -49,6 +35,4 @@ model = dict(
         align_corners=False,
         loss_decode=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=0.4),
     ),
-    train_cfg=dict(),
-    test_cfg=dict(mode="slide", crop_size=(512, 512), stride=(341, 341)),
 )
