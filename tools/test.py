@@ -37,6 +37,7 @@ def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
             "visualization=dict(type='SegVisualizationHook')"
         )
     hook.draw = True
+    hook.interval = 1  # OpenMMLab's hook paints every fiftieth image otherwise
     if args.show:
         hook.show = True
         hook.wait_time = args.wait_time
