@@ -124,7 +124,7 @@ def _fit_pos_embed(
 ) -> Tensor:
     num_prefix = model.num_prefix_tokens
     count = pos_embed.shape[1] - num_prefix
-    grid = pos_grid or guess_grid(count, model.patch_grid)
+    grid = (pos_grid[0], pos_grid[1]) if pos_grid else guess_grid(count, model.patch_grid)
     if grid is None or grid[0] * grid[1] != count:
         raise CheckpointError(
             f"{path} has {count} patch positions, and the grid they form cannot be told: give its "

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, initialize
 from timm.layers import to_2tuple
 from torch import Tensor, nn
 
@@ -114,6 +114,9 @@ class ViTTrunk(BaseModule):
         _check_range("frozen_stages", frozen_stages, -1, num_layers)
         num_mixing_layers = num_layers if num_mixing_layers is None else num_mixing_layers
         _check_range("num_mixing_layers", num_mixing_layers, 0, num_layers)
+        for name, rate in (("attn_drop_rate", attn_drop_rate), ("drop_path_rate", drop_path_rate)):
+            if not 0 <= rate < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, got {rate}")
 
         self.embed_dims = embed_dims
         self.num_layers = num_layers
@@ -124,16 +127,11 @@ class ViTTrunk(BaseModule):
         self.with_cp = with_cp
 
         self.patch_embed = STEMS[stem](in_channels, embed_dims, self.patch_size)
-        self.patch_grid: Grid = (
-            math.ceil(self.img_size[0] / self.patch_size[0]),
-            math.ceil(self.img_size[1] / self.patch_size[1]),
-        )
-        self.num_prefix_tokens = int(with_cls_token)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dims)) if with_cls_token else None
-        num_positions = self.num_prefix_tokens + self.patch_grid[0] * self.patch_grid[1]
-        self.pos_embed = nn.Parameter(torch.zeros(1, num_positions, embed_dims))
+        self._make_tokens(with_cls_token)
         self.pos_drop = nn.Dropout(drop_rate)
-
+        attention: dict[str, Any] = dict(
+            qkv_bias=qkv_bias, attn_drop=attn_drop_rate, proj_drop=drop_rate
+        )
         mixing: dict[str, Any] = dict(
             pre_mix=pre_mix,
             post_mix=post_mix,
@@ -147,9 +145,7 @@ class ViTTrunk(BaseModule):
                 HeadMixingAttention(
                     embed_dims,
                     num_heads,
-                    qkv_bias,
-                    attn_drop=attn_drop_rate,
-                    proj_drop=drop_rate,
+                    **attention,
                     **(mixing if i >= num_layers - num_mixing_layers else {}),
                 ),
                 embed_dims,
@@ -162,6 +158,18 @@ class ViTTrunk(BaseModule):
         )
         self.norm = nn.LayerNorm(embed_dims, eps=1e-6) if final_norm else nn.Identity()
         self._freeze()
+
+    def _make_tokens(self, with_cls_token: bool) -> None:
+        """Class token and position embeddings, zero until ``init_weights``."""
+        self.patch_grid: Grid = (
+            math.ceil(self.img_size[0] / self.patch_size[0]),
+            math.ceil(self.img_size[1] / self.patch_size[1]),
+        )
+        self.num_prefix_tokens = int(with_cls_token)
+        dims = self.embed_dims
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dims)) if with_cls_token else None
+        num_positions = self.num_prefix_tokens + self.patch_grid[0] * self.patch_grid[1]
+        self.pos_embed = nn.Parameter(torch.zeros(1, num_positions, dims))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Feature maps of images of any size.
@@ -192,7 +200,7 @@ class ViTTrunk(BaseModule):
         """
         x, grid = self.patch_embed(x)
         if self.cls_token is not None:
-            x = torch.cat([self.cls_token.expand(len(x), -1, -1).to(x.dtype), x], dim=1)
+            x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
         pos_embed = resize_pos_embed(
             self.pos_embed, self.patch_grid, grid, self.num_prefix_tokens, self.interpolate_mode
         )
@@ -207,13 +215,14 @@ class ViTTrunk(BaseModule):
 
     def init_weights(self) -> None:
         """Initialise as ``init_cfg`` says; see the class."""
-        cfg = self.init_cfg
-        pretrained = isinstance(cfg, dict) and cfg.get("type") == "Pretrained"
-        if cfg is not None and not pretrained:
-            super().init_weights()
-            return
-        self._init_from_scratch()
-        if pretrained:
+        cfgs = [self.init_cfg] if isinstance(self.init_cfg, dict) else list(self.init_cfg or [])
+        pretrained = [cfg for cfg in cfgs if cfg.get("type") == "Pretrained"]
+        others = [cfg for cfg in cfgs if cfg.get("type") != "Pretrained"]
+        if others:
+            initialize(self, others)
+        else:
+            self._init_from_scratch()
+        for cfg in pretrained:
             load_pretrained(self, **{k: v for k, v in cfg.items() if k != "type"})
         self.is_init = True
 
@@ -252,6 +261,10 @@ class ViTTrunk(BaseModule):
     def _freeze(self) -> None:
         for module in self._frozen_modules():
             module.requires_grad_(False)
+        if (last := max(self.out_indices)) < self.num_layers - 1:
+            # Not run, so they get no gradient: distributed training wants them declared so.
+            self.blocks[last + 1 :].requires_grad_(False)
+            self.norm.requires_grad_(False)
         if self.frozen_stages >= 0:
             self.pos_embed.requires_grad_(False)
             if self.cls_token is not None:

@@ -97,6 +97,16 @@ def test_own_checkpoints_load(published, save):
     torch.testing.assert_close(again.state_dict(), model.state_dict(), rtol=0, atol=0)
 
 
+def test_pretrained_among_other_initialisers(published, save):
+    others = {"type": "Constant", "layer": "LayerNorm", "val": 3.0}
+    del published["norm.weight"]
+    checkpoint = {"type": "Pretrained", "checkpoint": save(published)}
+    model = MODELS.build({**CONFIG, "init_cfg": [checkpoint, others]})
+    model.init_weights()
+    assert (model.norm.weight == 3).all()
+    assert torch.equal(model.blocks[0].norm1.weight, published["blocks.0.norm1.weight"])
+
+
 def test_reports_one_line_each(published, save, log):
     del published["norm.weight"], published["norm.bias"]
     published |= {"extra.a": torch.zeros(1), "extra.b": torch.zeros(1)}

@@ -121,6 +121,21 @@ def test_frozen_stages(frozen_stages):
     assert bool(free) == (frozen_stages < 4)
 
 
+def test_what_is_behind_the_last_output_wants_no_gradient():
+    model = small(out_indices=(0, 2))
+    sum(out.sum() for out in model(torch.randn(2, 3, 32, 32))).backward()
+    for name, parameter in model.named_parameters():
+        assert (parameter.grad is not None) == parameter.requires_grad, name
+    assert not model.blocks[3].mlp.fc1.weight.requires_grad
+    assert not model.norm.weight.requires_grad
+
+
+def test_other_initialisers_of_mmengine():
+    model = ViTTrunk(**SMALL, init_cfg=[{"type": "Constant", "layer": "Linear", "val": 0.5}])
+    model.init_weights()
+    assert (model.blocks[0].mlp.fc1.weight == 0.5).all()
+
+
 def test_norm_eval_keeps_batch_norm_statistics():
     model = small(norm_eval=True, stem="conv").train()
     before = {k: v.clone() for k, v in model.named_buffers()}
@@ -194,6 +209,11 @@ def test_positions_of_a_wrong_grid_are_refused():
         ({"stem": "cnn"}, ValueError, "stem must be one of 'linear', 'conv', got 'cnn'"),
         ({"interpolate_mode": "area"}, ValueError, "interpolate_mode"),
         ({"stem": "conv", "patch_size": 7}, ValueError, "even"),
+        (
+            {"drop_path_rate": 1.0},
+            ValueError,
+            "drop_path_rate must .* below 1, got 1",
+        ),
         ({"img_size": 0}, ValueError, "img_size must be one or two positive integers, got 0"),
     ],
 )

@@ -98,6 +98,20 @@ def test_wrong_paths(trained, tmp_path):
     assert_one_line(result, "data/nowhere/images/training does not exist", "data_root")
 
 
+def test_a_wrong_file_to_start_from(trained, tmp_path):
+    options = [
+        *SMALL,
+        "model.backbone.init_cfg.type=Pretrained",
+        f"model.backbone.init_cfg.checkpoint={trained.checkpoint}",
+        "model.backbone.embed_dims=384",
+        "model.neck.embed_dim=384",
+        "model.decode_head.in_channels=[384,384,384,384]",
+        "model.auxiliary_head.in_channels=384",
+    ]
+    result = run_tool("tools/train.py", CONFIG, "--work-dir", tmp_path, "--cfg-options", *options)
+    assert_one_line(result, str(trained.checkpoint), "does not fit the model", "embed_dims")
+
+
 def test_a_config_that_cannot_be_built(tmp_path):
     options = ["model.backbone.arch=deepvit-xl"]
     result = run_tool("tools/train.py", CONFIG, "--work-dir", tmp_path, "--cfg-options", *options)
