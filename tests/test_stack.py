@@ -1,10 +1,14 @@
+import os
 import re
 import subprocess
 import sys
+from configparser import ConfigParser
 
 import pytest
 
-from mmseg_deepvit.stack import INSTALL_ONEDL, StackError, find_stack
+from mmseg_deepvit.stack import INSTALL_ONEDL, STACKS, StackError, find_stack
+
+from .conftest import ROOT
 
 ONEDL = {"onedl-mmengine": "0.10.12", "onedl-mmcv": "2.3.6", "onedl-mmsegmentation": "1.4.2"}
 OPENMMLAB = {"mmengine": "0.10.7", "mmcv": "2.1.0", "mmsegmentation": "1.2.2"}
@@ -53,14 +57,29 @@ def test_importing_the_package_without_a_stack_says_what_to_install():
     assert INSTALL_ONEDL in result.stderr.splitlines()[-1]
 
 
+def test_importing_the_package_with_both_stacks_says_what_to_remove(tmp_path):
+    """A real interpreter that finds the other stack's metadata beside the installed one's."""
+    other = OPENMMLAB if find_stack() == "onedl" else ONEDL
+    for name, version in other.items():
+        folder = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
+        folder.mkdir()
+        text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        (folder / "METADATA").write_text(text)
+    result = subprocess.run(
+        [sys.executable, "-c", "import mmseg_deepvit"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    assert result.returncode == 1
+    last = result.stderr.splitlines()[-1]
+    assert "two stacks share the import names" in last
+    assert "pip uninstall -y mmengine mmcv mmsegmentation onedl-mmengine" in last
+
+
 def test_the_bounds_are_those_of_setup_cfg():
     """pip and the check on import agree."""
-    from configparser import ConfigParser
-
-    from mmseg_deepvit.stack import STACKS
-
-    from .conftest import ROOT
-
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")
     for extra, bounds in STACKS.items():
