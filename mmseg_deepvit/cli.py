@@ -6,9 +6,10 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
@@ -24,6 +25,10 @@ _LIBRARY_ERRORS = (
         r"\[Errno 2\] No such file or directory: '(?P<path>[^']+)'",
         "{path} does not exist: put the data there, or set data_root (--cfg-options "
         "train_dataloader.dataset.data_root=…, the same for val and test)",
+    ),
+    (
+        "need at least one array to concatenate",
+        "a dataset finds no images: look at its data_root, data_prefix and img_suffix",
     ),
     (r"UserError: (?P<line>.+)", "{line}"),  # from a worker process, whose errors arrive as text
 )
@@ -52,6 +57,10 @@ def one_line(error: Exception) -> str | None:
     """What to tell the user about an error, or None if it is not the user's to mend."""
     if isinstance(error, UserError):
         return " ".join(str(error).split())
+    return _library_line(error)
+
+
+def _library_line(error: Exception) -> str | None:
     for pattern, message in _LIBRARY_ERRORS:
         match = re.search(pattern, str(error))
         if match:
@@ -68,7 +77,7 @@ def config_errors(config: str) -> Iterator[None]:
         raise
     except (AssertionError, AttributeError, ImportError, KeyError, TypeError, ValueError) as error:
         text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-        said = " ".join(text.split()) or type(error).__name__
+        said = _library_line(error) or " ".join(text.split()) or type(error).__name__
         raise UserError(f"config {config}: {said} ({TRACEBACK_VARIABLE}=1 shows where)") from error
 
 
@@ -100,12 +109,30 @@ def load_config(path: str, options: dict | None = None) -> Config:
     return cfg
 
 
+class ConfigOptions(DictAction):
+    """mmengine's reading of ``KEY=VALUE``, with a usage error for what it cannot read."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """Parse, or leave with status 2 and one line."""
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (AssertionError, RecursionError, ValueError):
+            given = " ".join(map(str, values or ()))
+            parser.error(f"{option_string} {given}: expected KEY=VALUE, lists as KEY='[a,b]'")
+
+
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Add ``--cfg-options``, as mmseg's tools have it."""
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=DictAction,
+        action=ConfigOptions,
         metavar="KEY=VALUE",
         help='override the config, e.g. train_dataloader.batch_size=16; lists as key="[a,b]"',
     )

@@ -1,6 +1,15 @@
+import argparse
+
 import pytest
 
-from mmseg_deepvit.cli import TRACEBACK_VARIABLE, config_errors, load_config, one_line, run
+from mmseg_deepvit.cli import (
+    TRACEBACK_VARIABLE,
+    add_config_options,
+    config_errors,
+    load_config,
+    one_line,
+    run,
+)
 from mmseg_deepvit.errors import UserError
 
 
@@ -41,6 +50,24 @@ def test_errors_from_workers_are_unwrapped():
     assert one_line(RuntimeError(text)) == "x.png is no mask: replace it"
     missing = FileNotFoundError(2, "No such file or directory", "data/x")
     assert one_line(missing).startswith("data/x does not exist: ")
+
+
+@pytest.mark.parametrize("option", ["a", "a=[{'b':1,'c':(2,3)}]"])
+def test_options_that_cannot_be_read(capsys, option):
+    parser = argparse.ArgumentParser()
+    add_config_options(parser)
+    with pytest.raises(SystemExit) as caught:
+        parser.parse_args(["--cfg-options", option])
+    assert caught.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert f"--cfg-options {option}: expected KEY=VALUE" in last
+
+
+def test_options_that_can_be_read():
+    parser = argparse.ArgumentParser()
+    add_config_options(parser)
+    args = parser.parse_args(["--cfg-options", "a.b=3", "c=[1,2]", "d=(x,0.5)"])
+    assert args.cfg_options == {"a.b": 3, "c": [1, 2], "d": ("x", 0.5)}
 
 
 def test_config_errors_name_the_config():

@@ -10,7 +10,7 @@ from mmseg.registry import RUNNERS
 
 from mmseg_deepvit.checkpoints import check_same_model, read_checkpoint, segmentor_state_dict
 from mmseg_deepvit.cli import add_runner_options, config_errors, run, runner_config
-from mmseg_deepvit.engine import named_data_errors, unwrap_segmentor
+from mmseg_deepvit.engine import check_data_folders, named_data_errors, unwrap_segmentor
 from mmseg_deepvit.errors import UserError
 
 
@@ -70,6 +70,7 @@ def main() -> None:
     # with random weights.
     state = segmentor_state_dict(read_checkpoint(args.checkpoint), args.checkpoint)
     cfg.load_from = args.checkpoint
+    check_data_folders(cfg, ("test",))
     if args.show or args.show_dir:
         draw_predictions(cfg, args)
     if args.tta:
@@ -78,6 +79,7 @@ def main() -> None:
         write_label_maps(cfg, args.out)
     with config_errors(args.config):
         runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+        _ = runner.test_loop  # builds the data: what is wrong there is told as the config's fault
     check_same_model(unwrap_segmentor(runner.model).state_dict(), state, args.checkpoint)
     with named_data_errors(runner):
         runner.test()

@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
 from mmseg_deepvit.cli import add_runner_options, config_errors, run, runner_config
-from mmseg_deepvit.engine import named_data_errors
+from mmseg_deepvit.engine import check_data_folders, named_data_errors
 from mmseg_deepvit.errors import UserError
 
 
@@ -46,8 +46,10 @@ def main() -> None:
     if args.amp:
         enable_amp(cfg)
     cfg.resume = args.resume
+    check_data_folders(cfg, ("train", "val"))
     with config_errors(args.config):
         runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+        _ = runner.train_loop  # builds the data: what is wrong there is told as the config's fault
     with named_data_errors(runner):
         runner.train()
 

@@ -1,12 +1,14 @@
-"""Name the files behind an error of data loading; what the loaders raise often names none."""
+"""Errors of the data, with the names of files and folders, which loaders often do not tell."""
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
 
@@ -40,6 +42,43 @@ def named_data_errors(runner: Runner) -> Iterator[None]:
             f"{', '.join(bad[:_MOST_NAMED])}{more} cannot be read: replace the file, or remove "
             "image and mask"
         ) from error
+
+
+def check_data_folders(cfg: Config, parts: Sequence[str]) -> None:
+    """Look, before anything is built, whether the folders of images are there and hold files.
+
+    Args:
+        cfg: A whole config.
+        parts: Which dataloaders are looked at: of ``'train'``, ``'val'`` and ``'test'``.
+
+    Raises:
+        UserError: A folder is missing or empty; the message names it and the option that sets it.
+    """
+    for part in parts:
+        for dataset in _leaf_datasets((cfg.get(f"{part}_dataloader") or {}).get("dataset")):
+            folder = Path(
+                dataset.get("data_root") or "",
+                (dataset.get("data_prefix") or {}).get("img_path") or "",
+            )
+            if folder == Path() or dataset.get("backend_args"):
+                continue  # not told, or not on this machine's disk
+            what = "does not exist" if not folder.is_dir() else "holds no files"
+            if not any(path.is_file() for path in folder.rglob("*")):
+                raise UserError(
+                    f"{folder} {what}: put the images there, or set data_root "
+                    f"(--cfg-options {part}_dataloader.dataset.data_root=…)"
+                )
+
+
+def _leaf_datasets(dataset: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+    """The configs of datasets below wrappers such as RepeatDataset and ConcatDataset."""
+    if not dataset:
+        return
+    inner = [dataset.get("dataset"), *(dataset.get("datasets") or ())]
+    if not any(inner):
+        yield dataset
+    for part in inner:
+        yield from _leaf_datasets(part)
 
 
 def unreadable_files(datasets: Sequence[Any], most: int = _MOST_NAMED + 1) -> list[str]:

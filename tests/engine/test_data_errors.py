@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from mmengine.config import Config
 from PIL import Image
 
-from mmseg_deepvit.engine.data_errors import unreadable_files
+from mmseg_deepvit.engine.data_errors import check_data_folders, unreadable_files
+from mmseg_deepvit.errors import UserError
 
 
 class Pairs:
@@ -31,3 +33,25 @@ def test_unreadable_files_are_listed_once(files):
     datasets = [Pairs((good, cut), (good, good)), Pairs((text, cut), (good, files / "missing.png"))]
     assert unreadable_files(datasets) == [str(cut), str(text)]
     assert unreadable_files(datasets, most=1) == [str(cut)]
+
+
+def config(**parts):
+    return Config({f"{part}_dataloader": {"dataset": dataset} for part, dataset in parts.items()})
+
+
+def test_folders_of_images_are_looked_at(files):
+    good = {"data_root": str(files), "data_prefix": {"img_path": ""}}
+    missing = {"data_root": str(files), "data_prefix": {"img_path": "nowhere"}}
+    (files / "empty").mkdir()
+    empty = {"data_root": str(files / "empty"), "data_prefix": {}}
+    wrapped = {"type": "RepeatDataset", "dataset": {"datasets": [good, missing]}}
+    check_data_folders(config(train=good), ("train", "val"))
+    check_data_folders(config(train=missing), ("val",))
+    check_data_folders(config(train={**missing, "backend_args": {"backend": "s3"}}), ("train",))
+    for dataset, said in (
+        (missing, "does not exist"),
+        (empty, "holds no files"),
+        (wrapped, "exist"),
+    ):
+        with pytest.raises(UserError, match=rf"{said}.*train_dataloader\.dataset\.data_root"):
+            check_data_folders(config(train=dataset), ("train",))

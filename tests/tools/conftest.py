@@ -35,6 +35,7 @@ SMALL = [
     "train_cfg.val_interval=2",
     "randomness.seed=0",
 ]
+MIM = Path(sys.executable).with_name("mim")
 CONFIG = "configs/upernet_deepvit_ade20k.py"
 
 

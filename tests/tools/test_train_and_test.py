@@ -4,7 +4,7 @@ import shutil
 import pytest
 import torch
 
-from .conftest import CONFIG, SMALL, assert_one_line, run_tool
+from .conftest import CONFIG, MIM, SMALL, assert_one_line, run_tool
 
 
 def test_training_on_real_images(trained):
@@ -73,13 +73,13 @@ def test_tta(trained, tmp_path):
 
 def test_mim_test_and_train(trained, tmp_path):
     result = run_tool(
-        *("mim", "test", "mmseg", CONFIG, "--checkpoint", trained.checkpoint, "--gpus", "0"),
+        *(MIM, "test", "mmseg", CONFIG, "--checkpoint", trained.checkpoint, "--gpus", "0"),
         *("--work-dir", tmp_path / "test", "--cfg-options", *SMALL),
     )
     assert result.returncode == 0, (result.stdout + result.stderr)[-3000:]
     assert list((tmp_path / "test").glob("*/*.json"))
     result = run_tool(
-        *("mim", "train", "mmseg", CONFIG, "--gpus", "0", "--work-dir", tmp_path / "train"),
+        *(MIM, "train", "mmseg", CONFIG, "--gpus", "0", "--work-dir", tmp_path / "train"),
         *("--cfg-options", *SMALL, "train_cfg.max_iters=1"),
     )
     assert result.returncode == 0, (result.stdout + result.stderr)[-3000:]
@@ -112,10 +112,27 @@ def test_a_wrong_file_to_start_from(trained, tmp_path):
     assert_one_line(result, str(trained.checkpoint), "does not fit the model", "embed_dims")
 
 
-def test_a_config_that_cannot_be_built(tmp_path):
-    options = ["model.backbone.arch=deepvit-xl"]
+@pytest.mark.parametrize(
+    ("option", "parts"),
+    [
+        ("model.backbone.arch=deepvit-xl", ("deepvit-16b", "got 'deepvit-xl'")),
+        ("model.backbone.embed_dim=3", ("embed_dim",)),
+        ("train_dataloader.dataset.type=Nothing", ("Nothing is not in the",)),
+    ],
+)
+def test_a_config_that_cannot_be_built(ade_root, tmp_path, option, parts):
+    command = ("tools/train.py", CONFIG, "--work-dir", tmp_path, "--cfg-options", option)
+    assert_one_line(run_tool(*command), CONFIG, *parts)
+
+
+def test_a_data_set_without_images(tmp_path):
+    (tmp_path / "images/training").mkdir(parents=True)
+    options = [*SMALL, f"train_dataloader.dataset.data_root={tmp_path}"]
     result = run_tool("tools/train.py", CONFIG, "--work-dir", tmp_path, "--cfg-options", *options)
-    assert_one_line(result, CONFIG, "deepvit-16b", "got 'deepvit-xl'")
+    assert_one_line(result, f"{tmp_path}/images/training holds no files", "train_dataloader")
+    (tmp_path / "images/training/a.gif").touch()
+    result = run_tool("tools/train.py", CONFIG, "--work-dir", tmp_path, "--cfg-options", *options)
+    assert_one_line(result, CONFIG, "finds no images", "img_suffix")
 
 
 def test_amp_without_a_gpu(tmp_path):
