@@ -28,12 +28,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from .dermoscopy import (
-    MIN_SIZE,
-    BoolArray,
-    UInt8Array,
-    render_lesion_image,
-)
+from .dermoscopy import MIN_SIZE, render_lesion_image
+from .dermoscopy.primitives import BoolArray, UInt8Array
 
 __all__ = ["otsu_lesion_mask", "render_lesion_image", "write_demo_dataset"]
 
