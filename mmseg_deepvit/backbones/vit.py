@@ -130,7 +130,11 @@ class ViTTrunk(BaseModule):
         self._make_tokens(with_cls_token)
         self.pos_drop = nn.Dropout(drop_rate)
         attention: dict[str, Any] = dict(
-            qkv_bias=qkv_bias, attn_drop=attn_drop_rate, proj_drop=drop_rate
+            embed_dims=embed_dims,
+            num_heads=num_heads,
+            qkv_bias=qkv_bias,
+            attn_drop=attn_drop_rate,
+            proj_drop=drop_rate,
         )
         mixing: dict[str, Any] = dict(
             pre_mix=pre_mix,
@@ -140,14 +144,10 @@ class ViTTrunk(BaseModule):
             mix_scale=mix_scale,
             attn_drop_position=attn_drop_position,
         )
+        first_mixing = num_layers - num_mixing_layers
         self.blocks = nn.ModuleList(
             Block(
-                HeadMixingAttention(
-                    embed_dims,
-                    num_heads,
-                    **attention,
-                    **(mixing if i >= num_layers - num_mixing_layers else {}),
-                ),
+                HeadMixingAttention(**attention, **(mixing if i >= first_mixing else {})),
                 embed_dims,
                 mlp_ratio,
                 residual_scale,

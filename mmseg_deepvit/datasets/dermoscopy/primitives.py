@@ -17,6 +17,7 @@ UInt8Array = NDArray[np.uint8]
 
 
 def as_float32(values: NDArray[Any]) -> FloatArray:
+    """The same numbers in single precision, without a copy where they are already."""
     return np.asarray(values, dtype=np.float32)
 
 
