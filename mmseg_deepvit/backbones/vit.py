@@ -4,9 +4,8 @@ Paper: ViT, https://arxiv.org/abs/2010.11929.
 Reference: parameter names and behaviour after timm ``models/vision_transformer.py``; argument names
 after mmsegmentation ``mmseg/models/backbones/vit.py``.
 Deviations: any input size, also rectangular; blocks may mix attention heads; ``out_indices`` in
-any order
-and negative; blocks behind the last output are not run; ``norm_eval`` and frozen stages keep
-BatchNorm statistics (mmseg's ``norm_eval`` concerns LayerNorm, where it does nothing).
+any order and negative; blocks behind the last output are not run; ``norm_eval`` and frozen stages
+keep BatchNorm statistics (mmseg's ``norm_eval`` concerns LayerNorm, where it does nothing).
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Read checkpoint files without running code from them, and find the weights inside.
 
 Files are read by PyTorch's ``weights_only`` unpickler, which builds tensors and plain containers
-and
-refuses everything else; what mmengine writes beside the weights (log histories, NumPy scalars) is
-allowed by name.
+and refuses everything else; what mmengine writes beside the weights (log histories, NumPy scalars)
+is allowed by name.
 """
 
 from __future__ import annotations
@@ -122,8 +121,10 @@ def _reading_failed(path: str, error: Exception) -> str:
             f"checkpoint {path} holds objects that are not plain data ({foreign[1]}), and reading "
             "them would run code from the file: save the weights alone, model.state_dict()"
         )
-    lines = str(error).splitlines()
-    reason = lines[0] if lines else type(error).__name__
+    # Of PyTorch's advice only the cause is passed on: it also names the switch that runs code.
+    cause = re.search(r"WeightsUnpickler error: (.+)", str(error))
+    lines = [cause[1]] if cause else str(error).splitlines()
+    reason = lines[0] if lines and "weights_only" not in lines[0] else type(error).__name__
     return (
         f"checkpoint {path} is damaged or not a PyTorch file ({reason}): download or save it again"
     )
@@ -133,8 +134,8 @@ def find_state_dict(checkpoint: Mapping[str, Any], path: str | os.PathLike) -> d
     """Find the backbone's weights in what a file holds.
 
     Takes the first of :data:`CONTAINERS` that is there (or the mapping itself), strips the
-    prefixes of
-    wrappers and segmentors from the names, and keeps the ``backbone.`` part of a segmentor alone.
+    prefixes of wrappers and segmentors from the names, and keeps the ``backbone.`` part of a
+    segmentor alone.
 
     Args:
         checkpoint: What :func:`read_checkpoint` returned.

@@ -60,8 +60,9 @@ def check_data_folders(cfg: Config, parts: Sequence[str]) -> None:
                 dataset.get("data_root") or "",
                 (dataset.get("data_prefix") or {}).get("img_path") or "",
             )
-            if folder == Path() or dataset.get("backend_args"):
-                continue  # not told, or not on this machine's disk
+            remote = "://" in str(dataset.get("data_root")) or dataset.get("backend_args")
+            if remote or folder == Path():
+                continue
             what = "does not exist" if not folder.is_dir() else "holds no files"
             if not any(path.is_file() for path in folder.rglob("*")):
                 raise UserError(

@@ -87,8 +87,11 @@ def test_truncated_files(tmp_path, keep):
     torch.save({"state_dict": WEIGHTS}, tmp_path / "whole.pth")
     path = tmp_path / "cut.pth"
     path.write_bytes((tmp_path / "whole.pth").read_bytes()[:keep])
-    with pytest.raises(CheckpointError, match=r"cut\.pth is damaged or not a PyTorch file"):
+    with pytest.raises(
+        CheckpointError, match=r"cut\.pth is damaged or not a PyTorch file"
+    ) as caught:
         read_checkpoint(path)
+    assert "weights_only" not in str(caught.value), "advice to run the file's code"
 
 
 def test_files_of_other_kinds(tmp_path):
