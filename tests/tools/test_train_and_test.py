@@ -127,7 +127,10 @@ def test_a_config_that_cannot_be_built(ade_root, tmp_path, option, parts):
 
 def test_a_data_set_without_images(tmp_path):
     (tmp_path / "images/training").mkdir(parents=True)
-    options = [*SMALL, f"train_dataloader.dataset.data_root={tmp_path}"]
+    (tmp_path / "images/validation").mkdir()
+    (tmp_path / "images/validation/a.jpg").touch()
+    roots = [f"{part}_dataloader.dataset.data_root={tmp_path}" for part in ("train", "val")]
+    options = [*SMALL, *roots]
     result = run_tool("tools/train.py", CONFIG, "--work-dir", tmp_path, "--cfg-options", *options)
     assert_one_line(result, f"{tmp_path}/images/training holds no files", "train_dataloader")
     (tmp_path / "images/training/a.gif").touch()
@@ -143,21 +146,11 @@ def test_amp_without_a_gpu(tmp_path):
 
 
 def test_a_checkpoint_of_another_model(trained, tmp_path):
-    result = run_tool(
-        *("tools/test.py", "configs/upernet_deepvit_demo.py", trained.checkpoint),
-        *("--work-dir", tmp_path),
-    )
+    command = ("tools/test.py", CONFIG, trained.checkpoint, "--work-dir", tmp_path, "--cfg-options")
+    result = run_tool(*command, *SMALL, "model.backbone.num_heads=11")
     assert_one_line(result, "belongs to another model", str(trained.checkpoint))
     options = [*SMALL, "model.decode_head.num_classes=10", "model.auxiliary_head.num_classes=10"]
-    result = run_tool(
-        "tools/test.py",
-        CONFIG,
-        trained.checkpoint,
-        "--work-dir",
-        tmp_path,
-        "--cfg-options",
-        *options,
-    )
+    result = run_tool(*command, *options)
     assert_one_line(result, "has 150 classes and the config 10")
 
 
