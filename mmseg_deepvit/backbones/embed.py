@@ -117,8 +117,9 @@ def resize_pos_embed(
     if old_grid == new_grid:
         return pos_embed
     prefix, patches = pos_embed.split([num_prefix, old_grid[0] * old_grid[1]], dim=1)
-    # fp32: interpolation has no half kernels on CPU, and positions are worth the precision.
-    maps = patches.float().unflatten(1, old_grid).permute(0, 3, 1, 2)
+    # At least fp32: interpolation has no half kernels on CPU, and positions are worth it.
+    dtype = torch.promote_types(patches.dtype, torch.float32)
+    maps = patches.to(dtype).unflatten(1, old_grid).permute(0, 3, 1, 2)
     smooth = mode in ("bicubic", "bilinear")
     maps = F.interpolate(
         maps, new_grid, mode=mode, align_corners=False if smooth else None, antialias=smooth

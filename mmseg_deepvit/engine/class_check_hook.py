@@ -24,7 +24,7 @@ class ClassCheckHook(Hook):
 
     Raises:
         UserError: The numbers differ, or a label is no class; the message names the head or the
-        file.
+            file.
     """
 
     def before_train(self, runner: Runner) -> None:

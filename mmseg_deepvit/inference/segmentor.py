@@ -30,8 +30,7 @@ def load_segmentor(
 
     Raises:
         UserError: The checkpoint cannot be read or belongs to another model, its number of classes
-        is
-            not the config's, or there is no such device.
+            is not the config's, or there is no such device.
     """
     model_cfg = cfg.model.copy()
     model_cfg.pop("pretrained", None)

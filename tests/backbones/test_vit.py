@@ -188,6 +188,18 @@ def test_positions_of_a_plane_stay_a_plane():
     assert resize_pos_embed(pos, (8, 12), (8, 12), 1) is pos
 
 
+def test_positions_keep_their_precision():
+    pos = torch.randn(1, 17, 4, dtype=torch.float64)
+    exact = resize_pos_embed(pos, (4, 4), (7, 5), 1)
+    rounded = resize_pos_embed(pos.float(), (4, 4), (7, 5), 1)
+    assert exact.dtype == torch.float64
+    assert not torch.equal(exact, exact.float().double())
+    assert rounded.dtype == torch.float32
+    half = resize_pos_embed(pos.half(), (4, 4), (7, 5), 1)
+    assert half.dtype == torch.float16
+    torch.testing.assert_close(half.double(), exact, rtol=1e-2, atol=5e-3)
+
+
 def test_positions_of_a_wrong_grid_are_refused():
     with pytest.raises(ValueError, match="97 positions are not 1 prefix tokens and a grid of 8×8"):
         resize_pos_embed(torch.zeros(1, 97, 2), (8, 8), (4, 4), 1)
