@@ -19,7 +19,7 @@ With B images, H heads, N tokens and head width d, for each head h:
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -65,19 +65,69 @@ def explicit_head_mixing_attention(
     Returns:
         (B, H, N, d) in the dtype of ``v``.
     """
-    dtype = torch.promote_types(q.dtype, torch.float32)
     with torch.autocast(q.device.type, enabled=False):
-        maps = scale * (q.to(dtype) @ k.to(dtype).transpose(-2, -1))
-        maps = mix_heads(maps, pre_weight, pre_bias).softmax(dim=-1)
-        if dropout_position == "softmax":
-            maps = F.dropout(maps, dropout_p)
-        maps = mix_heads(maps, post_weight, post_bias)
-        maps = normalize_maps(maps, map_norm)
-        if mix_scale != 1.0:
-            maps = mix_scale * maps
-        if dropout_position == "mix":
-            maps = F.dropout(maps, dropout_p)
-        return (maps @ v.to(dtype)).to(v.dtype)
+        maps = explicit_attention_maps(
+            q,
+            k,
+            scale=scale,
+            pre_weight=pre_weight,
+            pre_bias=pre_bias,
+            post_weight=post_weight,
+            post_bias=post_bias,
+            map_norm=map_norm,
+            mix_scale=mix_scale,
+            dropout_p=dropout_p,
+            dropout_position=dropout_position,
+        ).mixed
+        return (maps @ v.to(maps.dtype)).to(v.dtype)
+
+
+class AttentionMaps(NamedTuple):
+    """The maps of one call.
+
+    Attributes:
+        probabilities: P, (B, H, N, N); rows sum to one (before dropout).
+        mixed: A, (B, H, N, N), which meets the values; P itself where nothing is mixed.
+    """
+
+    probabilities: Tensor
+    mixed: Tensor
+
+
+def explicit_attention_maps(
+    q: Tensor,
+    k: Tensor,
+    *,
+    scale: float,
+    pre_weight: Tensor | None = None,
+    pre_bias: Tensor | None = None,
+    post_weight: Tensor | None = None,
+    post_bias: Tensor | None = None,
+    map_norm: nn.Module | None = None,
+    mix_scale: float = 1.0,
+    dropout_p: float = 0.0,
+    dropout_position: DropoutPosition = "softmax",
+) -> AttentionMaps:
+    """The maps of head-mixing attention, in at least fp32.
+
+    Arguments and effects are those of :func:`explicit_head_mixing_attention`; autocast applies.
+
+    Returns:
+        P and A.
+    """
+    dtype = torch.promote_types(q.dtype, torch.float32)
+    logits = scale * (q.to(dtype) @ k.to(dtype).transpose(-2, -1))
+    probabilities = mix_heads(logits, pre_weight, pre_bias).softmax(dim=-1)
+    maps = probabilities
+    if dropout_position == "softmax":
+        maps = F.dropout(maps, dropout_p)
+    maps = mix_heads(maps, post_weight, post_bias)
+    maps = normalize_maps(maps, map_norm)
+    if mix_scale != 1.0:
+        maps = mix_scale * maps
+    if dropout_position == "mix":
+        maps = F.dropout(maps, dropout_p)
+    return AttentionMaps(probabilities, maps)
 
 
 def mix_heads(maps: Tensor, weight: Tensor | None, bias: Tensor | None = None) -> Tensor:

@@ -8,18 +8,19 @@ Deviations: one module serves plain attention, Re-attention and talking heads; p
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .explicit import DropoutPosition, explicit_head_mixing_attention
+from .explicit import DropoutPosition
+from .functional import BACKENDS, Backend, head_mixing_attention
 
 
 class HeadMixingAttention(nn.Module):
     """Multi-head self-attention whose maps may be mixed across heads.
 
-    Without mixes this is plain attention, computed by PyTorch's ``scaled_dot_product_attention``.
+    Without mixes this is plain attention, computed by PyTorch's ``scaled_dot_product_attention``;
+    with them, :func:`~mmseg_deepvit.attention.functional.head_mixing_attention` picks the way.
 
     Args:
         embed_dims: Width C of the tokens; a multiple of ``num_heads``.
@@ -35,10 +36,12 @@ class HeadMixingAttention(nn.Module):
         attn_drop: Probability of dropping an entry of the map, in [0, 1).
         attn_drop_position: ``'softmax'``: P, before mixing (DeepViT); ``'mix'``: A (CaiT).
         proj_drop: Dropout of the output, in [0, 1).
+        backend: ``'auto'``, ``'explicit'`` or ``'blockwise'``.
 
     Raises:
         ValueError: ``embed_dims`` is no multiple of ``num_heads``, a norm without ``post_mix``, a
-            norm that is none of BN, SyncBN and LN, or an unknown ``attn_drop_position``.
+            norm that is none of BN, SyncBN and LN, or an unknown ``attn_drop_position`` or
+            ``backend``.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class HeadMixingAttention(nn.Module):
         attn_drop: float = 0.0,
         attn_drop_position: DropoutPosition = "softmax",
         proj_drop: float = 0.0,
+        backend: Backend = "auto",
     ) -> None:
         super().__init__()
         if embed_dims % num_heads:
@@ -64,12 +68,15 @@ class HeadMixingAttention(nn.Module):
             raise ValueError(
                 f"attn_drop_position must be 'softmax' or 'mix', got {attn_drop_position!r}"
             )
+        if backend not in BACKENDS:
+            raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
         head_dims = embed_dims // num_heads
         self.num_heads = num_heads
         self.scale = head_dims**-0.5
         self.mix_scale = head_dims**-0.5 if mix_scale is None else mix_scale
         self.attn_drop = attn_drop
         self.attn_drop_position = attn_drop_position
+        self.backend = backend
         self.qkv = nn.Linear(embed_dims, 3 * embed_dims, bias=qkv_bias)
         self.pre_mix = nn.Linear(num_heads, num_heads, bias=mix_bias) if pre_mix else None
         self.post_mix = nn.Linear(num_heads, num_heads, bias=mix_bias) if post_mix else None
@@ -92,10 +99,7 @@ class HeadMixingAttention(nn.Module):
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(B, H, N, d) queries, keys and values to (B, H, N, d) outputs."""
-        dropout_p = self.attn_drop if self.training else 0.0
-        if self.pre_mix is None and self.post_mix is None:
-            return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p)
-        return explicit_head_mixing_attention(
+        return head_mixing_attention(
             q,
             k,
             v,
@@ -106,8 +110,9 @@ class HeadMixingAttention(nn.Module):
             post_bias=None if self.post_mix is None else self.post_mix.bias,
             map_norm=self.mix_norm,
             mix_scale=self.mix_scale,
-            dropout_p=dropout_p,
+            dropout_p=self.attn_drop if self.training else 0.0,
             dropout_position=self.attn_drop_position,
+            backend=self.backend,
         )
 
     def extra_repr(self) -> str:

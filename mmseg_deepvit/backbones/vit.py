@@ -53,6 +53,9 @@ class ViTTrunk(BaseModule):
         drop_rate: Dropout after position embedding, in MLPs and output projections, in [0, 1).
         attn_drop_rate: Dropout of attention maps, in [0, 1).
         attn_drop_position: ``'softmax'`` (before post mixing) or ``'mix'`` (after it).
+        attn_backend: How mixing attention is computed: ``'auto'``, ``'explicit'`` or
+            ``'blockwise'``; see
+            :func:`~mmseg_deepvit.attention.functional.head_mixing_attention`.
         drop_path_rate: Stochastic depth of the last block, growing linearly from 0, in [0, 1).
         out_indices: Block or blocks whose tokens are returned, in this order; negative counts
             from the end.
@@ -95,6 +98,7 @@ class ViTTrunk(BaseModule):
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         attn_drop_position: str = "softmax",
+        attn_backend: str = "auto",
         drop_path_rate: float = 0.0,
         out_indices: int | Sequence[int] = -1,
         final_norm: bool = True,
@@ -134,6 +138,7 @@ class ViTTrunk(BaseModule):
             qkv_bias=qkv_bias,
             attn_drop=attn_drop_rate,
             proj_drop=drop_rate,
+            backend=attn_backend,
         )
         mixing: dict[str, Any] = dict(
             pre_mix=pre_mix,

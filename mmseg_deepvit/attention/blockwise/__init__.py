@@ -1,0 +1,147 @@
+"""Head-mixing attention in blocks of query rows: exact, O(N) memory, any device.
+
+Paper: see :mod:`mmseg_deepvit.attention.explicit`, whose function this is, to rounding; row sums
+kept for backward as in FlashAttention, https://arxiv.org/abs/2205.14135.
+Deviations: none in result. BatchNorm of the maps is done on H×H moments
+(:mod:`mmseg_deepvit.attention.map_statistics`): training takes two passes forward and, unlike
+what its chain rule suggests, one backward.
+
+Here is the function; below it :mod:`.operator` (what PyTorch sees), :mod:`.forward` and
+:mod:`.backward` (the passes), :mod:`.row_blocks` (a block of rows), :mod:`.mixing` (what is done
+to the maps).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..explicit import DropoutPosition
+from ..map_norm import FoldedNorm, fold_norm, update_running_statistics
+from .operator import blockwise
+
+__all__ = ["blockwise_head_mixing_attention", "default_block_rows", "unsupported"]
+
+#: Bytes that one buffer of maps should take on a CPU, and rows below which products are slow.
+CPU_BLOCK_BYTES = 8 * 2**20
+CPU_LEAST_ROWS = 64
+#: The same on an accelerator, where launches must be large.
+ACCELERATOR_BLOCK_BYTES = 256 * 2**20
+
+
+def blockwise_head_mixing_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    scale: float,
+    pre_weight: Tensor | None = None,
+    pre_bias: Tensor | None = None,
+    post_weight: Tensor | None = None,
+    post_bias: Tensor | None = None,
+    map_norm: nn.Module | None = None,
+    mix_scale: float = 1.0,
+    dropout_p: float = 0.0,
+    dropout_position: DropoutPosition = "softmax",
+    block_rows: int | None = None,
+) -> Tensor:
+    """Head-mixing attention that never holds a whole map.
+
+    Arguments, result and effects (running statistics of a BatchNorm) are those of
+    :func:`~mmseg_deepvit.attention.explicit.explicit_head_mixing_attention`; dropout draws other
+    random numbers from the same generator. A SyncBatchNorm in training exchanges its H×H moments.
+
+    Args:
+        q: Queries, (B, H, N, d), any floating dtype.
+        k: Keys, (B, H, N, d).
+        v: Values, (B, H, N, d).
+        scale: Factor of the logits.
+        pre_weight: (H, H) mix of the logits or None.
+        pre_bias: (H,); without effect, since a softmax does not see it. Its gradient is zero.
+        post_weight: (H, H) mix of the probabilities or None.
+        post_bias: (H,), added to the mixed probabilities.
+        map_norm: BatchNorm2d, SyncBatchNorm, LayerNorm over the heads, or None.
+        mix_scale: Factor of the normalised maps.
+        dropout_p: Probability, in [0, 1), that an entry of the map is dropped; 0 outside training.
+        dropout_position: ``'softmax'`` drops entries of P, ``'mix'`` drops entries of A.
+        block_rows: Query rows of a block; None chooses by shape and cache.
+
+    Returns:
+        (B, H, N, d) in the dtype of ``v``.
+
+    Raises:
+        ValueError: See :func:`unsupported`; or a BatchNorm in training has one entry a head;
+            or ``block_rows`` is below 1.
+    """
+    if reason := unsupported(map_norm, post_weight, dropout_p, dropout_position):
+        raise ValueError(f"the blockwise backend does not do {reason}; use backend='explicit'")
+    if block_rows is not None and block_rows < 1:
+        raise ValueError(f"block_rows must be at least 1, got {block_rows}")
+    norm = FoldedNorm(None, None)
+    if post_weight is not None:
+        norm = fold_norm(post_weight, post_bias, map_norm, mix_scale)
+    if norm.kind == "batch" and q.shape[0] * q.shape[2] == 1:
+        raise ValueError("BatchNorm in training needs more than one entry for each head")
+    out, _, sums = blockwise(
+        q,
+        k,
+        v,
+        pre_weight,
+        pre_bias,
+        norm.post_weight,
+        norm.post_bias,
+        norm.weight,
+        norm.bias,
+        torch.randint(2**62, ()) if dropout_p > 0 else None,
+        scale,
+        norm.kind,
+        norm.eps,
+        dropout_p,
+        dropout_position == "mix",
+        block_rows or default_block_rows(q),
+        norm.group,
+    )
+    if norm.kind == "batch" and post_weight is not None:
+        update_running_statistics(map_norm, sums, post_weight, post_bias)
+    if post_weight is None and mix_scale != 1.0:
+        out = mix_scale * out
+    return out.transpose(1, 2)
+
+
+def unsupported(
+    map_norm: nn.Module | None,
+    post_weight: Tensor | None,
+    dropout_p: float,
+    dropout_position: DropoutPosition,
+) -> str | None:
+    """What of a call the blockwise form cannot do, in words; None if it can do it all."""
+    if map_norm is None:
+        return None
+    if not isinstance(map_norm, (_BatchNorm, nn.LayerNorm)):
+        return f"a map norm of type {type(map_norm).__name__}"
+    if post_weight is None:
+        return "a map norm without a post mix"
+    if dropout_p > 0 and dropout_position == "mix":
+        return "dropout of maps that a norm has normalised"
+    return None
+
+
+def default_block_rows(q: Tensor) -> int:
+    """Query rows of a block: few enough for the cache, enough for the matrix products.
+
+    Args:
+        q: Queries, (B, H, N, d).
+
+    Returns:
+        Between 1 and N.
+    """
+    heads, tokens = q.shape[1:3]
+    row_bytes = heads * tokens * max(q.element_size(), 4)
+    if q.device.type == "cpu":
+        rows = max(CPU_BLOCK_BYTES // row_bytes, CPU_LEAST_ROWS)
+    else:
+        rows = max(ACCELERATOR_BLOCK_BYTES // row_bytes, 1)
+    # Equal blocks, so that the last is not a sliver.
+    blocks = -(-tokens // min(rows, tokens))
+    return -(-tokens // blocks)

@@ -1,0 +1,217 @@
+"""The blockwise passes as PyTorch operators: ``mmseg_deepvit::blockwise`` and its backward.
+
+Operators are opaque to ``torch.compile`` (no graph break) and to autocast. These have no second
+derivative.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributed import _functional_collectives as collectives
+
+from ..map_statistics import BatchStatistics, pack_sums
+from .backward import Coupling, backward
+from .forward import forward, moments
+from .mixing import Dropout, LayerNormOverHeads, Mixing
+
+_PARAMETERS = (
+    "Tensor q, Tensor k, Tensor v, Tensor? pre_weight, Tensor? pre_bias, Tensor? post_weight, "
+    "Tensor? post_bias, Tensor? norm_weight, Tensor? norm_bias, Tensor? seed, float scale, "
+    "str norm, float eps, float dropout_p, bool dropout_after_mix, int block_rows, str group"
+)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """Arguments of the operators, in their order (see ``_PARAMETERS``)."""
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    pre_weight: Tensor | None
+    pre_bias: Tensor | None
+    post_weight: Tensor | None
+    post_bias: Tensor | None
+    norm_weight: Tensor | None
+    norm_bias: Tensor | None
+    seed: Tensor | None
+    scale: float
+    norm: str
+    eps: float
+    dropout_p: float
+    dropout_after_mix: bool
+    block_rows: int
+    group: str
+
+    def mixing(self, statistics: BatchStatistics | None) -> Mixing:
+        """What happens to the maps, in the dtype that they are computed in."""
+        pre, post, bias = map(self._cast, (self.pre_weight, self.post_weight, self.post_bias))
+        norm = dropout = None
+        if statistics is not None:
+            post, bias = map(self._cast, statistics.folded)
+        elif self.norm == "layer":
+            weight = self._cast(self.norm_weight)
+            assert weight is not None
+            norm = LayerNormOverHeads(weight, bias, self.eps)
+            bias = self._cast(self.norm_bias)
+        if self.seed is not None:
+            dropout = Dropout(self.dropout_p, int(self.seed), self.dropout_after_mix)
+        return Mixing(self.scale, pre, post, bias, norm, dropout)
+
+    def statistics(self, sums: Tensor) -> BatchStatistics | None:
+        """Of the batch, from its sums; None where they do not matter."""
+        if self.norm != "batch":
+            return None
+        post, weight, bias = self.post_weight, self.norm_weight, self.norm_bias
+        assert post is not None
+        assert weight is not None
+        assert bias is not None
+        return BatchStatistics.from_sums(sums, post, weight, bias, self.eps)
+
+    def no_autocast(self) -> torch.autocast:
+        """Maps are computed in full precision whatever autocast says."""
+        return torch.autocast(self.q.device.type, enabled=False)
+
+    def _cast(self, tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor.to(map_dtype(self.q))
+
+
+def map_dtype(q: Tensor) -> torch.dtype:
+    """The dtype that maps are computed in: fp32, or fp64 for fp64 inputs."""
+    return torch.promote_types(q.dtype, torch.float32)
+
+
+@torch.library.custom_op(
+    "mmseg_deepvit::blockwise",
+    mutates_args=(),
+    schema=f"({_PARAMETERS}) -> (Tensor, Tensor, Tensor)",
+)
+def _forward(*args):
+    """Output (B, N, H, d), log-sum-exp (B, H, N), and sums of moments (empty without BatchNorm)."""
+    call = _Call(*args)
+    lse = call.q.new_empty(call.q.shape[:3], dtype=map_dtype(call.q))
+    sums = lse.new_empty(0, dtype=torch.float64)
+    with call.no_autocast():
+        if call.norm == "batch":
+            first, second = moments(call.q, call.k, call.mixing(None), call.block_rows, lse)
+            batch, _, tokens = lse.shape
+            sums = _sum_over(call.group, pack_sums(batch * tokens**2, first, second))
+        mixing = call.mixing(call.statistics(sums))
+        known = call.norm == "batch"
+        out = forward(call.q, call.k, call.v, mixing, call.block_rows, lse, known)
+    return out, lse, sums
+
+
+@_forward.register_fake
+def _(q, k, v, *args):
+    batch, heads, tokens, _ = q.shape
+    sums = 1 + heads + heads**2 if args[_NORM - 3] == "batch" else 0
+    return (
+        v.new_empty(batch, tokens, heads, v.shape[-1]),
+        q.new_empty(batch, heads, tokens, dtype=map_dtype(q)),
+        q.new_empty(sums, dtype=torch.float64),
+    )
+
+
+_NAMES = [part.split()[-1] for part in _PARAMETERS.split(", ")]
+_NORM = _NAMES.index("norm")
+#: Arguments that have gradients: all tensors but the seed.
+_DIFFERENTIABLE = _NAMES[: _NAMES.index("seed")]
+
+
+@torch.library.custom_op(
+    "mmseg_deepvit::blockwise_backward",
+    mutates_args=(),
+    schema=f"(Tensor grad, Tensor out, Tensor lse, Tensor sums, {_PARAMETERS}) "
+    f"-> ({', '.join(['Tensor'] * len(_DIFFERENTIABLE))})",
+)
+def _backward(grad, out, lse, sums, *args):
+    """Gradients of the differentiable arguments; empty for those that are None."""
+    call = _Call(*args)
+    statistics = call.statistics(sums)
+    with call.no_autocast():
+        coupling = None if statistics is None else _coupling(call, statistics, grad, out)
+        mixing = call.mixing(statistics)
+        found = backward(grad, call.q, call.k, call.v, mixing, call.block_rows, lse, coupling)
+    gradients = {"q": found.q, "k": found.k, "v": found.v, "pre_weight": found.pre}
+    if statistics is not None:
+        assert found.post is not None
+        assert found.bias is not None
+        post, gamma, beta = statistics.parameter_gradients(found.post, found.bias)
+        gradients.update(post_weight=post, norm_weight=gamma, norm_bias=beta)
+    elif call.norm == "layer":
+        gradients.update(post_weight=found.post, post_bias=found.norm_bias)
+        gradients.update(norm_weight=found.norm_weight, norm_bias=found.bias)
+    else:
+        gradients.update(post_weight=found.post, post_bias=found.bias)
+    return tuple(_like(getattr(call, name), gradients.get(name)) for name in _DIFFERENTIABLE)
+
+
+def _like(argument: Tensor | None, gradient: Tensor | None) -> Tensor:
+    """The gradient in the argument's dtype; zeros if the result does not depend on it."""
+    if argument is None:
+        return torch.empty(0)
+    return torch.zeros_like(argument) if gradient is None else gradient.to(argument.dtype)
+
+
+def _coupling(call: _Call, statistics: BatchStatistics, grad: Tensor, out: Tensor) -> Coupling:
+    """What the batch's statistics add to the gradient of P, before the pass over the maps."""
+    values = call.v.sum(2, dtype=torch.float64)
+    grad_bias = (grad.sum(1, dtype=torch.float64) * values).sum((0, 2))
+    grad_dot_out = (grad.double() * out.double()).sum((0, 1, 3))
+    totals = _sum_over(call.group, torch.stack([grad_dot_out, grad_bias]))
+    grad_first, grad_second = statistics.reach(*totals)
+    dtype = map_dtype(call.q)
+    products = (2 / statistics.count * grad_second).to(dtype)
+    if call.seed is None:  # rows of P sum to one: the softmax does not see a constant
+        return Coupling(products, None)
+    return Coupling(products, (grad_first / statistics.count).to(dtype))
+
+
+@_backward.register_fake
+def _(grad, out, lse, sums, *args):
+    return tuple(
+        grad.new_empty(0) if argument is None else torch.empty_like(argument)
+        for argument in args[: len(_DIFFERENTIABLE)]
+    )
+
+
+def _setup_context(ctx, inputs, output):
+    out, lse, sums = output
+    ctx.options = inputs[len(_DIFFERENTIABLE) + 1 :]
+    kept_out = out if sums.numel() else None  # only batch statistics want the output
+    ctx.save_for_backward(kept_out, lse, sums, *inputs[: len(_DIFFERENTIABLE) + 1])
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx, grad, *_):
+    kept_out, lse, sums, *tensors = ctx.saved_tensors
+    unused = (None,) * len(_NAMES)
+    if grad is None:
+        return unused
+    out = grad if kept_out is None else kept_out
+    found = torch.ops.mmseg_deepvit.blockwise_backward(grad, out, lse, sums, *tensors, *ctx.options)
+    gradients = [
+        None if tensor is None else gradient
+        for tensor, gradient in zip(tensors[: len(found)], found, strict=True)
+    ]
+    return (*gradients, *unused[len(gradients) :])
+
+
+_forward.register_autograd(_differentiate, setup_context=_setup_context)
+
+#: The operator; arguments as ``_PARAMETERS``, results as :func:`_forward` says.
+blockwise = _forward
+
+
+def _sum_over(group: str, tensor: Tensor) -> Tensor:
+    """The sum over the processes of a group, by its name; as it is if the name is empty."""
+    if not group:
+        return tensor
+    # A name serves as group in every version; newer ones have a type of its own for it.
+    name: Any = group
+    return collectives.wait_tensor(collectives.all_reduce(tensor, "sum", name))

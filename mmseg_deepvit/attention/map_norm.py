@@ -1,0 +1,120 @@
+"""The norm of mixed attention maps, taken apart for backends that never see a whole map.
+
+Paper: see :mod:`mmseg_deepvit.attention.map_statistics`, which has the closed form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from .map_statistics import BatchStatistics
+
+
+@dataclass(frozen=True)
+class FoldedNorm:
+    """The post mix of a call with all folded into it that does not depend on the batch.
+
+    Attributes:
+        post_weight: (H, H) mix.
+        post_bias: (H,) or None, added to the mixed maps.
+        kind: What follows: nothing, BatchNorm by batch statistics, or LayerNorm over the heads
+            (whose mix and bias are centred over the heads already).
+        weight: (H,), γ times mix_scale; None for ``kind='none'``.
+        bias: (H,), β times mix_scale; None for ``kind='none'``.
+        eps: Added to the variance.
+        group: Name of the process group that shares the statistics; empty for none.
+    """
+
+    post_weight: Tensor | None
+    post_bias: Tensor | None
+    kind: Literal["none", "batch", "layer"] = "none"
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+    eps: float = 0.0
+    group: str = ""
+
+
+def fold_norm(
+    post_weight: Tensor, post_bias: Tensor | None, norm: nn.Module | None, mix_scale: float
+) -> FoldedNorm:
+    """Fold a norm's running statistics, or its centring, and ``mix_scale`` into the post mix.
+
+    Autograd records what is done here: it concerns tensors of H and H×H entries only.
+
+    Args:
+        post_weight: (H, H).
+        post_bias: (H,) or None.
+        norm: BatchNorm, SyncBatchNorm, LayerNorm over H heads, or None.
+        mix_scale: Factor of the normalised maps.
+
+    Returns:
+        Mix and what is left to do.
+
+    Raises:
+        TypeError: Another norm.
+    """
+    if norm is None:
+        return FoldedNorm(
+            mix_scale * post_weight, None if post_bias is None else mix_scale * post_bias
+        )
+    if not isinstance(norm, (_BatchNorm, nn.LayerNorm)):
+        raise TypeError(f"expected a BatchNorm or a LayerNorm of maps, got {type(norm).__name__}")
+    ones = post_weight.new_ones(len(post_weight))
+    gamma = mix_scale * (ones if norm.weight is None else norm.weight)
+    beta = mix_scale * (torch.zeros_like(ones) if norm.bias is None else norm.bias)
+    if isinstance(norm, nn.LayerNorm):
+        centred = post_weight - post_weight.mean(0)
+        bias = None if post_bias is None else post_bias - post_bias.mean()
+        return FoldedNorm(centred, bias, "layer", gamma, beta, norm.eps)
+    if norm.training or norm.running_mean is None or norm.running_var is None:
+        group = _sync_group(norm)
+        return FoldedNorm(post_weight, post_bias, "batch", gamma, beta, norm.eps, group)
+    factor = gamma * (norm.running_var + norm.eps).rsqrt()
+    shift = -norm.running_mean if post_bias is None else post_bias - norm.running_mean
+    return FoldedNorm(factor[:, None] * post_weight, factor * shift + beta)
+
+
+def _sync_group(norm: _BatchNorm) -> str:
+    """Name of the process group that a SyncBatchNorm shares its moments in; empty for none."""
+    if not (isinstance(norm, nn.SyncBatchNorm) and norm.training):
+        return ""
+    if not (dist.is_available() and dist.is_initialized()):
+        return ""
+    group = norm.process_group or dist.group.WORLD
+    assert group is not None
+    return group.group_name if dist.get_world_size(group) > 1 else ""
+
+
+@torch.no_grad()
+def update_running_statistics(
+    norm: nn.Module | None, sums: Tensor, post_weight: Tensor, post_bias: Tensor | None
+) -> None:
+    """Do what nn.BatchNorm2d does with the mean and the unbiased variance of a batch.
+
+    Args:
+        norm: A BatchNorm; nothing is done where it keeps no running statistics.
+        sums: As :func:`~mmseg_deepvit.attention.map_statistics.pack_sums` makes them.
+        post_weight: (H, H).
+        post_bias: (H,) or None.
+    """
+    assert isinstance(norm, _BatchNorm)
+    if norm.running_mean is None or norm.running_var is None:
+        return
+    momentum: float | Tensor | None = norm.momentum
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+        if momentum is None:
+            momentum = 1.0 / norm.num_batches_tracked
+    assert momentum is not None
+    # γ and β do not enter mean and variance.
+    moments = BatchStatistics.from_sums(sums, post_weight, sums, sums, norm.eps)
+    mean = moments.mean if post_bias is None else moments.mean + post_bias
+    var = moments.var * moments.count / (moments.count - 1)
+    for running, new in ((norm.running_mean, mean), (norm.running_var, var)):
+        running.mul_(1 - momentum).add_((momentum * new).to(running.dtype))

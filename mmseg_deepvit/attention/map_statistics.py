@@ -1,0 +1,119 @@
+"""BatchNorm of mixed attention maps in closed form: from H×H moments, never from the maps.
+
+Paper: BatchNorm, https://arxiv.org/abs/1502.03167; its place after the mix: DeepViT,
+https://arxiv.org/abs/2103.11886.
+Deviations: none in result. The mixed map is M = post P + bias, so over the n = B·N·N entries of
+each head, with m_g the mean of P_g and C the mean of P_h P_g,
+
+    mean_h = (post m)_h + bias_h        var_h = (post C postᵀ)_hh − (post m)_h²
+
+and norm and mix fold into one mix, A = W P + b, in which the bias cancels:
+
+    W = diag(γ / σ) post                b = β − W m
+
+Rows of P sum to one, so m = 1/N unless P is dropped out. The variance enters the gradient of P by
+H numbers alone, and these follow from the output O = A V before any map is made again, because
+Σ dA_h · A_h over the entries of a map equals Σ dO_h · O_h: see :meth:`BatchStatistics.reach`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class BatchStatistics:
+    """Moments of a batch of maps, and what BatchNorm makes of them; all float64.
+
+    Attributes:
+        count: (), n, entries of a map over the batch (all processes' batches for SyncBatchNorm).
+        first: (H,), m.
+        second: (H, H), C.
+        post: (H, H) mix.
+        weight: (H,), γ.
+        bias: (H,), β.
+        eps: Added to the variance.
+    """
+
+    count: Tensor
+    first: Tensor
+    second: Tensor
+    post: Tensor
+    weight: Tensor
+    bias: Tensor
+    eps: float
+
+    @classmethod
+    def from_sums(
+        cls, sums: Tensor, post: Tensor, weight: Tensor, bias: Tensor, eps: float
+    ) -> BatchStatistics:
+        """From the packed sums of :func:`pack_sums`."""
+        heads = len(post)
+        means = sums[1:] / sums[0]
+        post, weight, bias = (t.detach().double() for t in (post, weight, bias))
+        second = means[heads:].view(heads, heads)
+        return cls(sums[0], means[:heads], second, post, weight, bias, eps)
+
+    @property
+    def mean(self) -> Tensor:
+        """(H,) mean of each mixed map, without the bias of the mix."""
+        return self.post @ self.first
+
+    @property
+    def var(self) -> Tensor:
+        """(H,) biased variance of each mixed map."""
+        raw = ((self.post @ self.second) * self.post).sum(1)
+        return (raw - self.mean.square()).clamp_(min=0)
+
+    @property
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """W, (H, H), and b, (H,)."""
+        weight = (self.weight * (self.var + self.eps).rsqrt())[:, None] * self.post
+        return weight, self.bias - weight @ self.first
+
+    def reach(self, grad_dot_out: Tensor, grad_bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of the moments, known before the backward pass over the maps.
+
+        With dW the gradient of W where b is a function of it, Σ_g dW[h, g] W[h, g] is
+        Σ dA_h A_h − β_h Σ dA_h, and Σ dA_h A_h is Σ dO_h O_h. The gradient of σ needs no more.
+
+        Args:
+            grad_dot_out: (H,), Σ dO_h · O_h over images, tokens and widths, all processes'.
+            grad_bias: (H,), gradient of b, which is Σ dA_h; all processes'.
+
+        Returns:
+            dm, (H,), and dC, (H, H).
+        """
+        along = grad_dot_out - self.bias * grad_bias
+        grad_var = -0.5 * along / (self.var + self.eps)
+        weight, _ = self.folded
+        grad_first = -(weight.t() @ grad_bias) - self.post.t() @ (2 * grad_var * self.mean)
+        return grad_first, self.post.t() @ (grad_var[:, None] * self.post)
+
+    def parameter_gradients(
+        self, grad_weight: Tensor, grad_bias: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """From gradients of W and b to those of the parameters; each process' own share.
+
+        Args:
+            grad_weight: (H, H), gradient of W with b held.
+            grad_bias: (H,), gradient of b.
+
+        Returns:
+            Gradients of post, (H, H), γ, (H,), and β, (H,).
+        """
+        rstd = (self.var + self.eps).rsqrt()
+        grad_weight = grad_weight - grad_bias[:, None] * self.first
+        along = (grad_weight * self.post).sum(1)
+        grad_var = -0.5 * rstd**3 * self.weight * along
+        through_var = 2 * (self.post @ self.second - self.mean[:, None] * self.first)
+        grad_post = (self.weight * rstd)[:, None] * grad_weight + grad_var[:, None] * through_var
+        return grad_post, rstd * along, grad_bias
+
+
+def pack_sums(count: int, first: Tensor, second: Tensor) -> Tensor:
+    """Count of entries and sums of moments as one (1 + H + H²,) vector, to be all-reduced."""
+    return torch.cat([first.new_tensor([count]), first, second.flatten()])
