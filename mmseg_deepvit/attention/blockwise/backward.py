@@ -7,15 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .buffers import Buffers
 from .mixing import LayerNormOverHeads, Mixing
-from .row_blocks import (
-    Image,
-    Workspace,
-    dropout_factors,
-    head_products,
-    mix,
-    normalize_over_heads,
-)
+from .row_blocks import Image, dropout_factors, mix, normalize_over_heads
+from .rows import Rows
 
 
 @dataclass
@@ -62,7 +57,7 @@ def backward(
     k: Tensor,
     v: Tensor,
     mixing: Mixing,
-    rows: int,
+    rows: Rows,
     lse: Tensor,
     coupling: Coupling | None = None,
 ) -> Gradients:
@@ -75,42 +70,59 @@ def backward(
         v: (B, H, N, d).
         mixing: As in the forward pass.
         rows: As in the forward pass: dropout depends on it.
-        lse: (B, H, N), as the forward pass left it.
+        lse: (B, n, H, R), as the forward pass left it.
         coupling: Of batch statistics, or None.
 
     Returns:
         The gradients.
     """
-    heads, tokens = lse.shape[1:]
-    sums = _empty_gradients(q, k, v, mixing, heads)
-    work = Workspace(rows, tokens, lse)
-    for b in range(len(q)):
-        image = Image(q[b], k[b], mixing, work, lse[b])
-        image.use_lse()
-        step = _BackwardStep(image, mixing, coupling, sums, work, b)
-        keys, values = k[b].to(lse.dtype).contiguous(), v[b].to(lse.dtype)
-        values_t = values.transpose(1, 2).contiguous()
-        grads = grad[b].transpose(0, 1).to(lse.dtype).contiguous()
-        grad_k, grad_v = torch.zeros_like(keys), torch.zeros_like(keys)
-        if mixing.output_bias is not None:
-            assert sums.bias is not None
-            sums.bias += (values.sum(1) * grads.sum(1)).sum(-1)
-            grad_v += mixing.output_bias[:, None, None] * grads.sum(1, keepdim=True)
-        for block in work.blocks():
-            step.recompute(block)
-            torch.bmm(grads[:, block], values_t, out=step.grad_maps)
-            grad_v.baddbmm_(step.mixed().transpose(1, 2), grads[:, block])
-            grad_logits = step.grad_logits()
-            product = work.lend("output", heads, block, keys.shape[-1])
-            torch.bmm(grad_logits, keys, out=product)
-            torch.mul(product, mixing.scale, out=product)
-            sums.q[b, :, block] = product
-            grad_k.baddbmm_(grad_logits.transpose(1, 2), image.queries[:, block])
-        sums.k[b], sums.v[b] = grad_k, grad_v
+    sums = _empty_gradients(q, k, v, mixing)
+    with Buffers(q.shape[1], rows, lse) as buffers:
+        for b in range(len(q)):
+            image = Image(q[b], k[b], mixing, rows, buffers, lse[b])
+            step = _BackwardStep(image, mixing, coupling, buffers, b)
+            _add_image(grad[b].transpose(0, 1), k[b], v[b], image, step, rows, sums)
     return sums
 
 
-def _empty_gradients(q: Tensor, k: Tensor, v: Tensor, mixing: Mixing, heads: int) -> Gradients:
+def _add_image(
+    grad: Tensor,
+    k: Tensor,
+    v: Tensor,
+    image: Image,
+    step: _BackwardStep,
+    rows: Rows,
+    sums: Gradients,
+) -> None:
+    """Backward for one image; ``grad``, ``k`` and ``v`` are (H, N, d)."""
+    lend, mixing, b = image.buffers.lend, step.mixing, step.index
+    keys = lend("keys by row", *k.shape).copy_(k)
+    values_t = lend("values", *v.transpose(1, 2).shape).copy_(v.transpose(1, 2))
+    blocks = (rows.blocks, image.heads, rows.size, k.shape[-1])
+    grads, grad_q = lend("grad", *blocks), lend("grad q", *blocks)
+    rows.split(grad, grads)
+    grad_k, grad_v = lend("grad k", *k.shape).zero_(), lend("grad v", *v.shape).zero_()
+    image.use_lse()
+    for i in range(rows.blocks):
+        step.recompute(i)
+        torch.bmm(grads[i], values_t, out=step.grad_maps)
+        grad_v.baddbmm_(step.mixed().transpose(1, 2), grads[i])
+        grad_logits = step.grad_logits()
+        torch.bmm(grad_logits, keys, out=grad_q[i])
+        grad_k.baddbmm_(grad_logits.transpose(1, 2), image.queries[i])
+    step.add_to(sums)
+    if mixing.output_bias is not None:
+        assert sums.bias is not None
+        total = grads.sum((0, 2))
+        sums.bias += (values_t.sum(2) * total).sum(-1)
+        grad_v += (mixing.output_bias[:, None] * total)[:, None]
+    rows.join(grad_q.mul_(mixing.scale), sums.q[b])
+    sums.k[b], sums.v[b] = grad_k, grad_v
+
+
+def _empty_gradients(q: Tensor, k: Tensor, v: Tensor, mixing: Mixing) -> Gradients:
+    heads = q.shape[1]
+
     def zeros(there: object, *shape: int) -> Tensor | None:
         return None if there is None else q.new_zeros(shape, dtype=torch.float64)
 
@@ -131,7 +143,8 @@ class _BackwardStep:
     """Backward through the maps of one block at a time, from A to the raw logits.
 
     P and the gradient of A share a buffer, so that one GEMM applies the mix's transpose to the one
-    and the coupling to the other.
+    and the coupling to the other. Gradients of the mixes are summed up for each row of a block
+    apart, in one batched product, and over the rows at the end.
     """
 
     def __init__(
@@ -139,41 +152,54 @@ class _BackwardStep:
         image: Image,
         mixing: Mixing,
         coupling: Coupling | None,
-        sums: Gradients,
-        work: Workspace,
+        buffers: Buffers,
         index: int,
     ) -> None:
-        self.image, self.mixing, self.sums, self.work = image, mixing, sums, work
-        self.index, self.heads, self.constant = index, image.heads, None
+        self.image, self.mixing, self.buffers, self.index = image, mixing, buffers, index
+        self.pair, self.grad_maps, self.maps = buffers.lend_pair()
+        self.coupled, self.constant = coupling is not None, None
         if mixing.post is not None:
             self.to_probabilities = mixing.post.t().contiguous()
         if coupling is not None:
             self.to_probabilities = torch.cat([self.to_probabilities, coupling.products], 1)
             self.constant = coupling.constant
-        self.coupled = coupling is not None
+        heads, size, _ = self.maps.shape
+        self.grad_pre, self.grad_post = self.maps.new_zeros(2, size, heads, heads)
+        self.grad_bias, self.grad_norm_weight, self.grad_norm_bias = self.maps.new_zeros(3, heads)
 
-    def recompute(self, block: slice) -> None:
-        """Make P of the block, dropped out where it is."""
-        self.block = block
-        self.pair = self.work.lend("pair", 2 * self.heads, block)
-        self.grad_maps, self.maps = self.pair[: self.heads], self.pair[self.heads :]
-        self.image.probabilities(block, self.maps)
+    def add_to(self, sums: Gradients) -> None:
+        """Add the gradients of the parameters."""
+        for total, by_row in ((sums.pre, self.grad_pre), (sums.post, self.grad_post)):
+            if total is not None:
+                total += by_row.sum(0, dtype=torch.float64)
+        for total, share in (
+            (sums.bias, self.grad_bias),
+            (sums.norm_weight, self.grad_norm_weight),
+            (sums.norm_bias, self.grad_norm_bias),
+        ):
+            if total is not None:
+                total += share
+
+    def recompute(self, i: int) -> None:
+        """Make P of block ``i``, dropped out where it is."""
+        self.block = i
+        self.image.probabilities(i, self.maps)
         self.softmax = self.maps
         if self.mixing.drops_probabilities:
-            self.softmax = self._lend("softmax").copy_(self.maps)
+            self.softmax = self.buffers.lend("softmax").copy_(self.maps)
             self.maps.mul_(self._factors())
 
     def mixed(self) -> Tensor:
         """A of the block less the output bias; masks the gradient of A where A is dropped out."""
         mixing, maps = self.mixing, self.maps
         if mixing.post is not None:
-            maps = mix(mixing.post, maps, self._lend("mixed"))
+            maps = mix(mixing.post, maps, self.buffers.lend("mixed"))
         if mixing.norm is not None:
             maps = self._layer_norm(maps, mixing.norm)
         if mixing.drops_mixed:
             factors = self._factors()
             bias = 0.0 if mixing.map_bias is None else mixing.map_bias[:, None, None]
-            maps = torch.add(maps, bias, out=self._lend("dropped")).mul_(factors)
+            maps = torch.add(maps, bias, out=self.buffers.lend("dropped")).mul_(factors)
             self.grad_maps.mul_(factors)
         return maps
 
@@ -185,24 +211,21 @@ class _BackwardStep:
         )
         if self.mixing.pre is None:
             return grads
-        assert self.sums.pre is not None
-        raw = self.work.lend("raw", self.heads, self.block)
-        self.sums.pre += head_products(grads, raw).sum(0)
-        return mix(self.mixing.pre.t(), grads, self._lend("mixed raw"))
+        raw = self.buffers.lend("raw")
+        self.grad_pre.baddbmm_(grads.transpose(0, 1), raw.permute(1, 2, 0))
+        return mix(self.mixing.pre.t(), grads, self.buffers.lend("grad raw"))
 
     def _grad_softmax(self) -> Tensor:
         """Gradient of P from that of A, which it may overwrite."""
-        mixing, grads, sums = self.mixing, self.grad_maps, self.sums
+        mixing, grads = self.mixing, self.grad_maps
         if mixing.map_bias is not None:
-            assert sums.bias is not None
-            sums.bias += grads.sum((1, 2))
+            self.grad_bias += grads.sum((1, 2))
         if mixing.norm is not None:
             self._layer_norm_backward(mixing.norm)
         if mixing.post is not None:
-            assert sums.post is not None
-            sums.post += head_products(grads, self.maps).sum(0)
+            self.grad_post.baddbmm_(grads.transpose(0, 1), self.maps.permute(1, 2, 0))
             source = self.pair if self.coupled else grads
-            grads = mix(self.to_probabilities, source, self._lend("mixed"))
+            grads = mix(self.to_probabilities, source, self.buffers.lend("mixed"))
         if self.constant is not None:
             grads.add_(self.constant[:, None, None])
         if mixing.drops_probabilities:
@@ -212,23 +235,19 @@ class _BackwardStep:
     def _layer_norm(self, maps: Tensor, norm: LayerNormOverHeads) -> Tensor:
         self.factors = normalize_over_heads(maps, norm)
         self.normal = maps
-        return torch.mul(maps, norm.weight[:, None, None], out=self._lend("weighted"))
+        weight = norm.weight[:, None, None]
+        return torch.mul(maps, weight, out=self.buffers.lend("weighted"))
 
     def _layer_norm_backward(self, norm: LayerNormOverHeads) -> None:
         """Gradient of A to that of the centred mix, in place."""
-        grads, normal, sums = self.grad_maps, self.normal, self.sums
-        products = torch.mul(grads, normal, out=self._lend("weighted"))
-        assert sums.norm_weight is not None
-        sums.norm_weight += products.sum((1, 2))
-        weight = norm.weight[:, None, None]
+        grads, normal, weight = self.grad_maps, self.normal, norm.weight[:, None, None]
+        products = torch.mul(grads, normal, out=self.buffers.lend("weighted"))
+        self.grad_norm_weight += products.sum((1, 2))
         along = products.mul_(weight).mean(0)
         grads.mul_(weight)
         grads.sub_(grads.mean(0)).sub_(normal.mul_(along)).mul_(self.factors)
-        if sums.norm_bias is not None:
-            sums.norm_bias += grads.sum((1, 2))
-
-    def _lend(self, name: str) -> Tensor:
-        return self.work.lend(name, self.heads, self.block)
+        if norm.map_bias is not None:
+            self.grad_norm_bias += grads.sum((1, 2))
 
     def _factors(self) -> Tensor:
-        return dropout_factors(self.mixing, self.work, self.heads, self.index, self.block)
+        return dropout_factors(self.mixing, self.buffers, self.index, self.block)

@@ -5,53 +5,66 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .buffers import Buffers
 from .mixing import Mixing
-from .row_blocks import (
-    Image,
-    Workspace,
-    dropout_factors,
-    head_products,
-    mix,
-    normalize_over_heads,
-)
+from .row_blocks import Image, dropout_factors, mix, normalize_over_heads
+from .rows import Rows
 
 
-def moments(q: Tensor, k: Tensor, mixing: Mixing, rows: int, lse: Tensor) -> tuple[Tensor, Tensor]:
+def moments(q: Tensor, k: Tensor, mixing: Mixing, rows: Rows, lse: Tensor) -> tuple[Tensor, Tensor]:
     """Sums of the probabilities and of their products between heads, over images and entries.
 
     Args:
         q: (B, H, N, d).
         k: (B, H, N, d).
         mixing: What happens to the maps before the post mix.
-        rows: Query rows of a block.
-        lse: (B, H, N), filled in with the log-sum-exp of the rows.
+        rows: How rows are cut, into n blocks of R.
+        lse: (B, n, H, R), filled in with the log-sum-exp of the rows.
 
     Returns:
         Σ P_h, (H,), and Σ P_h P_g, (H, H), in float64, of the maps that the post mix sees.
     """
-    heads, tokens = lse.shape[1:]
+    heads = q.shape[1]
     first = lse.new_zeros(heads, dtype=torch.float64)
     second = lse.new_zeros(heads, heads, dtype=torch.float64)
-    work = Workspace(rows, tokens, lse)
-    for b in range(len(q)):
-        image = Image(q[b], k[b], mixing, work, lse[b])
-        image.offset_by(0.0)
-        maxima = image.needs_maxima()
-        for block in work.blocks():
-            exps, sums = image.exponentials(block, "maps", maxima)
-            if mixing.drops_probabilities:
-                exps.mul_(dropout_factors(mixing, work, heads, b, block))
-                first += (exps.sum(-1) / sums).sum(-1)
-            inverse = sums.reciprocal_().t()
-            products = head_products(exps, exps)
-            second += products.mul_(inverse[:, :, None]).mul_(inverse[:, None]).sum(0)
+    with Buffers(heads, rows, lse) as buffers:
+        for b in range(len(q)):
+            image = Image(q[b], k[b], mixing, rows, buffers, lse[b])
+            _add_moments(image, rows, mixing, buffers, b, first, second)
     if not mixing.drops_probabilities:
-        first += len(q) * tokens  # rows of P sum to one
+        first += len(q) * rows.tokens  # rows of P sum to one
     return first, second
 
 
+def _add_moments(
+    image: Image,
+    rows: Rows,
+    mixing: Mixing,
+    buffers: Buffers,
+    b: int,
+    first: Tensor,
+    second: Tensor,
+) -> None:
+    """Add an image's moments; the first only where P is dropped out."""
+    image.start_exponentials()
+    by_row = image.lse.new_zeros(rows.size, image.heads, image.heads)
+    for i in range(rows.blocks):
+        exps = image.exponentials(i, buffers.lend("maps"))
+        inverse = image.sums[i].reciprocal()
+        if i == rows.blocks - 1:
+            inverse[:, rows.last :] = 0  # rows that only fill up the block
+        if mixing.drops_probabilities:
+            exps.mul_(dropout_factors(mixing, buffers, b, i))
+            first += (exps.sum(-1) * inverse).sum(-1)
+        inverse = inverse.t().contiguous()
+        products = torch.bmm(exps.transpose(0, 1), exps.permute(1, 2, 0))
+        by_row.addcmul_(products.mul_(inverse[:, :, None]), inverse[:, None])
+    second += by_row.sum(0, dtype=torch.float64)
+    image.keep_lse()
+
+
 def forward(
-    q: Tensor, k: Tensor, v: Tensor, mixing: Mixing, rows: int, lse: Tensor, lse_known: bool
+    q: Tensor, k: Tensor, v: Tensor, mixing: Mixing, rows: Rows, lse: Tensor, lse_known: bool
 ) -> Tensor:
     """Outputs of head-mixing attention.
 
@@ -60,52 +73,84 @@ def forward(
         k: (B, H, N, d).
         v: (B, H, N, d).
         mixing: What happens to the maps.
-        rows: Query rows of a block.
-        lse: (B, H, N), in the dtype of the maps; filled in unless it is known already.
+        rows: How rows are cut, into n blocks of R.
+        lse: (B, n, H, R), in the dtype of the maps; filled in unless it is known already.
         lse_known: Whether it is.
 
     Returns:
         (B, N, H, d) in the dtype of ``v``.
     """
     out = v.new_empty(v.transpose(1, 2).shape)
-    heads, tokens = lse.shape[1:]
-    work = Workspace(rows, tokens, lse)
-    for b in range(len(q)):
-        image = Image(q[b], k[b], mixing, work, lse[b])
-        values = v[b].to(lse.dtype).contiguous()
-        shift: Tensor | float = 0.0
-        if mixing.output_bias is not None:
-            shift = mixing.output_bias[:, None, None] * values.sum(1, keepdim=True)
-        if lse_known:
-            image.use_lse()
-        else:
-            image.offset_by(0.0)
-        maxima = not lse_known and image.needs_maxima()
-        for block in work.blocks():
-            if lse_known:
-                maps = image.probabilities(block, work.lend("maps", heads, block))
-            else:
-                maps, sums = image.exponentials(block, "maps", maxima)
-                maps.mul_(sums.reciprocal_()[..., None])
-            maps = _mixed_maps(maps, mixing, work, b, block)
-            product = work.lend("output", heads, block, values.shape[-1])
-            torch.bmm(maps, values, out=product)
-            out[b, block] = product.add_(shift).transpose(0, 1)
+    with Buffers(q.shape[1], rows, lse) as buffers:
+        for b in range(len(q)):
+            image = Image(q[b], k[b], mixing, rows, buffers, lse[b])
+            values = buffers.lend("values", *v[b].shape).copy_(v[b])
+            products = _outputs(image, values, mixing, rows, buffers, b, lse_known)
+            if mixing.output_bias is not None:
+                products.add_(mixing.output_bias[:, None, None] * values.sum(1, keepdim=True))
+            rows.join(products, out[b].transpose(0, 1))
     return out
 
 
-def _mixed_maps(maps: Tensor, mixing: Mixing, work: Workspace, b: int, block: slice) -> Tensor:
-    """P of a block to A, less the output bias; overwrites P where there is dropout."""
-    heads = len(maps)
+def _outputs(
+    image: Image,
+    values: Tensor,
+    mixing: Mixing,
+    rows: Rows,
+    buffers: Buffers,
+    b: int,
+    lse_known: bool,
+) -> Tensor:
+    """(n, H, R, d) outputs of an image, less what the output bias adds."""
+    products = buffers.lend("products", rows.blocks, image.heads, rows.size, values.shape[-1])
+    if lse_known:
+        image.use_lse()
+    else:
+        image.start_exponentials()
+    for i in range(rows.blocks):
+        if lse_known:
+            maps, sums = image.probabilities(i, buffers.lend("maps")), None
+        else:
+            maps, sums = image.exponentials(i, buffers.lend("maps")), image.sums[i]
+        maps = _mixed_maps(maps, sums, mixing, buffers, b, i)
+        torch.bmm(maps, values, out=products[i])
+    if not lse_known:
+        image.keep_lse()
+    return products
+
+
+def _mixed_maps(
+    maps: Tensor, sums: Tensor | None, mixing: Mixing, buffers: Buffers, b: int, i: int
+) -> Tensor:
+    """P of a block, or exponentials and their sums, to A less the output bias.
+
+    Overwrites what it is given.
+    """
     if mixing.drops_probabilities:
-        maps.mul_(dropout_factors(mixing, work, heads, b, block))
-    if mixing.post is not None:
-        maps = mix(mixing.post, maps, work.lend("mixed", heads, block))
+        maps.mul_(dropout_factors(mixing, buffers, b, i))
+    if mixing.post is None:
+        maps = maps if sums is None else maps.mul_(sums.reciprocal()[..., None])
+    elif sums is None:
+        maps = mix(mixing.post, maps, buffers.lend("mixed"))
+    else:
+        maps = _divide_and_mix(mixing.post, maps, sums, buffers.lend("mixed"))
     if mixing.norm is not None:
         normalize_over_heads(maps, mixing.norm)
         maps.mul_(mixing.norm.weight[:, None, None])
     if mixing.map_bias is not None:
         maps.add_(mixing.map_bias[:, None, None])
     if mixing.drops_mixed:
-        maps.mul_(dropout_factors(mixing, work, heads, b, block))
+        maps.mul_(dropout_factors(mixing, buffers, b, i))
     return maps
+
+
+def _divide_and_mix(weight: Tensor, exps: Tensor, sums: Tensor, out: Tensor) -> Tensor:
+    """Divide by the sums within the mix: each row has a mix of its own. A pass less over memory.
+
+    Returns:
+        (H, R, N), a transposed view.
+    """
+    heads, rows, tokens = exps.shape
+    weights = weight * sums.t().contiguous().reciprocal_()[:, None]
+    out = out.view(rows, heads, tokens)
+    return torch.bmm(weights, exps.transpose(0, 1), out=out).transpose(0, 1)

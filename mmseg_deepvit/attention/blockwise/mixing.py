@@ -36,10 +36,10 @@ class Dropout:
     seed: int
     after_mix: bool
 
-    def factors(self, out: Tensor, image: int, row: int) -> Tensor:
-        """Fill ``out`` with the factors 0 and 1 / (1 − p) of the block that starts at ``row``."""
+    def factors(self, out: Tensor, image: int, block: int) -> Tensor:
+        """Fill ``out`` with the factors 0 and 1 / (1 − p) of a block of an image."""
         generator = Generator(out.device)
-        generator.manual_seed((self.seed + 1_000_003 * image + row) % 2**63)
+        generator.manual_seed((self.seed + 1_000_003 * image + block) % 2**63)
         return out.bernoulli_(1 - self.p, generator=generator).div_(1 - self.p)
 
 

@@ -17,6 +17,7 @@ from ..map_statistics import BatchStatistics, pack_sums
 from .backward import Coupling, backward
 from .forward import forward, moments
 from .mixing import Dropout, LayerNormOverHeads, Mixing
+from .rows import Rows
 
 _PARAMETERS = (
     "Tensor q, Tensor k, Tensor v, Tensor? pre_weight, Tensor? pre_bias, Tensor? post_weight, "
@@ -72,12 +73,22 @@ class _Call:
         assert bias is not None
         return BatchStatistics.from_sums(sums, post, weight, bias, self.eps)
 
+    @property
+    def rows(self) -> Rows:
+        """How query rows are cut into blocks."""
+        tokens = self.q.shape[2]
+        return Rows(tokens, min(self.block_rows, tokens))
+
     def no_autocast(self) -> torch.autocast:
         """Maps are computed in full precision whatever autocast says."""
         return torch.autocast(self.q.device.type, enabled=False)
 
     def _cast(self, tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else tensor.to(map_dtype(self.q))
+
+
+def _lse_shape(q: Tensor, rows: Rows) -> tuple[int, int, int, int]:
+    return q.shape[0], rows.blocks, q.shape[1], rows.size
 
 
 def map_dtype(q: Tensor) -> torch.dtype:
@@ -91,34 +102,34 @@ def map_dtype(q: Tensor) -> torch.dtype:
     schema=f"({_PARAMETERS}) -> (Tensor, Tensor, Tensor)",
 )
 def _forward(*args):
-    """Output (B, N, H, d), log-sum-exp (B, H, N), and sums of moments (empty without BatchNorm)."""
+    """Output (B, N, H, d), log-sum-exp by blocks, sums of moments (empty without BatchNorm)."""
     call = _Call(*args)
-    lse = call.q.new_empty(call.q.shape[:3], dtype=map_dtype(call.q))
+    lse = call.q.new_empty(_lse_shape(call.q, call.rows), dtype=map_dtype(call.q))
     sums = lse.new_empty(0, dtype=torch.float64)
     with call.no_autocast():
         if call.norm == "batch":
-            first, second = moments(call.q, call.k, call.mixing(None), call.block_rows, lse)
-            batch, _, tokens = lse.shape
-            sums = _sum_over(call.group, pack_sums(batch * tokens**2, first, second))
+            first, second = moments(call.q, call.k, call.mixing(None), call.rows, lse)
+            entries = len(call.q) * call.rows.tokens**2
+            sums = _sum_over(call.group, pack_sums(entries, first, second))
         mixing = call.mixing(call.statistics(sums))
         known = call.norm == "batch"
-        out = forward(call.q, call.k, call.v, mixing, call.block_rows, lse, known)
+        out = forward(call.q, call.k, call.v, mixing, call.rows, lse, known)
     return out, lse, sums
 
 
 @_forward.register_fake
-def _(q, k, v, *args):
-    batch, heads, tokens, _ = q.shape
-    sums = 1 + heads + heads**2 if args[_NORM - 3] == "batch" else 0
+def _(*args):
+    call = _Call(*args)
+    batch, heads, tokens, _ = call.q.shape
+    sums = 1 + heads + heads**2 if call.norm == "batch" else 0
     return (
-        v.new_empty(batch, tokens, heads, v.shape[-1]),
-        q.new_empty(batch, heads, tokens, dtype=map_dtype(q)),
-        q.new_empty(sums, dtype=torch.float64),
+        call.v.new_empty(batch, tokens, heads, call.v.shape[-1]),
+        call.q.new_empty(_lse_shape(call.q, call.rows), dtype=map_dtype(call.q)),
+        call.q.new_empty(sums, dtype=torch.float64),
     )
 
 
 _NAMES = [part.split()[-1] for part in _PARAMETERS.split(", ")]
-_NORM = _NAMES.index("norm")
 #: Arguments that have gradients: all tensors but the seed.
 _DIFFERENTIABLE = _NAMES[: _NAMES.index("seed")]
 
@@ -136,7 +147,7 @@ def _backward(grad, out, lse, sums, *args):
     with call.no_autocast():
         coupling = None if statistics is None else _coupling(call, statistics, grad, out)
         mixing = call.mixing(statistics)
-        found = backward(grad, call.q, call.k, call.v, mixing, call.block_rows, lse, coupling)
+        found = backward(grad, call.q, call.k, call.v, mixing, call.rows, lse, coupling)
     gradients = {"q": found.q, "k": found.k, "v": found.v, "pre_weight": found.pre}
     if statistics is not None:
         assert found.post is not None

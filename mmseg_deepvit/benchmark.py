@@ -1,0 +1,170 @@
+"""Measuring: interleaved times, peak memory, and what they were measured on."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .errors import UserError
+
+
+@dataclass(frozen=True)
+class Times:
+    """Times of one candidate, in seconds.
+
+    Attributes:
+        median: Over the rounds.
+        low: Lower quartile.
+        high: Upper quartile.
+    """
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, seconds: Sequence[float]) -> Times:
+        """Median and quartiles of one or more times."""
+        if len(seconds) == 1:
+            return cls(seconds[0], seconds[0], seconds[0])
+        low, median, high = statistics.quantiles(seconds, n=4, method="inclusive")
+        return cls(median, low, high)
+
+    def __str__(self) -> str:
+        """Milliseconds: median, then the quartiles."""
+        return f"{1e3 * self.median:.4g} ({1e3 * self.low:.4g}–{1e3 * self.high:.4g})"
+
+
+def interleaved_times(
+    candidates: Mapping[str, Callable[[], object]], rounds: int, device: torch.device
+) -> dict[str, Times]:
+    """Time candidates in turn, round after round, so that a slow moment hits all alike.
+
+    Args:
+        candidates: What to run, by name; each runs once unmeasured first.
+        rounds: Measured runs of each, at least 1.
+        device: Waited for before and after each run if it is a GPU.
+
+    Returns:
+        Times by name.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for function in candidates.values():
+        function()
+    for _ in range(rounds):
+        for name, function in candidates.items():
+            _wait(device)
+            start = time.perf_counter()
+            function()
+            _wait(device)
+            seconds[name].append(time.perf_counter() - start)
+    return {name: Times.of(s) for name, s in seconds.items()}
+
+
+def peak_memory(function: Callable[[], object], device: torch.device) -> int | None:
+    """Bytes that a run takes above what was in use before it.
+
+    On a GPU these are PyTorch's own counts. On Linux it is the growth of the process' resident
+    memory at its highest, after free memory has been handed back to the system.
+
+    Returns:
+        Bytes, or None where the system does not tell.
+    """
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        function()
+        return torch.cuda.max_memory_allocated(device) - before
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        before = _status_bytes("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
+        function()
+        return max(_status_bytes("VmHWM") - before, 0)
+    except (AttributeError, OSError):
+        return None
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _status_bytes(key: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {key}")
+
+
+def relative_error(actual: torch.Tensor, exact: torch.Tensor) -> float:
+    """Largest absolute difference over the largest absolute value of ``exact``."""
+    exact = exact.double()
+    largest = exact.abs().max().item()
+    return ((actual.double() - exact).abs().max() / (largest or 1.0)).item()
+
+
+def describe_machine(device: torch.device) -> dict[str, str | int]:
+    """What figures must be read with: processor or GPU, threads, versions."""
+    processor = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").is_file():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        processor = names[0] if names else processor
+    machine: dict[str, str | int] = {
+        "processor": processor,
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "vector_instructions": torch.backends.cpu.get_cpu_capability(),
+    }
+    if device.type == "cuda":
+        machine["gpu"] = torch.cuda.get_device_name(device)
+    return machine
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table that reads well in a terminal and pastes into a document."""
+    cells = [list(header), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    lines = [
+        "| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |"
+        for row in cells
+    ]
+    lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
+    return "\n".join(lines)
+
+
+def megabytes(size: int | None) -> str:
+    """Bytes as MB (10⁶) for a table."""
+    return "?" if size is None else f"{size / 1e6:.0f}"
+
+
+def write_json(path: str, machine: dict, settings: dict, results: list[dict[str, Any]]) -> None:
+    """Write what was measured.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    results = [
+        {k: asdict(v) if isinstance(v, Times) else v for k, v in result.items()}
+        for result in results
+    ]
+    content = {"machine": machine, "settings": settings, "results": results}
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise UserError(f"--json {path} cannot be written ({error.strerror})") from error

@@ -1,0 +1,257 @@
+"""Time a backbone or a whole segmentor: tools/benchmark_model.py CONFIG [--baseline mmseg-vit …].
+
+All candidates run in one process, in turn: the config's model with each of --backends, and
+baselines of the same size. It prints times, ratios, peak memory above the weights, and the error
+of the features against the explicit backend in float64.
+
+Baselines: 'maps' is the same model as the papers' own code computes it, whole maps mixed by a 1×1
+convolution; 'mmseg-vit' and 'timm-vit' are plain ViTs; 'timm-cait' has talking heads.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from mmengine.structures import PixelData
+from mmseg.models.backbones import VisionTransformer as MMSegViT
+from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
+from timm.models.cait import Cait
+from timm.models.vision_transformer import VisionTransformer as TimmViT
+from torch import Tensor, nn
+
+from mmseg_deepvit.attention import BACKENDS, HeadMixingAttention
+from mmseg_deepvit.attention.explicit import normalize_maps
+from mmseg_deepvit.backbones.vit import ViTTrunk
+from mmseg_deepvit.benchmark import (
+    describe_machine,
+    interleaved_times,
+    markdown_table,
+    megabytes,
+    peak_memory,
+    relative_error,
+    write_json,
+)
+from mmseg_deepvit.cli import add_config_options, config_errors, load_config, run
+from mmseg_deepvit.errors import UserError
+
+BASELINES = ("maps", "mmseg-vit", "timm-vit", "timm-cait")
+
+
+class Candidate(NamedTuple):
+    """A model to time."""
+
+    name: str
+    model: nn.Module
+    features: Callable[[Tensor], Any]
+
+
+class WholeMapAttention(HeadMixingAttention):
+    """Head-mixing attention as the papers' code computes it: whole maps, 1×1 convolutions."""
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        maps = (q @ k.transpose(-2, -1)) * self.scale
+        if self.pre_mix is not None:
+            maps = F.conv2d(maps, self.pre_mix.weight[:, :, None, None], self.pre_mix.bias)
+        maps = maps.softmax(dim=-1)
+        if self.post_mix is not None:
+            maps = F.conv2d(maps, self.post_mix.weight[:, :, None, None], self.post_mix.bias)
+        return (normalize_maps(maps, self.mix_norm) * self.mix_scale) @ v
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", help="config whose model is measured")
+    parser.add_argument(
+        "--shape", nargs="+", type=int, default=[512], help="height and width in pixels (512)"
+    )
+    parser.add_argument("--batch-size", type=int, default=1, help="images at a time (1)")
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=["auto"])
+    parser.add_argument("--baseline", nargs="+", choices=BASELINES, default=[])
+    parser.add_argument("--mode", nargs="+", choices=["eval", "train"], default=["eval", "train"])
+    parser.add_argument("--whole", action="store_true", help="the segmentor, not the backbone only")
+    parser.add_argument("--rounds", type=int, default=5, help="measured runs of each (5)")
+    parser.add_argument("--device", help="cuda:0 where there is a GPU, else cpu")
+    parser.add_argument("--amp", action="store_true", help="under autocast to bfloat16")
+    parser.add_argument("--no-error", action="store_true", help="skip the float64 comparison")
+    parser.add_argument("--json", metavar="FILE", help="write the figures")
+    add_config_options(parser)
+    args = parser.parse_args()
+    for name in ("batch_size", "rounds"):
+        if getattr(args, name) < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1")
+    if len(args.shape) > 2 or min(args.shape) < 1:
+        parser.error(f"--shape takes one or two positive numbers, got {args.shape}")
+    if args.whole and args.baseline:
+        parser.error("--baseline compares backbones and does not go with --whole")
+    args.shape = (args.shape * 2)[:2]
+    args.device = torch.device(args.device or ("cuda:0" if torch.cuda.is_available() else "cpu"))
+    return args
+
+
+def build(cfg: Any, args: argparse.Namespace, backend: str) -> nn.Module:
+    """The config's model with an attention backend, at the same random weights each time."""
+    torch.manual_seed(0)
+    model = MODELS.build(cfg.model if args.whole else cfg.model.backbone)
+    model.init_weights()
+    for module in model.modules():
+        if isinstance(module, HeadMixingAttention):
+            module.backend = backend
+        if isinstance(module, nn.SyncBatchNorm) and args.device.type == "cpu":
+            module.forward = _batch_norm_forward.__get__(module)
+    return model.to(args.device)
+
+
+def _batch_norm_forward(norm: nn.SyncBatchNorm, x: Tensor) -> Tensor:
+    """SyncBatchNorm refuses a CPU; in one process it is a BatchNorm."""
+    mean, var = norm.running_mean, norm.running_var
+    batch = norm.training
+    return F.batch_norm(x, mean, var, norm.weight, norm.bias, batch, norm.momentum, norm.eps)
+
+
+def baseline(name: str, ours: ViTTrunk, args: argparse.Namespace) -> Candidate:
+    """A model of the same width, depth, heads and MLP."""
+    attn = ours.blocks[0].attn
+    patch = ours.patch_size[0]
+    sizes: dict[str, Any] = dict(img_size=tuple(args.shape), patch_size=patch)
+    # mmseg takes whole ratios only.
+    ratio = ours.blocks[0].mlp.fc1.out_features // ours.embed_dims
+    if name == "mmseg-vit":
+        model: Any = MMSegViT(
+            **sizes,
+            embed_dims=ours.embed_dims,
+            num_layers=ours.num_layers,
+            num_heads=attn.num_heads,
+            mlp_ratio=ratio,
+            out_indices=ours.out_indices,
+        )
+        return Candidate(name, model.to(args.device), model)
+    widths: dict[str, Any] = dict(
+        embed_dim=ours.embed_dims,
+        depth=ours.num_layers,
+        num_heads=attn.num_heads,
+        mlp_ratio=ratio,
+        num_classes=0,
+    )
+    model = (TimmViT if name == "timm-vit" else Cait)(**sizes, **widths)
+    return Candidate(name, model.to(args.device), model.forward_features)
+
+
+def make_candidates(cfg: Any, args: argparse.Namespace) -> list[Candidate]:
+    """What is to be timed, our own models first."""
+    candidates = []
+    for backend in args.backends:
+        model = build(cfg, args, backend)
+        candidates.append(Candidate(f"ours, {backend}", model, model))
+    ours = candidates[0].model
+    if args.baseline and not isinstance(ours, ViTTrunk):
+        raise UserError(f"--baseline needs one of our ViTs as backbone, got {type(ours).__name__}")
+    for name in args.baseline:
+        if name == "maps":
+            model = build(cfg, args, "explicit")
+            for module in model.modules():
+                if isinstance(module, HeadMixingAttention):
+                    module.__class__ = WholeMapAttention
+            candidates.append(Candidate(name, model, model))
+        else:
+            assert isinstance(ours, ViTTrunk)
+            candidates.append(baseline(name, ours, args))
+    return candidates
+
+
+def step(candidate: Candidate, images: Tensor, args: argparse.Namespace, train: bool) -> None:
+    """One inference, or one forward and backward pass."""
+    model, device = candidate.model, images.device.type
+    with torch.set_grad_enabled(train), torch.autocast(device, torch.bfloat16, enabled=args.amp):
+        if args.whole:
+            losses = _whole_step(model, images, train)
+        else:
+            features = candidate.features(images)
+            features = [features] if isinstance(features, Tensor) else features
+            losses = [f.float().square().mean() for f in features]
+    if train:
+        sum(losses).backward()
+        model.zero_grad(set_to_none=True)
+
+
+def _whole_step(model: Any, images: Tensor, train: bool) -> list[Tensor]:
+    if not train:
+        model.encode_decode(images, [dict(img_shape=images.shape[2:])] * len(images))
+        return []
+    labels = torch.zeros(1, *images.shape[2:], dtype=torch.long, device=images.device)
+    samples = [SegDataSample(gt_sem_seg=PixelData(data=labels)) for _ in images]
+    return [v for k, v in model.loss(images, samples).items() if "loss" in k]
+
+
+def add_errors(args: argparse.Namespace, cfg: Any, images: Tensor, found: list[tuple]) -> None:
+    """Add our models' largest relative error of the last features against explicit float64."""
+    with torch.no_grad():
+        exact = build(cfg, args, "explicit").double().eval()(images.double())[-1]
+        for result, candidate in found:
+            if isinstance(candidate.model, ViTTrunk):
+                # A new one: training has moved the running statistics.
+                model = build(cfg, args, candidate.model.blocks[-1].attn.backend).eval()
+                with torch.autocast(images.device.type, torch.bfloat16, enabled=args.amp):
+                    result["error"] = relative_error(model(images)[-1], exact)
+
+
+def measure(args: argparse.Namespace, cfg: Any, candidates: list[Candidate]) -> list[dict]:
+    """Times, memory and errors, one entry for each candidate."""
+    images = torch.randn(args.batch_size, 3, *args.shape, device=args.device)
+    results: list[dict] = [{"name": c.name} for c in candidates]
+    for mode in args.mode:
+        train = mode == "train"
+        for candidate in candidates:
+            candidate.model.train(train)
+        calls = {c.name: partial(step, c, images, args, train) for c in candidates}
+        times = interleaved_times(calls, args.rounds, args.device)
+        for result in results:
+            result[f"{mode}_seconds"] = times[result["name"]]
+            result[f"{mode}_bytes"] = peak_memory(calls[result["name"]], args.device)
+    if not (args.no_error or args.whole):
+        add_errors(args, cfg, images, list(zip(results, candidates, strict=True)))
+    return results
+
+
+def table(args: argparse.Namespace, results: list[dict]) -> str:
+    """The figures; ratios are times over the first candidate's."""
+    header = ["model"]
+    for mode in args.mode:
+        header += [f"{mode}, ms (quartiles)", "× ours", f"{mode}, MB"]
+    rows = []
+    for result in results:
+        row = [result["name"]]
+        for mode in args.mode:
+            times, first = result[f"{mode}_seconds"], results[0][f"{mode}_seconds"]
+            row += [str(times), f"{times.median / first.median:.2f}"]
+            row.append(megabytes(result[f"{mode}_bytes"]))
+        error = result.get("error")
+        rows.append([*row, "" if error is None else f"{error:.1e}"])
+    return markdown_table([*header, "error"], rows)
+
+
+def main() -> None:
+    """Measure and print."""
+    args = parse_args()
+    cfg = load_config(args.config, args.cfg_options)
+    with config_errors(args.config):
+        candidates = make_candidates(cfg, args)
+    machine = describe_machine(args.device)
+    print(", ".join(f"{k} {v}" for k, v in machine.items()), flush=True)
+    results = measure(args, cfg, candidates)
+    print(table(args, results))
+    if args.json:
+        keys = ("config", "shape", "batch_size", "whole", "rounds", "amp", "cfg_options")
+        write_json(args.json, machine, {k: getattr(args, k) for k in keys}, results)
+
+
+if __name__ == "__main__":
+    run(main)
