@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from .attention.blockwise import release_buffers
 from .errors import UserError
 
 
@@ -82,6 +83,7 @@ def peak_memory(function: Callable[[], object], device: torch.device) -> int | N
         Bytes, or None where the system does not tell.
     """
     gc.collect()
+    release_buffers()  # else what is kept from before would not count
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -168,3 +170,32 @@ def write_json(path: str, machine: dict, settings: dict, results: list[dict[str,
         Path(path).write_text(json.dumps(content, indent=2) + "\n")
     except OSError as error:
         raise UserError(f"--json {path} cannot be written ({error.strerror})") from error
+
+
+def plot_lines(
+    path: str, x_label: str, panels: Mapping[str, Mapping[str, Sequence[tuple[float, float]]]]
+) -> None:
+    """Draw panels of lines side by side, all axes logarithmic.
+
+    Args:
+        path: Picture file.
+        x_label: Of all panels.
+        panels: By label of the y axis, lines by name, each (x, y) points.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    from matplotlib.figure import Figure  # slow to import, and only plots want it
+
+    figure = Figure(figsize=(5 * len(panels), 3.6), layout="constrained")
+    for axes, (label, lines) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        for name, points in lines.items():
+            axes.plot(*zip(*points, strict=True), marker="o", label=name)
+        axes.set(xscale="log", yscale="log", xlabel=x_label, ylabel=label)
+        axes.grid(alpha=0.3, which="both")
+        axes.legend()
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=110)
+    except (OSError, ValueError) as error:
+        raise UserError(f"--plot {path} cannot be written ({error})") from error

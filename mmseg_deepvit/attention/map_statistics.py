@@ -11,7 +11,9 @@ and norm and mix fold into one mix, A = W P + b, in which the bias cancels:
 
     W = diag(γ / σ) post                b = β − W m
 
-Rows of P sum to one, so m = 1/N unless P is dropped out. The variance enters the gradient of P by
+Rows of P sum to one, so m = 1/N unless P is dropped out, and then A = W (P − 1/N) + β: its product
+with the values is W P times values less their mean, plus β times the values' sum, in which nothing
+large cancels. The variance enters the gradient of P by
 H numbers alone, and these follow from the output O = A V before any map is made again, because
 Σ dA_h · A_h over the entries of a map equals Σ dO_h · O_h: see :meth:`BatchStatistics.reach`.
 """
@@ -69,10 +71,14 @@ class BatchStatistics:
         return (raw - self.mean.square()).clamp_(min=0)
 
     @property
-    def folded(self) -> tuple[Tensor, Tensor]:
-        """W, (H, H), and b, (H,)."""
-        weight = (self.weight * (self.var + self.eps).rsqrt())[:, None] * self.post
-        return weight, self.bias - weight @ self.first
+    def weight_folded(self) -> Tensor:
+        """W, (H, H)."""
+        return (self.weight * (self.var + self.eps).rsqrt())[:, None] * self.post
+
+    @property
+    def bias_folded(self) -> Tensor:
+        """b, (H,)."""
+        return self.bias - self.weight_folded @ self.first
 
     def reach(self, grad_dot_out: Tensor, grad_bias: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of the moments, known before the backward pass over the maps.
@@ -89,29 +95,26 @@ class BatchStatistics:
         """
         along = grad_dot_out - self.bias * grad_bias
         grad_var = -0.5 * along / (self.var + self.eps)
-        weight, _ = self.folded
-        grad_first = -(weight.t() @ grad_bias) - self.post.t() @ (2 * grad_var * self.mean)
+        grad_first = -(self.weight_folded.t() @ grad_bias) - self.post.t() @ (
+            2 * grad_var * self.mean
+        )
         return grad_first, self.post.t() @ (grad_var[:, None] * self.post)
 
-    def parameter_gradients(
-        self, grad_weight: Tensor, grad_bias: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """From gradients of W and b to those of the parameters; each process' own share.
+    def parameter_gradients(self, grad_weight: Tensor) -> tuple[Tensor, Tensor]:
+        """From the gradient of W to those of post and γ; each process' own share.
 
         Args:
-            grad_weight: (H, H), gradient of W with b held.
-            grad_bias: (H,), gradient of b.
+            grad_weight: (H, H), gradient of W where b is the function of it that it is.
 
         Returns:
-            Gradients of post, (H, H), γ, (H,), and β, (H,).
+            Gradients of post, (H, H), and γ, (H,). That of β is the gradient of b.
         """
         rstd = (self.var + self.eps).rsqrt()
-        grad_weight = grad_weight - grad_bias[:, None] * self.first
         along = (grad_weight * self.post).sum(1)
         grad_var = -0.5 * rstd**3 * self.weight * along
         through_var = 2 * (self.post @ self.second - self.mean[:, None] * self.first)
         grad_post = (self.weight * rstd)[:, None] * grad_weight + grad_var[:, None] * through_var
-        return grad_post, rstd * along, grad_bias
+        return grad_post, rstd * along
 
 
 def pack_sums(count: int, first: Tensor, second: Tensor) -> Tensor:

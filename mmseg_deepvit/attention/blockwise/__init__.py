@@ -13,15 +13,28 @@ to the maps).
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..explicit import DropoutPosition
 from ..map_norm import FoldedNorm, fold_norm, update_running_statistics
+from .backward import Coupling, backward
+from .buffers import release_buffers
+from .forward import forward, moments
+from .mixing import Mixing
 from .operator import blockwise
+from .rows import Rows
 
-__all__ = ["blockwise_head_mixing_attention", "default_block_rows", "unsupported"]
+__all__ = [
+    "blockwise_head_mixing_attention",
+    "default_block_rows",
+    "passes",
+    "release_buffers",
+    "unsupported",
+]
 
 #: Bytes that one buffer of maps should take on a CPU, and rows below which products are slow.
 CPU_BLOCK_BYTES = 8 * 2**20
@@ -145,3 +158,44 @@ def default_block_rows(q: Tensor) -> int:
     # Equal blocks, so that the last is not a sliver.
     blocks = -(-tokens // min(rows, tokens))
     return -(-tokens // blocks)
+
+
+def passes(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float,
+    post_weight: Tensor,
+    grad: Tensor,
+    block_rows: int | None = None,
+) -> dict[str, Callable[[], object]]:
+    """The passes that calls with a post mix are made of, each to be run and timed by itself.
+
+    Args:
+        q: (B, H, N, d), not half.
+        k: (B, H, N, d).
+        v: (B, H, N, d).
+        scale: Factor of the logits.
+        post_weight: (H, H).
+        grad: Gradient of the output, (B, H, N, d).
+        block_rows: Query rows of a block; None chooses.
+
+    Returns:
+        Passes by name: the second moment (BatchNorm in training), the forward pass when row sums
+        are known from it or not, the backward pass, and the same with batch statistics.
+    """
+    rows = Rows(q.shape[2], block_rows or default_block_rows(q))
+    mixing = Mixing(scale, None, post_weight, post_weight.new_zeros(len(post_weight)))
+    lse = q.new_empty(len(q), rows.blocks, q.shape[1], rows.size)
+    moments(q, k, mixing, rows, lse)
+    coupling = Coupling(post_weight.t() @ post_weight, None)
+    grad = grad.transpose(1, 2)
+    return {
+        "second moment": lambda: moments(q, k, mixing, rows, lse),
+        "forward after it": lambda: forward(q, k, v, mixing, rows, lse, True),
+        "forward alone": lambda: forward(q, k, v, mixing, rows, lse.clone(), False),
+        "backward": lambda: backward(grad, q, k, v, mixing, rows, lse),
+        "backward with batch statistics": lambda: backward(
+            grad, q, k, v, mixing, rows, lse, coupling
+        ),
+    }

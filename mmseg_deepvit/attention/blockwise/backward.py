@@ -98,6 +98,9 @@ def _add_image(
     lend, mixing, b = image.buffers.lend, step.mixing, step.index
     keys = lend("keys by row", *k.shape).copy_(k)
     values_t = lend("values", *v.transpose(1, 2).shape).copy_(v.transpose(1, 2))
+    total_values = values_t.sum(2, dtype=torch.float64)
+    if mixing.centred:
+        values_t.sub_((total_values / rows.tokens)[..., None])
     blocks = (rows.blocks, image.heads, rows.size, k.shape[-1])
     grads, grad_q = lend("grad", *blocks), lend("grad q", *blocks)
     rows.split(grad, grads)
@@ -111,10 +114,12 @@ def _add_image(
         torch.bmm(grad_logits, keys, out=grad_q[i])
         grad_k.baddbmm_(grad_logits.transpose(1, 2), image.queries[i])
     step.add_to(sums)
+    if mixing.centred:
+        grad_v.sub_(grad_v.mean(1, keepdim=True))
     if mixing.output_bias is not None:
         assert sums.bias is not None
-        total = grads.sum((0, 2))
-        sums.bias += (values_t.sum(2) * total).sum(-1)
+        total = grads.sum((0, 2), dtype=torch.float64)
+        sums.bias += (total_values * total).sum(-1)
         grad_v += (mixing.output_bias[:, None] * total)[:, None]
     rows.join(grad_q.mul_(mixing.scale), sums.q[b])
     sums.k[b], sums.v[b] = grad_k, grad_v

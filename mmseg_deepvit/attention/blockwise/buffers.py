@@ -22,6 +22,11 @@ _ALIGNMENT = 64
 _kept = threading.local()
 
 
+def release_buffers() -> None:
+    """Free the memory that this thread keeps for its next pass."""
+    _kept.memory = None
+
+
 class Buffers:
     """Tensors lent by name during one pass; whoever asks again gets the same, content and all.
 

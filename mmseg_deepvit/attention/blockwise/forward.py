@@ -85,9 +85,12 @@ def forward(
         for b in range(len(q)):
             image = Image(q[b], k[b], mixing, rows, buffers, lse[b])
             values = buffers.lend("values", *v[b].shape).copy_(v[b])
+            total = values.sum(1, keepdim=True)
+            if mixing.centred:
+                values.sub_(total / rows.tokens)
             products = _outputs(image, values, mixing, rows, buffers, b, lse_known)
             if mixing.output_bias is not None:
-                products.add_(mixing.output_bias[:, None, None] * values.sum(1, keepdim=True))
+                products.add_(mixing.output_bias[:, None, None] * total)
             rows.join(products, out[b].transpose(0, 1))
     return out
 
@@ -151,6 +154,6 @@ def _divide_and_mix(weight: Tensor, exps: Tensor, sums: Tensor, out: Tensor) -> 
         (H, R, N), a transposed view.
     """
     heads, rows, tokens = exps.shape
-    weights = weight * sums.t().contiguous().reciprocal_()[:, None]
+    weights = weight * sums.reciprocal().t().contiguous()[:, None]
     out = out.view(rows, heads, tokens)
     return torch.bmm(weights, exps.transpose(0, 1), out=out).transpose(0, 1)

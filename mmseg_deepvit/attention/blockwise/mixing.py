@@ -54,6 +54,8 @@ class Mixing:
         bias: (H,), added to the final map, or None.
         norm: LayerNorm between the mix and ``bias``, or None.
         dropout: Or None.
+        centred: Whether P less 1/N is mixed; P must not be dropped out. It is the values that are
+            centred then, which is the same since rows of P sum to one.
     """
 
     scale: float
@@ -62,6 +64,7 @@ class Mixing:
     bias: Tensor | None = None
     norm: LayerNormOverHeads | None = None
     dropout: Dropout | None = None
+    centred: bool = False
 
     @property
     def drops_probabilities(self) -> bool:

@@ -19,6 +19,10 @@ from .forward import forward, moments
 from .mixing import Dropout, LayerNormOverHeads, Mixing
 from .rows import Rows
 
+#: Up to here batch statistics have maps in float64: var = C − m² loses digits where m = 1/N is
+#: large beside the root of eps, and these maps cost next to nothing.
+FEW_TOKENS = 128
+
 _PARAMETERS = (
     "Tensor q, Tensor k, Tensor v, Tensor? pre_weight, Tensor? pre_bias, Tensor? post_weight, "
     "Tensor? post_bias, Tensor? norm_weight, Tensor? norm_bias, Tensor? seed, float scale, "
@@ -52,16 +56,18 @@ class _Call:
         """What happens to the maps, in the dtype that they are computed in."""
         pre, post, bias = map(self._cast, (self.pre_weight, self.post_weight, self.post_bias))
         norm = dropout = None
+        if self.seed is not None:
+            dropout = Dropout(self.dropout_p, int(self.seed), self.dropout_after_mix)
         if statistics is not None:
-            post, bias = map(self._cast, statistics.folded)
+            post = self._cast(statistics.weight_folded)
+            bias = self._cast(statistics.bias if dropout is None else statistics.bias_folded)
         elif self.norm == "layer":
             weight = self._cast(self.norm_weight)
             assert weight is not None
             norm = LayerNormOverHeads(weight, bias, self.eps)
             bias = self._cast(self.norm_bias)
-        if self.seed is not None:
-            dropout = Dropout(self.dropout_p, int(self.seed), self.dropout_after_mix)
-        return Mixing(self.scale, pre, post, bias, norm, dropout)
+        centred = statistics is not None and dropout is None
+        return Mixing(self.scale, pre, post, bias, norm, dropout, centred)
 
     def statistics(self, sums: Tensor) -> BatchStatistics | None:
         """Of the batch, from its sums; None where they do not matter."""
@@ -74,6 +80,13 @@ class _Call:
         return BatchStatistics.from_sums(sums, post, weight, bias, self.eps)
 
     @property
+    def dtype(self) -> torch.dtype:
+        """What maps are computed in."""
+        if self.norm == "batch" and self.q.shape[2] <= FEW_TOKENS:
+            return torch.float64
+        return torch.promote_types(self.q.dtype, torch.float32)
+
+    @property
     def rows(self) -> Rows:
         """How query rows are cut into blocks."""
         tokens = self.q.shape[2]
@@ -84,16 +97,11 @@ class _Call:
         return torch.autocast(self.q.device.type, enabled=False)
 
     def _cast(self, tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor.to(map_dtype(self.q))
+        return None if tensor is None else tensor.to(self.dtype)
 
 
 def _lse_shape(q: Tensor, rows: Rows) -> tuple[int, int, int, int]:
     return q.shape[0], rows.blocks, q.shape[1], rows.size
-
-
-def map_dtype(q: Tensor) -> torch.dtype:
-    """The dtype that maps are computed in: fp32, or fp64 for fp64 inputs."""
-    return torch.promote_types(q.dtype, torch.float32)
 
 
 @torch.library.custom_op(
@@ -104,7 +112,7 @@ def map_dtype(q: Tensor) -> torch.dtype:
 def _forward(*args):
     """Output (B, N, H, d), log-sum-exp by blocks, sums of moments (empty without BatchNorm)."""
     call = _Call(*args)
-    lse = call.q.new_empty(_lse_shape(call.q, call.rows), dtype=map_dtype(call.q))
+    lse = call.q.new_empty(_lse_shape(call.q, call.rows), dtype=call.dtype)
     sums = lse.new_empty(0, dtype=torch.float64)
     with call.no_autocast():
         if call.norm == "batch":
@@ -124,7 +132,7 @@ def _(*args):
     sums = 1 + heads + heads**2 if call.norm == "batch" else 0
     return (
         call.v.new_empty(batch, tokens, heads, call.v.shape[-1]),
-        call.q.new_empty(_lse_shape(call.q, call.rows), dtype=map_dtype(call.q)),
+        call.q.new_empty(_lse_shape(call.q, call.rows), dtype=call.dtype),
         call.q.new_empty(sums, dtype=torch.float64),
     )
 
@@ -152,8 +160,11 @@ def _backward(grad, out, lse, sums, *args):
     if statistics is not None:
         assert found.post is not None
         assert found.bias is not None
-        post, gamma, beta = statistics.parameter_gradients(found.post, found.bias)
-        gradients.update(post_weight=post, norm_weight=gamma, norm_bias=beta)
+        grad_weight = found.post
+        if not mixing.centred:  # b was held
+            grad_weight = grad_weight - found.bias[:, None] * statistics.first
+        post, gamma = statistics.parameter_gradients(grad_weight)
+        gradients.update(post_weight=post, norm_weight=gamma, norm_bias=found.bias)
     elif call.norm == "layer":
         gradients.update(post_weight=found.post, post_bias=found.norm_bias)
         gradients.update(norm_weight=found.norm_weight, norm_bias=found.bias)
@@ -176,7 +187,7 @@ def _coupling(call: _Call, statistics: BatchStatistics, grad: Tensor, out: Tenso
     grad_dot_out = (grad.double() * out.double()).sum((0, 1, 3))
     totals = _sum_over(call.group, torch.stack([grad_dot_out, grad_bias]))
     grad_first, grad_second = statistics.reach(*totals)
-    dtype = map_dtype(call.q)
+    dtype = call.dtype
     products = (2 / statistics.count * grad_second).to(dtype)
     if call.seed is None:  # rows of P sum to one: the softmax does not see a constant
         return Coupling(products, None)
