@@ -77,17 +77,21 @@ def test_final_norm_acts_on_the_last_block_alone():
 
 
 @pytest.mark.parametrize("with_cp", [False, True])
-def test_gradients_reach_every_parameter(with_cp):
-    model = small(with_cp=with_cp, stem="conv", pre_mix=True)
+@pytest.mark.parametrize("backend", ["explicit", "blockwise"])
+def test_gradients_reach_every_parameter(with_cp, backend):
+    model = small(with_cp=with_cp, stem="conv", pre_mix=True, attn_backend=backend)
     sum(out.square().sum() for out in model(torch.randn(2, 3, 32, 40))).backward()
     without = [n for n, p in model.named_parameters() if p.grad is None]
     assert without == []
 
 
-def test_recomputation_changes_nothing():
+@pytest.mark.parametrize("backend", ["explicit", "blockwise"])
+def test_recomputation_changes_nothing(backend):
     """Output, gradients, dropout and running statistics are those of the plain run."""
-    plain = small(drop_path_rate=0.3, attn_drop_rate=0.2, drop_rate=0.1)
-    recomputed = small(drop_path_rate=0.3, attn_drop_rate=0.2, drop_rate=0.1, with_cp=True)
+    arguments = dict(
+        drop_path_rate=0.3, attn_drop_rate=0.2, drop_rate=0.1, attn_backend=backend, pre_mix=True
+    )
+    plain, recomputed = small(**arguments), small(**arguments, with_cp=True)
     recomputed.load_state_dict(copy.deepcopy(plain.state_dict()))
     image = torch.randn(2, 3, 32, 32)
     results = []

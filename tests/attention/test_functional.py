@@ -1,0 +1,114 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mmseg_deepvit.attention import (
+    BACKENDS,
+    HeadMixingAttention,
+    blockwise_head_mixing_attention,
+    explicit_head_mixing_attention,
+    head_mixing_attention,
+    observe_maps,
+)
+
+LARGE = (1, 4, 400, 8)  # 2.56 MB of maps: too large for 'auto' to build
+
+
+def make_call(shape, post=True):
+    call = {name: torch.randn(shape) for name in "qkv"}
+    if post:
+        call["post_weight"] = torch.randn(shape[1], shape[1]) / 2
+    return {**call, "scale": shape[-1] ** -0.5}
+
+
+def test_auto_streams_large_maps_and_builds_small_ones():
+    call = make_call(LARGE)
+    blockwise = blockwise_head_mixing_attention(**call)
+    assert not torch.equal(blockwise, explicit_head_mixing_attention(**call))
+    assert torch.equal(head_mixing_attention(**call), blockwise)
+    call = make_call((1, 4, 100, 8))
+    assert torch.equal(head_mixing_attention(**call), explicit_head_mixing_attention(**call))
+
+
+def test_auto_leaves_plain_attention_to_pytorch():
+    call = make_call(LARGE, post=False)
+    scale = call["scale"]
+    ours = head_mixing_attention(**call)
+    assert torch.equal(
+        ours, F.scaled_dot_product_attention(call["q"], call["k"], call["v"], scale=scale)
+    )
+    scaled = head_mixing_attention(**call, mix_scale=0.5)
+    torch.testing.assert_close(scaled, 0.5 * ours)
+
+
+def test_auto_builds_maps_for_what_blockwise_cannot_do():
+    call = make_call(LARGE)
+    norm = nn.LayerNorm(4)
+    options = dict(map_norm=norm, dropout_p=0.5, dropout_position="mix")
+    torch.manual_seed(1)
+    ours = head_mixing_attention(**call, **options)
+    torch.manual_seed(1)
+    assert torch.equal(ours, explicit_head_mixing_attention(**call, **options))
+    with pytest.raises(ValueError, match="use backend='explicit'"):
+        head_mixing_attention(**call, **options, backend="blockwise")
+
+
+@pytest.mark.parametrize("post", [True, False])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_backends_agree(backend, post):
+    call = make_call(LARGE, post)
+    expected = explicit_head_mixing_attention(**call)
+    torch.testing.assert_close(head_mixing_attention(**call, backend=backend), expected)
+
+
+def test_unknown_backend():
+    message = "backend must be one of auto, explicit, blockwise, got 'flash'"
+    with pytest.raises(ValueError, match=message):
+        head_mixing_attention(**make_call((1, 2, 3, 4)), backend="flash")
+    with pytest.raises(ValueError, match=message):
+        HeadMixingAttention(8, 2, backend="flash")
+
+
+@pytest.mark.parametrize("mixes", [{}, {"post_mix": True}, {"pre_mix": True, "post_mix": True}])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_observed_maps(backend, mixes):
+    """P and A are those of the call, and watching changes nothing."""
+    module = HeadMixingAttention(32, 4, backend=backend, **mixes)
+    x = torch.randn(2, 19, 32)
+    maps = []
+    with observe_maps(maps.append):
+        watched = module(x)
+    torch.testing.assert_close(watched, module(x))
+    (seen,) = maps
+    assert seen.probabilities.shape == seen.mixed.shape == (2, 4, 19, 19)
+    torch.testing.assert_close(seen.probabilities.sum(-1), torch.ones(2, 4, 19))
+    v = module.qkv(x).unflatten(-1, (3, 4, 8))[:, :, 2].transpose(1, 2)
+    torch.testing.assert_close(module.proj((seen.mixed @ v).transpose(1, 2).flatten(2)), watched)
+    assert torch.equal(seen.probabilities, seen.mixed) == (not mixes)
+
+
+def test_observers_nest_and_end():
+    module = HeadMixingAttention(8, 2, post_mix=True)
+    x = torch.randn(1, 5, 8)
+    outer, inner = [], []
+    with observe_maps(outer.append):
+        module(x)
+        with observe_maps(inner.append):
+            module(x)
+        module(x)
+    module(x)
+    assert (len(outer), len(inner)) == (2, 1)
+
+
+def test_traces_and_exports_have_standard_operators_only():
+    module = HeadMixingAttention(32, 4, post_mix=True, mix_norm_cfg={"type": "BN"}).eval()
+    x = torch.randn(1, 400, 32)
+    traced = torch.jit.trace(module, x)
+    assert "mmseg_deepvit::" not in str(traced.inlined_graph)
+    torch.testing.assert_close(traced(x), module(x))
+
+
+def test_state_does_not_depend_on_the_backend():
+    modules = [HeadMixingAttention(8, 2, post_mix=True, backend=b) for b in BACKENDS]
+    assert len({tuple(m.state_dict()) for m in modules}) == 1

@@ -1,0 +1,102 @@
+import json
+
+import pytest
+
+from .conftest import CONFIG, SMALL, assert_one_line, run_tool
+
+MODEL = [option for option in SMALL if option.startswith("model.")]
+
+
+def test_one_layer(tmp_path):
+    """Table, figures and plot; errors are those of rounding."""
+    figures, plot = tmp_path / "figures.json", tmp_path / "plot.png"
+    result = run_tool(
+        *("tools/benchmark_attention.py", "--tokens", 150, 300, "--heads", 4, "--head-dims", 8),
+        *("--rounds", 2, "--json", figures, "--plot", plot, "--device", "cpu"),
+    )
+    assert result.returncode == 0, result.stderr
+    content = json.loads(figures.read_text())
+    layers = [r for r in content["results"] if "backend" in r]
+    assert [(r["tokens"], r["backend"]) for r in layers] == [
+        (n, b) for n in (150, 300) for b in ("blockwise", "explicit", "sdpa")
+    ]
+    for layer in layers:
+        assert 0 < layer["eval_seconds"]["low"] <= layer["train_seconds"]["high"]
+        if layer["backend"] != "sdpa":
+            assert 0 < max(layer["errors"].values()) < 1e-5
+    passes = [r for r in content["results"] if "backend" not in r]
+    assert all(p["backward"]["median"] > 0 for p in passes)
+    assert "second moment" in result.stdout
+    assert plot.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("mix", ["pre", "both"])
+@pytest.mark.parametrize("norm", ["ln", "none"])
+def test_other_mixes(mix, norm):
+    result = run_tool(
+        *("tools/benchmark_attention.py", "--tokens", 150, "--heads", 2, "--head-dims", 8),
+        *("--rounds", 1, "--mix", mix, "--norm", norm, "--dtype", "bf16", "--device", "cpu"),
+    )
+    assert result.returncode == 0, result.stderr
+    assert "| 150 | blockwise" in result.stdout
+
+
+def test_a_backbone_beside_others(tmp_path):
+    figures = tmp_path / "figures.json"
+    result = run_tool(
+        *("tools/benchmark_model.py", CONFIG, "--shape", 320, 336, "--rounds", 1),
+        *("--backends", "auto", "explicit", "--json", figures, "--device", "cpu"),
+        *("--baseline", "maps", "mmseg-vit", "timm-vit", "timm-cait"),
+        *("--cfg-options", *MODEL, "model.backbone.embed_dims=48", "model.backbone.num_heads=6"),
+    )
+    assert result.returncode == 0, result.stderr
+    results = {r["name"]: r for r in json.loads(figures.read_text())["results"]}
+    assert list(results) == [
+        *("ours, auto", "ours, explicit", "maps", "mmseg-vit", "timm-vit", "timm-cait")
+    ]
+    for name in ("ours, auto", "ours, explicit", "maps"):
+        assert 0 < results[name]["error"] < 1e-4
+    assert results["timm-vit"]["train_seconds"]["median"] > 0
+    assert "| ours, auto" in result.stdout
+
+
+def test_a_segmentor():
+    result = run_tool(
+        *("tools/benchmark_model.py", CONFIG, "--whole", "--shape", 64, "--rounds", 1),
+        *("--batch-size", 2, "--device", "cpu", "--cfg-options", *MODEL),
+    )
+    assert result.returncode == 0, result.stderr
+    assert "| ours, auto" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["benchmark_model.py", "configs/nothing.py"], "configs/nothing.py does not exist"),
+        (
+            ["benchmark_model.py", CONFIG, "--cfg-options", "model.backbone.arch=deepvit-x"],
+            "deepvit-x",
+        ),
+        (
+            ["benchmark_attention.py", "--tokens", "20", "--rounds", "1", "--json", "/proc/x.json"],
+            "--json /proc/x.json cannot be written",
+        ),
+    ],
+)
+def test_bad_input(arguments, said):
+    assert_one_line(run_tool(f"tools/{arguments[0]}", *arguments[1:]), said)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["benchmark_attention.py", "--tokens", "1"],
+        ["benchmark_attention.py", "--heads", "0"],
+        ["benchmark_model.py", CONFIG, "--whole", "--baseline", "timm-vit"],
+        ["benchmark_model.py", CONFIG, "--shape", "1", "2", "3"],
+    ],
+)
+def test_usage(arguments):
+    result = run_tool(f"tools/{arguments[0]}", *arguments[1:])
+    assert result.returncode == 2
+    assert "error: " in result.stderr.splitlines()[-1]
