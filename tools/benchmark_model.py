@@ -118,17 +118,18 @@ def _batch_norm_forward(norm: nn.SyncBatchNorm, x: Tensor) -> Tensor:
 
 
 def baseline(name: str, ours: ViTTrunk, args: argparse.Namespace) -> Candidate:
-    """A model of the same width, depth, heads and MLP."""
+    """A model of the same width, heads and MLP, and as deep as ours runs."""
     attn = ours.blocks[0].attn
     patch = ours.patch_size[0]
     sizes: dict[str, Any] = dict(img_size=tuple(args.shape), patch_size=patch)
+    depth = max(ours.out_indices) + 1
     # mmseg takes whole ratios only.
     ratio = ours.blocks[0].mlp.fc1.out_features // ours.embed_dims
     if name == "mmseg-vit":
         model: Any = MMSegViT(
             **sizes,
             embed_dims=ours.embed_dims,
-            num_layers=ours.num_layers,
+            num_layers=depth,
             num_heads=attn.num_heads,
             mlp_ratio=ratio,
             out_indices=ours.out_indices,
@@ -136,7 +137,7 @@ def baseline(name: str, ours: ViTTrunk, args: argparse.Namespace) -> Candidate:
         return Candidate(name, model.to(args.device), model)
     widths: dict[str, Any] = dict(
         embed_dim=ours.embed_dims,
-        depth=ours.num_layers,
+        depth=depth,
         num_heads=attn.num_heads,
         mlp_ratio=ratio,
         num_classes=0,

@@ -112,3 +112,24 @@ def test_traces_and_exports_have_standard_operators_only():
 def test_state_does_not_depend_on_the_backend():
     modules = [HeadMixingAttention(8, 2, post_mix=True, backend=b) for b in BACKENDS]
     assert len({tuple(m.state_dict()) for m in modules}) == 1
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("norm", ["BN", "LN"])
+def test_module_compiles_whole(norm, dynamic):
+    """One graph, also with the running statistics and with another number of tokens."""
+    module = HeadMixingAttention(
+        32, 4, pre_mix=True, post_mix=True, mix_norm_cfg={"type": norm}, backend="blockwise"
+    )
+    torch._dynamo.reset()
+    compiled = torch.compile(module, backend="aot_eager", fullgraph=True, dynamic=dynamic)
+    for tokens in (140, 150):
+        x = torch.randn(1, tokens, 32, requires_grad=True)
+        out, expected = compiled(x), module(x)
+        torch.testing.assert_close(out, expected)
+        torch.testing.assert_close(
+            torch.autograd.grad(out.square().sum(), x),
+            torch.autograd.grad(expected.square().sum(), x),
+        )
+    if norm == "BN":
+        assert module.mix_norm.num_batches_tracked == 4

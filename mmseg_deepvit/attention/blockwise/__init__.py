@@ -38,7 +38,7 @@ __all__ = [
 
 #: Bytes that one buffer of maps should take on a CPU, and rows below which products are slow.
 CPU_BLOCK_BYTES = 8 * 2**20
-CPU_LEAST_ROWS = 64
+CPU_LEAST_ROWS = 48
 #: The same on an accelerator, where launches must be large.
 ACCELERATOR_BLOCK_BYTES = 256 * 2**20
 

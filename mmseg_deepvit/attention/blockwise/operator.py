@@ -170,13 +170,14 @@ def _backward(grad, out, lse, sums, *args):
         gradients.update(norm_weight=found.norm_weight, norm_bias=found.bias)
     else:
         gradients.update(post_weight=found.post, post_bias=found.bias)
-    return tuple(_like(getattr(call, name), gradients.get(name)) for name in _DIFFERENTIABLE)
+    return tuple(
+        grad.new_empty(0) if argument is None else _like(argument, gradients.get(name))
+        for name, argument in zip(_DIFFERENTIABLE, args, strict=False)
+    )
 
 
-def _like(argument: Tensor | None, gradient: Tensor | None) -> Tensor:
+def _like(argument: Tensor, gradient: Tensor | None) -> Tensor:
     """The gradient in the argument's dtype; zeros if the result does not depend on it."""
-    if argument is None:
-        return torch.empty(0)
     return torch.zeros_like(argument) if gradient is None else gradient.to(argument.dtype)
 
 
