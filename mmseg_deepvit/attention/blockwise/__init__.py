@@ -1,4 +1,4 @@
-"""Head-mixing attention in blocks of query rows: exact, O(N) memory, any device.
+"""Head-mixing attention in blocks of query rows: exact, O(N) memory, any device that has float64.
 
 Paper: see :mod:`mmseg_deepvit.attention.explicit`, whose function this is, to rounding; row sums
 kept for backward as in FlashAttention, https://arxiv.org/abs/2205.14135.
