@@ -19,67 +19,13 @@ With B images, H heads, N tokens and head width d, for each head h:
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-#: Where attention dropout acts: on P (DeepViT) or on A (CaiT).
-DropoutPosition = Literal["softmax", "mix"]
-
-
-def explicit_head_mixing_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    *,
-    scale: float,
-    pre_weight: Tensor | None = None,
-    pre_bias: Tensor | None = None,
-    post_weight: Tensor | None = None,
-    post_bias: Tensor | None = None,
-    map_norm: nn.Module | None = None,
-    mix_scale: float = 1.0,
-    dropout_p: float = 0.0,
-    dropout_position: DropoutPosition = "softmax",
-) -> Tensor:
-    """Head-mixing attention that builds all (B, H, N, N) maps.
-
-    Args:
-        q: Queries, (B, H, N, d), any floating dtype.
-        k: Keys, (B, H, N, d).
-        v: Values, (B, H, N, d).
-        scale: Factor of the logits, usually d^-½.
-        pre_weight: (H, H) mix of the logits; row h makes head h. None for no mix.
-        pre_bias: (H,), added to the mixed logits.
-        post_weight: (H, H) mix of the probabilities. None for no mix.
-        post_bias: (H,), added to the mixed probabilities.
-        map_norm: Norm of the mixed maps: BatchNorm2d or SyncBatchNorm over (B, N, N) for each
-            head, or LayerNorm over the H heads of each entry. In training mode a BatchNorm
-            normalises by the batch and updates its running statistics.
-        mix_scale: Factor of the normalised maps.
-        dropout_p: Probability, in [0, 1), that an entry of the map is dropped; 0 outside training.
-        dropout_position: ``'softmax'`` drops entries of P, ``'mix'`` drops entries of A.
-
-    Returns:
-        (B, H, N, d) in the dtype of ``v``.
-    """
-    with torch.autocast(q.device.type, enabled=False):
-        maps = explicit_attention_maps(
-            q,
-            k,
-            scale=scale,
-            pre_weight=pre_weight,
-            pre_bias=pre_bias,
-            post_weight=post_weight,
-            post_bias=post_bias,
-            map_norm=map_norm,
-            mix_scale=mix_scale,
-            dropout_p=dropout_p,
-            dropout_position=dropout_position,
-        ).mixed
-        return (maps @ v.to(maps.dtype)).to(v.dtype)
+from .head_mixing import HeadMixing
 
 
 class AttentionMaps(NamedTuple):
@@ -94,40 +40,35 @@ class AttentionMaps(NamedTuple):
     mixed: Tensor
 
 
-def explicit_attention_maps(
-    q: Tensor,
-    k: Tensor,
-    *,
-    scale: float,
-    pre_weight: Tensor | None = None,
-    pre_bias: Tensor | None = None,
-    post_weight: Tensor | None = None,
-    post_bias: Tensor | None = None,
-    map_norm: nn.Module | None = None,
-    mix_scale: float = 1.0,
-    dropout_p: float = 0.0,
-    dropout_position: DropoutPosition = "softmax",
-) -> AttentionMaps:
-    """The maps of head-mixing attention, in at least fp32.
+def explicit_attention(
+    q: Tensor, k: Tensor, v: Tensor, mixing: HeadMixing
+) -> tuple[Tensor, AttentionMaps]:
+    """Head-mixing attention that builds all (B, H, N, N) maps.
 
-    Arguments and effects are those of :func:`explicit_head_mixing_attention`; autocast applies.
+    Args:
+        q: Queries, (B, H, N, d), any floating dtype.
+        k: Keys, (B, H, N, d).
+        v: Values, (B, H, N, d).
+        mixing: What happens to the maps.
 
     Returns:
-        P and A.
+        The output, (B, H, N, d) in the dtype of ``v``, and the maps, in at least fp32.
     """
     dtype = torch.promote_types(q.dtype, torch.float32)
-    logits = scale * (q.to(dtype) @ k.to(dtype).transpose(-2, -1))
-    probabilities = mix_heads(logits, pre_weight, pre_bias).softmax(dim=-1)
-    maps = probabilities
-    if dropout_position == "softmax":
-        maps = F.dropout(maps, dropout_p)
-    maps = mix_heads(maps, post_weight, post_bias)
-    maps = normalize_maps(maps, map_norm)
-    if mix_scale != 1.0:
-        maps = mix_scale * maps
-    if dropout_position == "mix":
-        maps = F.dropout(maps, dropout_p)
-    return AttentionMaps(probabilities, maps)
+    dropout_p, position = mixing.dropout_p, mixing.dropout_position
+    with torch.autocast(q.device.type, enabled=False):
+        logits = mixing.scale * (q.to(dtype) @ k.to(dtype).transpose(-2, -1))
+        logits = mix_heads(logits, mixing.pre_weight, mixing.pre_bias)
+        probabilities = maps = logits.softmax(dim=-1)
+        if position == "softmax":
+            maps = F.dropout(maps, dropout_p)
+        maps = mix_heads(maps, mixing.post_weight, mixing.post_bias)
+        maps = normalize_maps(maps, mixing.map_norm)
+        if mixing.mix_scale != 1.0:
+            maps = mixing.mix_scale * maps
+        if position == "mix":
+            maps = F.dropout(maps, dropout_p)
+        return (maps @ v.to(dtype)).to(v.dtype), AttentionMaps(probabilities, maps)
 
 
 def mix_heads(maps: Tensor, weight: Tensor | None, bias: Tensor | None = None) -> Tensor:

@@ -14,13 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blockwise import blockwise_head_mixing_attention, unsupported
-from .explicit import (
-    AttentionMaps,
-    DropoutPosition,
-    explicit_attention_maps,
-    explicit_head_mixing_attention,
-)
+from .blockwise import blockwise_attention, unsupported
+from .explicit import AttentionMaps, explicit_attention
+from .head_mixing import DropoutPosition, HeadMixing
 
 #: How head-mixing attention is computed; see :func:`head_mixing_attention`.
 Backend = Literal["auto", "explicit", "blockwise"]
@@ -67,17 +63,16 @@ def head_mixing_attention(
         q: Queries, (B, H, N, d), any floating dtype.
         k: Keys, (B, H, N, d).
         v: Values, (B, H, N, d).
-        scale: Factor of the logits, usually d^-½.
-        pre_weight: (H, H) mix of the logits; row h makes head h. None for no mix.
-        pre_bias: (H,), added to the mixed logits.
-        post_weight: (H, H) mix of the probabilities. None for no mix.
-        post_bias: (H,), added to the mixed probabilities.
-        map_norm: BatchNorm2d or SyncBatchNorm over (B, N, N) for each head, LayerNorm over the
-            heads of each entry, or None. In training mode a BatchNorm normalises by the batch and
-            updates its running statistics.
+        scale: This and what follows up to ``dropout_position`` is as in
+            :class:`~mmseg_deepvit.attention.head_mixing.HeadMixing`.
+        pre_weight: (H, H) or None.
+        pre_bias: (H,) or None.
+        post_weight: (H, H) or None.
+        post_bias: (H,) or None.
+        map_norm: BatchNorm2d, SyncBatchNorm, LayerNorm over the heads, or None.
         mix_scale: Factor of the mixed and normalised maps.
-        dropout_p: Probability, in [0, 1), that an entry of the map is dropped; 0 outside training.
-        dropout_position: ``'softmax'`` drops before the post mix, ``'mix'`` after all.
+        dropout_p: In [0, 1); 0 outside training.
+        dropout_position: ``'softmax'`` or ``'mix'``.
         backend: See above.
         block_rows: Query rows of a block of ``'blockwise'``; None chooses by shape and cache.
 
@@ -89,29 +84,37 @@ def head_mixing_attention(
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    arguments: dict[str, Any] = dict(
-        scale=scale,
-        pre_weight=pre_weight,
-        pre_bias=pre_bias,
-        post_weight=post_weight,
-        post_bias=post_bias,
-        map_norm=map_norm,
-        mix_scale=mix_scale,
-        dropout_p=dropout_p,
-        dropout_position=dropout_position,
+    mixing = HeadMixing(
+        scale,
+        pre_weight,
+        pre_bias,
+        post_weight,
+        post_bias,
+        map_norm,
+        mix_scale,
+        dropout_p,
+        dropout_position,
     )
-    if (receive := _observer.get()) is not None:
-        return _attend_observed(q, k, v, receive, **arguments)
-    if backend == "auto":
-        plain = pre_weight is None and post_weight is None and map_norm is None
-        if plain and mix_scale == 1.0:
-            return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout_p, scale=scale)
-        cannot = unsupported(map_norm, post_weight, dropout_p, dropout_position)
-        explicit = cannot or _small_maps(q) or _is_exporting()
+    return _attend(q, k, v, mixing, backend, block_rows)
+
+
+def _attend(
+    q: Tensor, k: Tensor, v: Tensor, mixing: HeadMixing, backend: Backend, block_rows: int | None
+) -> Tensor:
+    # Compilers cannot watch a context variable.
+    receive = None if torch.compiler.is_compiling() else _observer.get()
+    if backend == "auto" and receive is None:
+        if mixing.changes_nothing:
+            p, scale = mixing.dropout_p, mixing.scale
+            return F.scaled_dot_product_attention(q, k, v, dropout_p=p, scale=scale)
+        explicit = unsupported(mixing) or _small_maps(q) or _is_exporting()
         backend = "explicit" if explicit else "blockwise"
-    if backend == "explicit":
-        return explicit_head_mixing_attention(q, k, v, **arguments)
-    return blockwise_head_mixing_attention(q, k, v, **arguments, block_rows=block_rows)
+    if backend == "blockwise" and receive is None:
+        return blockwise_attention(q, k, v, mixing, block_rows)
+    out, maps = explicit_attention(q, k, v, mixing)
+    if receive is not None:
+        receive(maps)
+    return out
 
 
 @contextmanager
@@ -127,23 +130,14 @@ def observe_maps(receive: Callable[[AttentionMaps], Any]) -> Iterator[None]:
 
     Args:
         receive: Takes P and A of one call; calls come in the order of the blocks. Under
-            ``with_cp`` a backward pass inside the context calls it again.
+            ``with_cp`` a backward pass inside the context calls it again. Code that
+            ``torch.compile`` has compiled is not seen.
     """
     token = _observer.set(receive)
     try:
         yield
     finally:
         _observer.reset(token)
-
-
-def _attend_observed(
-    q: Tensor, k: Tensor, v: Tensor, receive: Callable[[AttentionMaps], Any], **arguments: Any
-) -> Tensor:
-    with torch.autocast(q.device.type, enabled=False):
-        maps = explicit_attention_maps(q, k, **arguments)
-        out = (maps.mixed @ v.to(maps.mixed.dtype)).to(v.dtype)
-    receive(maps)
-    return out
 
 
 def _small_maps(q: Tensor) -> bool:

@@ -12,8 +12,8 @@ from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .explicit import DropoutPosition
 from .functional import BACKENDS, Backend, head_mixing_attention
+from .head_mixing import DropoutPosition
 
 
 class HeadMixingAttention(nn.Module):

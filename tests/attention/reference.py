@@ -1,6 +1,13 @@
-"""Head-mixing attention head by head, BatchNorm by hand: nothing shared with ours."""
+"""Our backends by name, and attention head by head, BatchNorm by hand: nothing shared with ours."""
+
+from functools import partial
 
 import torch
+
+from mmseg_deepvit.attention import head_mixing_attention
+
+explicit_head_mixing_attention = partial(head_mixing_attention, backend="explicit")
+blockwise_head_mixing_attention = partial(head_mixing_attention, backend="blockwise")
 
 
 def batch_norm_by_hand(maps, weight, bias, eps=1e-5):

@@ -5,14 +5,14 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmseg_deepvit.attention import (
-    blockwise_head_mixing_attention,
-    explicit_head_mixing_attention,
-)
 from mmseg_deepvit.attention.blockwise import default_block_rows, passes
 from mmseg_deepvit.benchmark import relative_error
 
-from .reference import attention_by_hand
+from .reference import (
+    attention_by_hand,
+    blockwise_head_mixing_attention,
+    explicit_head_mixing_attention,
+)
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 MIXES = {

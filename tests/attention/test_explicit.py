@@ -3,9 +3,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmseg_deepvit.attention import explicit_head_mixing_attention
-
-from .reference import attention_by_hand, batch_norm_by_hand, layer_norm_by_hand
+from .reference import (
+    attention_by_hand,
+    batch_norm_by_hand,
+    explicit_head_mixing_attention,
+    layer_norm_by_hand,
+)
 
 SHAPES = [(1, 1, 1, 4), (2, 3, 7, 5), (2, 4, 17, 33), (1, 12, 10, 8)]
 MIXES = {

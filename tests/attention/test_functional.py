@@ -6,11 +6,11 @@ from torch import nn
 from mmseg_deepvit.attention import (
     BACKENDS,
     HeadMixingAttention,
-    blockwise_head_mixing_attention,
-    explicit_head_mixing_attention,
     head_mixing_attention,
     observe_maps,
 )
+
+from .reference import blockwise_head_mixing_attention, explicit_head_mixing_attention
 
 LARGE = (1, 4, 400, 8)  # 2.56 MB of maps: too large for 'auto' to build
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..explicit import DropoutPosition
+from ..head_mixing import HeadMixing
 from ..map_norm import FoldedNorm, fold_norm, update_running_statistics
 from .backward import Coupling, backward
 from .buffers import release_buffers
@@ -29,7 +29,7 @@ from .operator import blockwise
 from .rows import Rows
 
 __all__ = [
-    "blockwise_head_mixing_attention",
+    "blockwise_attention",
     "default_block_rows",
     "passes",
     "release_buffers",
@@ -43,41 +43,21 @@ CPU_LEAST_ROWS = 48
 ACCELERATOR_BLOCK_BYTES = 256 * 2**20
 
 
-def blockwise_head_mixing_attention(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    *,
-    scale: float,
-    pre_weight: Tensor | None = None,
-    pre_bias: Tensor | None = None,
-    post_weight: Tensor | None = None,
-    post_bias: Tensor | None = None,
-    map_norm: nn.Module | None = None,
-    mix_scale: float = 1.0,
-    dropout_p: float = 0.0,
-    dropout_position: DropoutPosition = "softmax",
-    block_rows: int | None = None,
+def blockwise_attention(
+    q: Tensor, k: Tensor, v: Tensor, mixing: HeadMixing, block_rows: int | None = None
 ) -> Tensor:
     """Head-mixing attention that never holds a whole map.
 
-    Arguments, result and effects (running statistics of a BatchNorm) are those of
-    :func:`~mmseg_deepvit.attention.explicit.explicit_head_mixing_attention`; dropout draws other
-    random numbers from the same generator. A SyncBatchNorm in training exchanges its H×H moments.
+    The same as :func:`~mmseg_deepvit.attention.explicit.explicit_attention`, effects on running
+    statistics included; dropout draws other random numbers from the same generator. A
+    SyncBatchNorm in training exchanges its H×H moments. A bias of the logits has no effect, since a
+    softmax does not see it, and a gradient of zero.
 
     Args:
         q: Queries, (B, H, N, d), any floating dtype.
         k: Keys, (B, H, N, d).
         v: Values, (B, H, N, d).
-        scale: Factor of the logits.
-        pre_weight: (H, H) mix of the logits or None.
-        pre_bias: (H,); without effect, since a softmax does not see it. Its gradient is zero.
-        post_weight: (H, H) mix of the probabilities or None.
-        post_bias: (H,), added to the mixed probabilities.
-        map_norm: BatchNorm2d, SyncBatchNorm, LayerNorm over the heads, or None.
-        mix_scale: Factor of the normalised maps.
-        dropout_p: Probability, in [0, 1), that an entry of the map is dropped; 0 outside training.
-        dropout_position: ``'softmax'`` drops entries of P, ``'mix'`` drops entries of A.
+        mixing: What happens to the maps.
         block_rows: Query rows of a block; None chooses by shape and cache.
 
     Returns:
@@ -87,55 +67,51 @@ def blockwise_head_mixing_attention(
         ValueError: See :func:`unsupported`; or a BatchNorm in training has one entry a head;
             or ``block_rows`` is below 1.
     """
-    if reason := unsupported(map_norm, post_weight, dropout_p, dropout_position):
+    if reason := unsupported(mixing):
         raise ValueError(f"the blockwise backend does not do {reason}; use backend='explicit'")
     if block_rows is not None and block_rows < 1:
         raise ValueError(f"block_rows must be at least 1, got {block_rows}")
+    post_weight, post_bias = mixing.post_weight, mixing.post_bias
     norm = FoldedNorm(None, None)
     if post_weight is not None:
-        norm = fold_norm(post_weight, post_bias, map_norm, mix_scale)
+        norm = fold_norm(post_weight, post_bias, mixing.map_norm, mixing.mix_scale)
     if norm.kind == "batch" and q.shape[0] * q.shape[2] == 1:
         raise ValueError("BatchNorm in training needs more than one entry for each head")
     out, _, sums = blockwise(
         q,
         k,
         v,
-        pre_weight,
-        pre_bias,
+        mixing.pre_weight,
+        mixing.pre_bias,
         norm.post_weight,
         norm.post_bias,
         norm.weight,
         norm.bias,
-        torch.randint(2**62, ()) if dropout_p > 0 else None,
-        scale,
+        torch.randint(2**62, ()) if mixing.dropout_p > 0 else None,
+        mixing.scale,
         norm.kind,
         norm.eps,
-        dropout_p,
-        dropout_position == "mix",
+        mixing.dropout_p,
+        mixing.dropout_position == "mix",
         block_rows or default_block_rows(q),
         norm.group,
     )
     if norm.kind == "batch" and post_weight is not None:
-        update_running_statistics(map_norm, sums, post_weight, post_bias)
-    if post_weight is None and mix_scale != 1.0:
-        out = mix_scale * out
+        update_running_statistics(mixing.map_norm, sums, post_weight, post_bias)
+    if post_weight is None and mixing.mix_scale != 1.0:
+        out = mixing.mix_scale * out
     return out.transpose(1, 2)
 
 
-def unsupported(
-    map_norm: nn.Module | None,
-    post_weight: Tensor | None,
-    dropout_p: float,
-    dropout_position: DropoutPosition,
-) -> str | None:
+def unsupported(mixing: HeadMixing) -> str | None:
     """What of a call the blockwise form cannot do, in words; None if it can do it all."""
-    if map_norm is None:
+    if mixing.map_norm is None:
         return None
-    if not isinstance(map_norm, (_BatchNorm, nn.LayerNorm)):
-        return f"a map norm of type {type(map_norm).__name__}"
-    if post_weight is None:
+    if not isinstance(mixing.map_norm, (_BatchNorm, nn.LayerNorm)):
+        return f"a map norm of type {type(mixing.map_norm).__name__}"
+    if mixing.post_weight is None:
         return "a map norm without a post mix"
-    if dropout_p > 0 and dropout_position == "mix":
+    if mixing.dropout_p > 0 and mixing.dropout_position == "mix":
         return "dropout of maps that a norm has normalised"
     return None
 
