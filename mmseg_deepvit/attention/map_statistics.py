@@ -13,9 +13,9 @@ and norm and mix fold into one mix, A = W P + b, in which the bias cancels:
 
 Rows of P sum to one, so m = 1/N unless P is dropped out, and then A = W (P − 1/N) + β: its product
 with the values is W P times values less their mean, plus β times the values' sum, in which nothing
-large cancels. The variance enters the gradient of P by
-H numbers alone, and these follow from the output O = A V before any map is made again, because
-Σ dA_h · A_h over the entries of a map equals Σ dO_h · O_h: see :meth:`BatchStatistics.reach`.
+large cancels. The variance enters the gradient of P by H numbers alone, and these follow from the
+output O = A V before any map is made again, because Σ dA_h · A_h over the entries of a map equals
+Σ dO_h · O_h: see :meth:`BatchStatistics.reach`.
 """
 
 from __future__ import annotations

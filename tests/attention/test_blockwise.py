@@ -3,107 +3,23 @@ import copy
 import pytest
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmseg_deepvit.attention.blockwise import default_block_rows, passes
-from mmseg_deepvit.benchmark import relative_error
-
+from .cases import (
+    MIXES,
+    NORMS,
+    SHAPES,
+    TOLERANCE,
+    assert_as_exact_as_explicit,
+    assert_same,
+    make_call,
+    make_norm,
+    run,
+)
 from .reference import (
     attention_by_hand,
     blockwise_head_mixing_attention,
     explicit_head_mixing_attention,
 )
-
-TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
-MIXES = {
-    "post": ("post",),
-    "pre": ("pre",),
-    "both": ("pre", "post"),
-}
-NORMS = {
-    "none": lambda heads: None,
-    "batch": nn.BatchNorm2d,
-    "batch in eval": lambda heads: nn.BatchNorm2d(heads).eval(),
-    "batch without parameters": lambda heads: nn.BatchNorm2d(heads, affine=False),
-    "batch without statistics": lambda heads: nn.BatchNorm2d(heads, track_running_stats=False),
-    "batch, cumulative": lambda heads: nn.BatchNorm2d(heads, momentum=None),
-    "layer": nn.LayerNorm,
-    "layer without parameters": lambda heads: nn.LayerNorm(heads, elementwise_affine=False),
-}
-SHAPES = [
-    (2, 3, 7, 5),
-    (1, 1, 40, 32),
-    (1, 12, 70, 33),
-    (1, 4, 197, 48),
-    (3, 6, 50, 64),
-    (1, 24, 61, 35),
-]
-
-
-def make_call(shape, mixes, dtype, bias=True, logits=1.0):
-    """Arguments of a call, all tensors of which want gradients."""
-    heads = shape[1]
-    call = {name: torch.randn(shape) for name in "qkv"}
-    call["q"] *= logits
-    for name in mixes:
-        call[f"{name}_weight"] = torch.randn(heads, heads) / heads**0.5
-        if bias:
-            call[f"{name}_bias"] = torch.randn(heads)
-    return {k: t.to(dtype).requires_grad_() for k, t in call.items()}
-
-
-def make_norm(name, heads, dtype):
-    norm = NORMS[name](heads)
-    if norm is None:
-        return None
-    for parameter in norm.parameters():
-        nn.init.normal_(parameter)
-    if getattr(norm, "running_mean", None) is not None:
-        norm.running_mean.normal_(std=0.1)
-        norm.running_var.uniform_(0.1, 1)
-    return norm.to(dtype)
-
-
-def run(function, call, norm, **options):
-    """Output, gradients by name, and buffers of the norm after the call."""
-    norm = copy.deepcopy(norm)
-    call = {k: t.detach().clone().requires_grad_() for k, t in call.items()}
-    out = function(**call, map_norm=norm, **options)
-    tensors = {**call, **(dict(norm.named_parameters()) if norm else {})}
-    upstream = torch.linspace(-1, 1, out.numel(), dtype=torch.float64).sin().view_as(out)
-    grads = torch.autograd.grad(out, list(tensors.values()), upstream.to(out.dtype))
-    buffers = dict(norm.named_buffers()) if norm else {}
-    return {"output": out.detach(), **dict(zip(tensors, grads, strict=True)), **buffers}
-
-
-def assert_same(ours, exact, tolerance, explicit=None):
-    """Largest difference over the largest value; what is zero but for rounding counts as zero.
-
-    With ``explicit``, results in the same precision, an error is also allowed where it is no more
-    than twice theirs: some gradients are small differences of large numbers.
-    """
-    assert ours.keys() == exact.keys()
-    for name, expected in exact.items():
-        zero = 1e-6 if name in ("pre_bias", "post_bias") else 1e-8
-        if expected.abs().max() < zero:
-            assert ours[name].abs().max() < max(tolerance, zero), name
-            continue
-        allowed = tolerance
-        if explicit is not None:
-            allowed = max(tolerance, 2 * relative_error(explicit[name], expected))
-        error = relative_error(ours[name], expected)
-        assert error <= allowed, f"{name}: {error:.1e}, allowed {allowed:.1e}"
-
-
-def assert_as_exact_as_explicit(call, norm, block_rows=(None,), **options):
-    """Compare outputs, every gradient and running statistics with float64."""
-    exact_call = {k: t.double() for k, t in call.items()}
-    exact_norm = norm and copy.deepcopy(norm).double()
-    exact = run(explicit_head_mixing_attention, exact_call, exact_norm, **options)
-    explicit = run(explicit_head_mixing_attention, call, norm, **options)
-    for rows in block_rows:
-        ours = run(blockwise_head_mixing_attention, call, norm, block_rows=rows, **options)
-        assert_same(ours, exact, TOLERANCE[call["q"].dtype], explicit)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
@@ -273,73 +189,6 @@ def test_dropout_of_mixed_maps(bias):
     torch.manual_seed(3)
     ours = run(blockwise_head_mixing_attention, call, None, **options)
     assert_same(ours, run(by_hand, call, None), 1e-9)
-
-
-@pytest.mark.parametrize("norm", ["none", "batch", "layer"])
-def test_compiles_without_a_graph_break(norm):
-    norm = make_norm(norm, 3, torch.float64)
-    call = make_call((2, 3, 19, 8), ("pre", "post"), torch.float64)
-    exact = run(blockwise_head_mixing_attention, call, norm, scale=0.3)
-    torch._dynamo.reset()
-    compiled = torch.compile(
-        blockwise_head_mixing_attention, backend="aot_eager", fullgraph=True, dynamic=False
-    )
-    assert_same(run(compiled, call, norm, scale=0.3), exact, 1e-12)
-
-
-def test_operator_is_registered_as_pytorch_wants_it():
-    norm = nn.BatchNorm2d(3)
-    seen = []
-
-    class Record(TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            if "mmseg_deepvit::blockwise" in str(function.name()):
-                seen.append((function, args))
-            return function(*args, **(kwargs or {}))
-
-    call = make_call((2, 3, 19, 8), ("pre", "post"), torch.float32)
-    with Record():
-        blockwise_head_mixing_attention(**call, map_norm=norm, scale=0.3)
-    (function, args), *_ = seen
-    torch.library.opcheck(function, args)
-
-
-@pytest.mark.parametrize("tokens", [256, 512])
-def test_memory_grows_with_n_only(tokens):
-    """No tensor that a pass makes is as large as a map, nor grows as a map does."""
-    heads, width = 2, 8
-    largest = []
-
-    class Largest(TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            out = function(*args, **(kwargs or {}))
-            for tensor in out if isinstance(out, tuple) else (out,):
-                if isinstance(tensor, torch.Tensor) and tensor.numel() == tensor.nbytes // 4:
-                    largest.append(tensor.numel())
-            return out
-
-    q, k, v, grad = torch.randn(4, 1, heads, tokens, width)
-    for function in passes(q, k, v, 0.3, torch.eye(heads), grad, block_rows=16).values():
-        with Largest():
-            function()
-    assert max(largest) == 2 * heads * 16 * tokens
-
-
-def test_default_block_rows():
-    assert default_block_rows(torch.empty(1, 12, 50, 32)) == 50
-    assert default_block_rows(torch.empty(1, 12, 16385, 32)) <= 64
-    rows = default_block_rows(torch.empty(1, 12, 1025, 32))
-    assert 64 <= rows <= 200
-    assert -(-1025 // rows) * rows - 1025 < -(-1025 // rows)  # equal blocks
-
-
-def test_buffers_made_in_inference_mode_serve_training():
-    call = make_call((1, 2, 40, 8), ("post",), torch.float32)
-    with torch.inference_mode():
-        first = blockwise_head_mixing_attention(**call, scale=0.3)
-        blockwise_head_mixing_attention(**call, scale=0.3)
-    second = run(blockwise_head_mixing_attention, call, None, scale=0.3)
-    assert torch.equal(first, second["output"])
 
 
 @pytest.mark.parametrize(
