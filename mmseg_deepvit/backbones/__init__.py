@@ -1,5 +1,7 @@
 """Backbones for MMSegmentation; importing this registers them."""
 
+from .cait import CaiT
 from .deepvit import DeepViT
+from .diverse_patch_vit import DiversePatchViT
 
-__all__ = ["DeepViT"]
+__all__ = ["CaiT", "DeepViT", "DiversePatchViT"]

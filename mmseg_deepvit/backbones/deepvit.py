@@ -12,6 +12,7 @@ from typing import Any
 
 from mmseg.registry import MODELS
 
+from .arguments import settings_of
 from .vit import ViTTrunk
 
 _RE_ATTENTION = dict(
@@ -67,12 +68,4 @@ class DeepViT(ViTTrunk):
     """
 
     def __init__(self, arch: str | dict[str, Any] = "deepvit-s", **overrides: Any) -> None:
-        super().__init__(**{**_settings(arch), **overrides})
-
-
-def _settings(arch: str | dict[str, Any]) -> dict[str, Any]:
-    if isinstance(arch, dict):
-        return {**_RE_ATTENTION, **arch}
-    if arch not in ARCHS:
-        raise ValueError(f"arch must be a dict or one of {', '.join(ARCHS)}, got {arch!r}")
-    return ARCHS[arch]
+        super().__init__(**{**settings_of(arch, ARCHS, _RE_ATTENTION), **overrides})

@@ -16,12 +16,13 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModule, initialize
-from timm.layers import to_2tuple
 from torch import Tensor, nn
 
 from ..attention import HeadMixingAttention
+from .arguments import check_choice, check_range, check_rate, normalize_out_indices, pair
 from .block import Block, is_batch_norm, recompute_in_backward
 from .embed import ConvStem, Grid, PatchEmbed, resize_pos_embed
+from .initialization import MIX_INITS, initialize_from_scratch
 from .pretrained import load_pretrained
 
 STEMS: dict[str, type[PatchEmbed]] = {"linear": PatchEmbed, "conv": ConvStem}
@@ -42,7 +43,11 @@ class ViTTrunk(BaseModule):
         qkv_bias: Whether queries, keys and values have a bias.
         stem: ``'linear'`` (patches) or ``'conv'`` (DeepViT's convolutional stem).
         with_cls_token: Whether a class token runs along (it is not returned).
+        num_register_tokens: Learned tokens without a position that run along behind the class
+            token (DINOv2's registers, a distilled DeiT's distillation token).
         residual_scale: a in x + f(norm(a·x)) / a.
+        layer_scale_init: Start of the learned factor of each channel behind attention and MLP
+            (LayerScale); None for none.
         num_mixing_layers: How many of the last blocks mix heads; None for all. The others are
             plain attention.
         pre_mix: Whether mixing blocks mix logits before the softmax.
@@ -50,13 +55,16 @@ class ViTTrunk(BaseModule):
         mix_bias: Whether the mixes have a bias.
         mix_norm_cfg: Norm of the mixed maps: ``dict(type='BN' | 'SyncBN' | 'LN')`` or None.
         mix_scale: Factor of the mixed maps; None for (head width)^-½.
+        mix_init: How the mixes start from scratch: ``'uniform'`` (as a convolution),
+            ``'trunc_normal'`` (deviation 0.02) or ``'identity'`` (no mixing).
         drop_rate: Dropout after position embedding, in MLPs and output projections, in [0, 1).
         attn_drop_rate: Dropout of attention maps, in [0, 1).
         attn_drop_position: ``'softmax'`` (before post mixing) or ``'mix'`` (after it).
         attn_backend: How mixing attention is computed: ``'auto'``, ``'explicit'`` or
             ``'blockwise'``; see
             :func:`~mmseg_deepvit.attention.functional.head_mixing_attention`.
-        drop_path_rate: Stochastic depth of the last block, growing linearly from 0, in [0, 1).
+        drop_path_rate: Stochastic depth of the last block, in [0, 1).
+        drop_path_mode: ``'linear'`` (growing from 0 at the first block) or ``'constant'``.
         out_indices: Block or blocks whose tokens are returned, in this order; negative counts
             from the end.
         final_norm: Whether the last block's output passes the final LayerNorm.
@@ -88,18 +96,22 @@ class ViTTrunk(BaseModule):
         qkv_bias: bool = True,
         stem: str = "linear",
         with_cls_token: bool = True,
+        num_register_tokens: int = 0,
         residual_scale: float = 1.0,
+        layer_scale_init: float | None = None,
         num_mixing_layers: int | None = None,
         pre_mix: bool = False,
         post_mix: bool = False,
         mix_bias: bool = True,
         mix_norm_cfg: dict | None = None,
         mix_scale: float | None = 1.0,
+        mix_init: str = "uniform",
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         attn_drop_position: str = "softmax",
         attn_backend: str = "auto",
         drop_path_rate: float = 0.0,
+        drop_path_mode: str = "linear",
         out_indices: int | Sequence[int] = -1,
         final_norm: bool = True,
         interpolate_mode: str = "bicubic",
@@ -109,28 +121,31 @@ class ViTTrunk(BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
-        self.img_size = _pair("img_size", img_size)
-        self.patch_size = _pair("patch_size", patch_size)
-        _check_choice("stem", stem, STEMS)
-        _check_choice("interpolate_mode", interpolate_mode, ("bicubic", "bilinear", "nearest"))
-        _check_range("num_layers", num_layers, 1)
-        _check_range("frozen_stages", frozen_stages, -1, num_layers)
+        self.img_size = pair("img_size", img_size)
+        self.patch_size = pair("patch_size", patch_size)
+        check_choice("stem", stem, STEMS)
+        check_choice("mix_init", mix_init, MIX_INITS)
+        check_choice("drop_path_mode", drop_path_mode, ("linear", "constant"))
+        check_choice("interpolate_mode", interpolate_mode, ("bicubic", "bilinear", "nearest"))
+        check_range("num_layers", num_layers, 1)
+        check_range("num_register_tokens", num_register_tokens, 0)
+        check_range("frozen_stages", frozen_stages, -1, num_layers)
         num_mixing_layers = num_layers if num_mixing_layers is None else num_mixing_layers
-        _check_range("num_mixing_layers", num_mixing_layers, 0, num_layers)
-        for name, rate in (("attn_drop_rate", attn_drop_rate), ("drop_path_rate", drop_path_rate)):
-            if not 0 <= rate < 1:
-                raise ValueError(f"{name} must be at least 0 and below 1, got {rate}")
+        check_range("num_mixing_layers", num_mixing_layers, 0, num_layers)
+        check_rate("attn_drop_rate", attn_drop_rate)
+        check_rate("drop_path_rate", drop_path_rate)
 
         self.embed_dims = embed_dims
         self.num_layers = num_layers
-        self.out_indices = _normalize_out_indices(out_indices, num_layers)
+        self.out_indices = normalize_out_indices(out_indices, num_layers)
         self.interpolate_mode = interpolate_mode
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
+        self.mix_init = mix_init
         self.with_cp = with_cp
 
         self.patch_embed = STEMS[stem](in_channels, embed_dims, self.patch_size)
-        self._make_tokens(with_cls_token)
+        self._make_tokens(with_cls_token, num_register_tokens)
         self.pos_drop = nn.Dropout(drop_rate)
         attention: dict[str, Any] = dict(
             embed_dims=embed_dims,
@@ -155,25 +170,32 @@ class ViTTrunk(BaseModule):
                 embed_dims,
                 mlp_ratio,
                 residual_scale,
+                layer_scale_init,
                 drop=drop_rate,
-                drop_path=drop_path_rate * i / max(num_layers - 1, 1),
+                drop_path=rate,
             )
-            for i in range(num_layers)
+            for i, rate in enumerate(_drop_path_rates(drop_path_rate, drop_path_mode, num_layers))
         )
         self.norm = nn.LayerNorm(embed_dims, eps=1e-6) if final_norm else nn.Identity()
         self._freeze()
 
-    def _make_tokens(self, with_cls_token: bool) -> None:
-        """Class token and position embeddings, zero until ``init_weights``."""
+    def _make_tokens(self, with_cls_token: bool, num_register_tokens: int) -> None:
+        """Class token, registers and position embeddings, zero until ``init_weights``."""
         self.patch_grid: Grid = (
             math.ceil(self.img_size[0] / self.patch_size[0]),
             math.ceil(self.img_size[1] / self.patch_size[1]),
         )
-        self.num_prefix_tokens = int(with_cls_token)
-        dims = self.embed_dims
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, dims)) if with_cls_token else None
-        num_positions = self.num_prefix_tokens + self.patch_grid[0] * self.patch_grid[1]
-        self.pos_embed = nn.Parameter(torch.zeros(1, num_positions, dims))
+        #: Tokens in front of the patches' tokens, and how many of them have a position.
+        self.num_prefix_tokens = int(with_cls_token) + num_register_tokens
+        self.num_prefix_positions = int(with_cls_token)
+
+        self.cls_token = self._zeros(1) if with_cls_token else None
+        self.reg_token = self._zeros(num_register_tokens) if num_register_tokens else None
+        num_patches = self.patch_grid[0] * self.patch_grid[1]
+        self.pos_embed = self._zeros(self.num_prefix_positions + num_patches)
+
+    def _zeros(self, count: int) -> nn.Parameter:
+        return nn.Parameter(torch.zeros(1, count, self.embed_dims))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Feature maps of images of any size.
@@ -187,11 +209,29 @@ class ViTTrunk(BaseModule):
         x, grid = self.embed(x)
         maps = {}
         for i, block in enumerate(self.blocks[: max(self.out_indices) + 1]):
-            x = recompute_in_backward(block, x) if self._recompute() else block(x)
+            x = self._run(block, x)
             if i in self.out_indices:
                 out = self.norm(x) if i == self.num_layers - 1 else x
                 maps[i] = self._to_map(out, grid)
         return tuple(maps[i] for i in self.out_indices)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """All tokens behind the last block and the final norm, as timm's models name it.
+
+        Args:
+            x: Normalised images, (B, in_channels, H, W).
+
+        Returns:
+            (B, prefix + h·w, C): class token, registers, patches row by row.
+        """
+        return self.norm(self.run_blocks(x)[0])
+
+    def run_blocks(self, x: Tensor) -> tuple[Tensor, Grid]:
+        """Images through all blocks; (B, prefix + h·w, C) tokens, not normalised, and the grid."""
+        x, grid = self.embed(x)
+        for block in self.blocks:
+            x = self._run(block, x)
+        return x, grid
 
     def embed(self, x: Tensor) -> tuple[Tensor, Grid]:
         """Tokens that enter the first block.
@@ -203,12 +243,19 @@ class ViTTrunk(BaseModule):
             (B, prefix + h·w, C) tokens with positions, and the grid (h, w).
         """
         x, grid = self.patch_embed(x)
-        if self.cls_token is not None:
-            x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
+        count = self.num_prefix_positions
         pos_embed = resize_pos_embed(
-            self.pos_embed, self.patch_grid, grid, self.num_prefix_tokens, self.interpolate_mode
+            self.pos_embed, self.patch_grid, grid, count, self.interpolate_mode
         )
-        return self.pos_drop(x + pos_embed), grid
+        tokens = [x + pos_embed[:, count:]]
+        if self.reg_token is not None:
+            tokens.insert(0, self.reg_token.expand(len(x), -1, -1))
+        if self.cls_token is not None and count:
+            tokens.insert(0, (self.cls_token + pos_embed[:, :count]).expand(len(x), -1, -1))
+        return self.pos_drop(torch.cat(tokens, dim=1) if len(tokens) > 1 else tokens[0]), grid
+
+    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
+        return recompute_in_backward(block, x) if self._recompute() else block(x)
 
     def _recompute(self) -> bool:
         return self.with_cp and torch.is_grad_enabled()
@@ -225,25 +272,10 @@ class ViTTrunk(BaseModule):
         if others:
             initialize(self, others)
         else:
-            self._init_from_scratch()
+            initialize_from_scratch(self)
         for cfg in pretrained:
             load_pretrained(self, **{k: v for k, v in cfg.items() if k != "type"})
         self.is_init = True
-
-    def _init_from_scratch(self) -> None:
-        nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        if self.cls_token is not None:
-            nn.init.trunc_normal_(self.cls_token, std=0.02)
-        for name, module in self.named_modules():
-            if name.endswith(("pre_mix", "post_mix", "patch_embed")):
-                # A mix starts as the 1×1 convolution it is in the published code.
-                for part in module.modules():
-                    if hasattr(part, "reset_parameters"):
-                        part.reset_parameters()
-            elif isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
 
     def train(self, mode: bool = True) -> ViTTrunk:
         """Set training mode; frozen parts, and with ``norm_eval`` all BatchNorms, stay in eval."""
@@ -270,33 +302,12 @@ class ViTTrunk(BaseModule):
             self.blocks[last + 1 :].requires_grad_(False)
             self.norm.requires_grad_(False)
         if self.frozen_stages >= 0:
-            self.pos_embed.requires_grad_(False)
-            if self.cls_token is not None:
-                self.cls_token.requires_grad_(False)
+            for tokens in (self.pos_embed, self.cls_token, self.reg_token):
+                if tokens is not None:
+                    tokens.requires_grad_(False)
 
 
-def _pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
-    pair = tuple(to_2tuple(value))
-    if len(pair) != 2 or not all(isinstance(v, int) and v > 0 for v in pair):
-        raise ValueError(f"{name} must be one or two positive integers, got {value!r}")
-    return pair[0], pair[1]
-
-
-def _check_choice(name: str, value: object, choices: Sequence | dict) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
-
-
-def _check_range(name: str, value: int, low: int, high: int | None = None) -> None:
-    if value < low or (high is not None and value > high):
-        upper = "" if high is None else f" and at most {high}"
-        raise ValueError(f"{name} must be at least {low}{upper}, got {value}")
-
-
-def _normalize_out_indices(out_indices: int | Sequence[int], num_layers: int) -> tuple[int, ...]:
-    indices = (out_indices,) if isinstance(out_indices, int) else out_indices
-    if not isinstance(indices, Sequence) or not all(isinstance(i, int) for i in indices):
-        raise TypeError(f"out_indices must be an integer or several, got {out_indices!r}")
-    if not indices or not all(-num_layers <= i < num_layers for i in indices):
-        raise ValueError(f"out_indices must name some of {num_layers} blocks, got {out_indices!r}")
-    return tuple(i % num_layers for i in indices)
+def _drop_path_rates(rate: float, mode: str, num_layers: int) -> list[float]:
+    if mode == "constant":
+        return [rate] * num_layers
+    return [rate * i / max(num_layers - 1, 1) for i in range(num_layers)]

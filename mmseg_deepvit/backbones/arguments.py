@@ -1,0 +1,74 @@
+"""Arguments of the backbones: architectures by name, and checks that name what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from timm.layers import to_2tuple
+
+
+def settings_of(
+    arch: str | dict[str, Any], archs: Mapping[str, dict[str, Any]], defaults: dict[str, Any]
+) -> dict[str, Any]:
+    """The trunk's arguments for an architecture.
+
+    Args:
+        arch: A key of ``archs``, or arguments that go before ``defaults``.
+        archs: The published architectures.
+        defaults: What all of them share.
+
+    Raises:
+        ValueError: A name that is not published; the message lists those that are.
+    """
+    if isinstance(arch, dict):
+        return {**defaults, **arch}
+    if arch not in archs:
+        raise ValueError(f"arch must be a dict or one of {', '.join(archs)}, got {arch!r}")
+    return archs[arch]
+
+
+def pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
+    """Two positive integers from one or two.
+
+    Raises:
+        ValueError: They are not.
+    """
+    both = tuple(to_2tuple(value))
+    if len(both) != 2 or not all(isinstance(v, int) and v > 0 for v in both):
+        raise ValueError(f"{name} must be one or two positive integers, got {value!r}")
+    return both[0], both[1]
+
+
+def check_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """Raise a ValueError unless a value is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def check_range(name: str, value: int, low: int, high: int | None = None) -> None:
+    """Raise a ValueError unless low ≤ value ≤ high (None: no upper bound)."""
+    if value < low or (high is not None and value > high):
+        upper = "" if high is None else f" and at most {high}"
+        raise ValueError(f"{name} must be at least {low}{upper}, got {value}")
+
+
+def check_rate(name: str, value: float) -> None:
+    """Raise a ValueError unless 0 ≤ value < 1."""
+    if not 0 <= value < 1:
+        raise ValueError(f"{name} must be at least 0 and below 1, got {value}")
+
+
+def normalize_out_indices(out_indices: int | Sequence[int], num_layers: int) -> tuple[int, ...]:
+    """Indices of blocks, counted from the start.
+
+    Raises:
+        TypeError: Neither an integer nor a sequence of them.
+        ValueError: None, or one that is no block.
+    """
+    indices = (out_indices,) if isinstance(out_indices, int) else out_indices
+    if not isinstance(indices, Sequence) or not all(isinstance(i, int) for i in indices):
+        raise TypeError(f"out_indices must be an integer or several, got {out_indices!r}")
+    if not indices or not all(-num_layers <= i < num_layers for i in indices):
+        raise ValueError(f"out_indices must name some of {num_layers} blocks, got {out_indices!r}")
+    return tuple(i % num_layers for i in indices)
