@@ -1,4 +1,4 @@
-"""DeepViT from the paper's equations, on weights in the names of zhoudaquan/dvit_repo."""
+"""DeepViT and DiversePatch ViT from the papers' equations, on weights in the published names."""
 
 import torch
 import torch.nn.functional as F
@@ -6,9 +6,12 @@ import torch.nn.functional as F
 from ..attention.reference import attention_by_hand, batch_norm_by_hand
 
 
-def published_state_dict(dims, depth, mixing, heads, mlp, patch, grid, stem, seed=0):
-    """Random weights as a published DeepViT file names and shapes them, with its classifier."""
-    generator = torch.Generator().manual_seed(seed)
+def published_state_dict(dims, depth, mixing, heads, mlp, patch, grid, stem, family="deepvit"):
+    """Random weights as a published file names and shapes them, with its classifier.
+
+    ``family`` is deepvit (zhoudaquan/dvit_repo) or diversepatch (PatchVisionTransformer).
+    """
+    generator = torch.Generator().manual_seed(0)
 
     def random(*shape, scale=0.3):
         return scale * torch.randn(*shape, generator=generator, dtype=torch.float64)
@@ -51,15 +54,22 @@ def published_state_dict(dims, depth, mixing, heads, mlp, patch, grid, stem, see
         for part in ("norm1", "norm2"):
             state[f"{name}.{part}.weight"] = 1 + random(dims)
             state[f"{name}.{part}.bias"] = random(dims)
-        if i >= depth - mixing:
+        if i < depth - mixing:
+            continue
+        if family == "diversepatch":
+            state[f"{name}.attn.proj_pre.weight"] = random(heads, heads)
+            state[f"{name}.attn.proj_post.weight"] = random(heads, heads)
+        else:
             state[f"{name}.attn.reatten_matrix.weight"] = random(heads, heads, 1, 1)
             state[f"{name}.attn.reatten_matrix.bias"] = random(heads)
             state |= batch_norm(f"{name}.attn.var_norm", heads)
+    if family == "diversepatch":
+        state |= {"patch_head.weight": random(10, dims), "patch_head.bias": random(10)}
     return state
 
 
 class Reference:
-    """The forward of a published DeepViT without its classifier, training mode or not."""
+    """The forward of a published model without its classifier, training mode or not."""
 
     def __init__(self, state, heads, patch, residual_scale, mix_scale, training):
         self.state = state
@@ -118,6 +128,11 @@ class Reference:
                 "post_bias": self.state[f"{name}.reatten_matrix.bias"],
                 "norm": lambda maps: self.batch_norm(f"{name}.var_norm", maps),
                 "mix_scale": self.mix_scale,
+            }
+        if f"{name}.proj_pre.weight" in self.state:
+            mix = {
+                "pre_weight": self.state[f"{name}.proj_pre.weight"],
+                "post_weight": self.state[f"{name}.proj_post.weight"],
             }
         out = attention_by_hand(q, k, v, width**-0.5, **mix)
         return self.linear(f"{name}.proj", out.transpose(1, 2).reshape(b, n, dims))

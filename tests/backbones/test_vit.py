@@ -222,6 +222,9 @@ def test_positions_of_a_wrong_grid_are_refused():
         ),
         ({"num_mixing_layers": 9}, ValueError, "at most 4, got 9"),
         ({"num_layers": 0}, ValueError, "num_layers must be at least 1"),
+        ({"num_register_tokens": -1}, ValueError, "num_register_tokens must be at least 0"),
+        ({"drop_path_mode": "cosine"}, ValueError, "drop_path_mode must be one of 'linear'"),
+        ({"mix_init": "zeros"}, ValueError, "mix_init must be one of .*'identity', got 'zeros'"),
         ({"stem": "cnn"}, ValueError, "stem must be one of 'linear', 'conv', got 'cnn'"),
         ({"interpolate_mode": "area"}, ValueError, "interpolate_mode"),
         ({"stem": "conv", "patch_size": 7}, ValueError, "even"),
@@ -236,3 +239,53 @@ def test_positions_of_a_wrong_grid_are_refused():
 def test_bad_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
         small(**arguments)
+
+
+def test_layer_scale_scales_each_branch():
+    model = small(layer_scale_init=0.5, final_norm=False, mix_norm_cfg=None).eval()
+    block, x = model.blocks[0], torch.randn(2, 17, 24)
+    middle = x + 0.5 * block.attn(block.norm1(x))
+    torch.testing.assert_close(block(x), middle + 0.5 * block.mlp(block.norm2(middle)))
+    assert {n for n, _ in model.named_parameters() if n.startswith("blocks.3.ls")} == {
+        "blocks.3.ls1.gamma",
+        "blocks.3.ls2.gamma",
+    }
+
+
+@pytest.mark.parametrize("with_cls_token", [True, False])
+def test_register_tokens_are_seen_and_not_returned(with_cls_token):
+    model = small(num_register_tokens=3, with_cls_token=with_cls_token).eval()
+    images = torch.randn(2, 3, 32, 24)
+    (before,) = model(images)
+    assert before.shape == (2, 24, 4, 3)
+    assert model.forward_features(images).shape == (2, with_cls_token + 3 + 12, 24)
+    with torch.no_grad():
+        model.reg_token += 1
+    assert not torch.allclose(model(images)[0], before)
+    model.train()(images)[0].sum().backward()
+    assert model.reg_token.grad.abs().sum() > 0
+
+
+def test_features_are_those_of_the_last_map():
+    model = small().eval()
+    images = torch.randn(2, 3, 32, 24)
+    patches = model.forward_features(images)[:, model.num_prefix_tokens :]
+    assert torch.equal(patches, model(images)[0].flatten(2).transpose(1, 2))
+
+
+def test_drop_path_grows_or_is_constant():
+    def rates(mode):
+        model = small(drop_path_rate=0.3, drop_path_mode=mode)
+        return [getattr(block.drop_path, "drop_prob", 0.0) for block in model.blocks]
+
+    assert rates("linear") == pytest.approx([0, 0.1, 0.2, 0.3])
+    assert rates("constant") == [0.3] * 4
+
+
+@pytest.mark.parametrize("how", ["uniform", "trunc_normal", "identity"])
+def test_how_mixes_start(how):
+    mix = small(mix_init=how, pre_mix=True).blocks[1].attn.pre_mix
+    assert torch.equal(mix.weight, torch.eye(4)) == (how == "identity")
+    assert (mix.bias == 0).all() == (how != "uniform")
+    if how != "identity":
+        assert (mix.weight.abs().max() < 0.1) == (how == "trunc_normal")
