@@ -1,27 +1,119 @@
 """From the parameter names of published files to ours: one table for each family.
 
 A table is a sequence of (pattern, replacement) pairs over whole names; the first pattern that
-matches renames a key, a replacement of None drops it, and a key that none matches keeps its name.
+matches renames a key, or drops it where the replacement is a :class:`Drop`, and a key that none
+matches keeps its name.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
-KeyMap = Sequence[tuple[str, str | None]]
 
-#: Classifiers and what only they use.
-CLASSIFIERS: KeyMap = ((r"(head|head_dist|aux_head|fc|classifier|pre_logits|fc_norm)\..*", None),)
+@dataclass(frozen=True)
+class Drop:
+    """In place of a new name: leave the key out, and say why."""
 
-#: zhoudaquan/dvit_repo: the mix is a 1×1 convolution, its BatchNorm is ``var_norm``.
+    why: str
+
+
+KeyMap = Sequence[tuple[str, str | Drop]]
+
+#: Classifiers, distillation heads and pooling heads.
+CLASSIFIERS: KeyMap = (
+    (
+        r"(head|head_dist|aux_head|patch_head|fc|classifier|pre_logits|fc_norm|attn_pool)\..*",
+        Drop("classifier"),
+    ),
+)
+
+#: What only pretraining by masked or distilled images uses.
+PRETRAINING: KeyMap = (
+    (r"mask_token|decoder_(embed|blocks|norm|pred)\..*|decoder_pos_embed", Drop("pretraining")),
+    (r"(dino_head|ibot_head)\..*", Drop("pretraining")),
+)
+
+#: The 1×1 convolution that mixes maps and its BatchNorm ``var_norm``.
 DEEPVIT: KeyMap = (
     *CLASSIFIERS,
     (r"(blocks\.\d+\.attn)\.reatten_matrix\.(weight|bias)", r"\1.post_mix.\2"),
     (r"(blocks\.\d+\.attn)\.var_norm\.(.+)", r"\1.mix_norm.\2"),
 )
+
+DIVERSE_PATCH: KeyMap = (
+    *CLASSIFIERS,
+    (r"(blocks\.\d+\.attn)\.proj_(pre|post)\.(.+)", r"\1.\2_mix.\3"),
+)
+
+#: LayerScale as DeiT, CaiT and BEiT name it.
+GAMMAS: KeyMap = ((r"(blocks\.\d+|blocks_token_only\.\d+)\.gamma_([12])", r"\1.ls\2.gamma"),)
+
+CAIT: KeyMap = (
+    *CLASSIFIERS,
+    *GAMMAS,
+    (r"(blocks\.\d+\.attn)\.proj_l\.(.+)", r"\1.pre_mix.\2"),
+    (r"(blocks\.\d+\.attn)\.proj_w\.(.+)", r"\1.post_mix.\2"),
+)
+
+#: A distilled DeiT's second token is to the patch tokens just what a register is.
+VIT: KeyMap = (
+    *CLASSIFIERS,
+    *PRETRAINING,
+    *GAMMAS,
+    ("dist_token", "reg_token"),
+)
+
+#: Files of sharded training number blocks twice, by chunk and throughout: the second counts.
+DINOV2: KeyMap = (
+    *CLASSIFIERS,
+    *PRETRAINING,
+    ("register_tokens", "reg_token"),
+    (r"blocks\.\d+\.(\d+\..+)", r"blocks.\1"),
+)
+
+#: OpenMMLab's words for the parts that its vision transformers share.
+OPENMMLAB: KeyMap = (
+    *CLASSIFIERS,
+    *PRETRAINING,
+    (r"patch_embed\.projection\.(.+)", r"patch_embed.proj.\1"),
+    (r"ln1\.(.+)", r"norm.\1"),
+    (r"layers\.(\d+)\.ln([12])\.(.+)", r"blocks.\1.norm\2.\3"),
+    (r"layers\.(\d+)\.ffn\.layers\.0\.0\.(.+)", r"blocks.\1.mlp.fc1.\2"),
+    (r"layers\.(\d+)\.ffn\.layers\.1\.(.+)", r"blocks.\1.mlp.fc2.\2"),
+)
+
+MMSEG_VIT: KeyMap = (
+    *OPENMMLAB,
+    (r"layers\.(\d+)\.attn\.attn\.in_proj_(weight|bias)", r"blocks.\1.attn.qkv.\2"),
+    (r"layers\.(\d+)\.attn\.attn\.out_proj\.(.+)", r"blocks.\1.attn.proj.\2"),
+)
+
+MMPRETRAIN_VIT: KeyMap = (
+    *OPENMMLAB,
+    (r"ln2\..+", Drop("classifier")),
+    ("dist_token", "reg_token"),
+    (r"layers\.(\d+)\.attn\.gamma1\.weight", r"blocks.\1.ls1.gamma"),
+    (r"layers\.(\d+)\.ffn\.gamma2\.weight", r"blocks.\1.ls2.gamma"),
+    (r"layers\.(\d+)\.attn\.(qkv|proj)\.(.+)", r"blocks.\1.attn.\2.\3"),
+)
+
+
+def rename_key(key: str, key_map: KeyMap) -> str | Drop:
+    """The name that a table gives to a key, or why it leaves the key out."""
+    for pattern, replacement in key_map:
+        match = re.fullmatch(pattern, key)
+        if match:
+            return replacement if isinstance(replacement, Drop) else match.expand(replacement)
+    return key
+
+
+def mix_matrix(weight: Tensor) -> Tensor:
+    """A mix over H heads as a matrix (H, H), also where it is a 1×1 convolution (H, H, 1, 1)."""
+    return weight.flatten(1) if weight.ndim == 4 else weight
 
 
 def rename_keys(
@@ -39,21 +131,13 @@ def rename_keys(
     """
     renamed, dropped = {}, []
     for key, value in state.items():
-        new = _rename(key, key_map)
-        if new is None:
+        new = rename_key(key, key_map)
+        if isinstance(new, Drop):
             dropped.append(key)
         else:
             is_mix = new.endswith(("pre_mix.weight", "post_mix.weight"))
-            renamed[new] = value.flatten(1) if is_mix else value
+            renamed[new] = mix_matrix(value) if is_mix else value
     return renamed, dropped
-
-
-def _rename(key: str, key_map: KeyMap) -> str | None:
-    for pattern, replacement in key_map:
-        match = re.fullmatch(pattern, key)
-        if match:
-            return None if replacement is None else match.expand(replacement)
-    return key
 
 
 def summarize_keys(keys: Sequence[str]) -> str:
