@@ -3,5 +3,6 @@
 from .cait import CaiT
 from .deepvit import DeepViT
 from .diverse_patch_vit import DiversePatchViT
+from .warm_start import calibrate_map_norms
 
-__all__ = ["CaiT", "DeepViT", "DiversePatchViT"]
+__all__ = ["CaiT", "DeepViT", "DiversePatchViT", "calibrate_map_norms"]

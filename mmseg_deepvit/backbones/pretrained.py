@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import re
 from typing import TYPE_CHECKING
@@ -11,26 +10,36 @@ from typing import TYPE_CHECKING
 from mmengine.logging import print_log
 from torch import Tensor
 
-from ..checkpoints import DEEPVIT, find_state_dict, read_checkpoint, rename_keys, summarize_keys
+from ..checkpoints import convert, find_family, find_state_dict, read_checkpoint, summarize_keys
 from ..errors import CheckpointError
-from .embed import Grid, resize_pos_embed
+from .embed import Grid
+from .positions import fit_positions
+from .warm_start import uncalibrated_map_norms, unmixed_state
 
 if TYPE_CHECKING:
     from .vit import ViTTrunk
 
-#: Part of a missing or unexpected name, what it means, what to do about it.
+#: Part of a missing or unexpected name, what it means, what to set.
 _HINTS = (
-    ("post_mix", "Re-attention", "num_mixing_layers"),
+    ("post_mix", "mixing of attention maps", "num_mixing_layers or, to begin unmixed, warm_start"),
     ("mix_norm", "a norm of the mixed maps", "mix_norm_cfg"),
-    ("pre_mix", "mixing before the softmax", "pre_mix"),
+    ("pre_mix", "mixing before the softmax", "pre_mix or, to begin unmixed, warm_start"),
     ("patch_embed.conv", "a convolutional stem", "stem"),
     ("qkv.bias", "a bias of queries, keys and values", "qkv_bias"),
+    ("blocks_token_only", "class-attention blocks", "with_cls_blocks"),
     ("cls_token", "a class token", "with_cls_token"),
+    ("reg_token", "register tokens", "num_register_tokens"),
+    (".ls1.", "LayerScale", "layer_scale_init"),
 )
+#: Names in which file and model must agree; the others may be absent or in excess.
+_CORE = ("blocks.", "blocks_token_only.", "patch_embed.", "cls_token", "reg_token")
 
 
 def load_pretrained(
-    model: ViTTrunk, checkpoint: str | os.PathLike, pos_grid: Grid | None = None
+    model: ViTTrunk,
+    checkpoint: str | os.PathLike,
+    pos_grid: Grid | None = None,
+    warm_start: bool = False,
 ) -> None:
     """Load a published or own checkpoint into a trunk.
 
@@ -40,58 +49,85 @@ def load_pretrained(
 
     Args:
         model: The backbone; changed in place, or not at all where an error is raised.
-        checkpoint: A file, or an http(s) address.
+        checkpoint: A file, an http(s) address, or ``timm://NAME``.
         pos_grid: Height and width of the grid that the file's position embeddings were made for.
             Needed only where it is neither the model's, nor square, nor of the model's aspect.
+        warm_start: Whether the file may be a plain transformer's: mixes begin at the identity,
+            norms of maps and LayerScale without effect.
 
     Raises:
         CheckpointError: The file cannot be read, or belongs to another model. The message says what
             differs.
     """
-    state = find_state_dict(read_checkpoint(checkpoint), checkpoint)
-    state, dropped = rename_keys(state, DEEPVIT)
+    state, dropped = _trunk_state(model, checkpoint)
+    _check_blocks(model, checkpoint, state)
+    filled = unmixed_state(model, state) if warm_start else {}
     own = model.state_dict()
-    missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
+    tracked = "num_batches_tracked"
+    missing = [k for k in own if k not in state and k not in filled and not k.endswith(tracked)]
     unexpected = [k for k in state if k not in own]
-    _check_names(model, checkpoint, state, missing, unexpected)
+    _check_names(checkpoint, missing, unexpected)
     if "pos_embed" in state:
-        state["pos_embed"] = _fit_pos_embed(model, state["pos_embed"], pos_grid, checkpoint)
+        fit_positions(model, state, pos_grid, checkpoint)
     _check_shapes(checkpoint, own, state)
-    model.load_state_dict(state, strict=False)
+    if warm_start:
+        _check_heads(model, checkpoint)
+    model.load_state_dict({**state, **filled}, strict=False)
 
     without = f", without {summarize_keys(dropped)}" if dropped else ""
     print_log(
         f"Loaded {len(state) - len(unexpected)} tensors from {checkpoint}{without}", "current"
     )
+    if filled:
+        print_log(f"Begins unmixed: {summarize_keys(list(filled))}", "current")
+    if norms := uncalibrated_map_norms(model) if warm_start else []:
+        _warn(
+            f"{len(norms)} norms of attention maps saw no data and would change the maps in "
+            "training: add custom_hooks=[dict(type='MapNormCalibrationHook')], or set "
+            "mix_norm_cfg=None"
+        )
     for what, keys in (("Missing", missing), ("Unexpected", unexpected)):
         if keys:
-            line = f"{what} keys in {checkpoint}: {summarize_keys(keys)}"
-            print_log(line, "current", logging.WARNING)
+            _warn(f"{what} keys in {checkpoint}: {summarize_keys(keys)}")
 
 
-def _check_names(
-    model: ViTTrunk,
-    path: str | os.PathLike,
-    state: dict[str, Tensor],
-    missing: list[str],
-    unexpected: list[str],
-) -> None:
-    """Blocks and patch embedding must agree in every name; the rest may be absent or in excess."""
-    if "patch_embed.proj.weight" not in state or "blocks.0.attn.qkv.weight" not in state:
+def _warn(message: str) -> None:
+    print_log(message, "current", logging.WARNING)
+
+
+def _trunk_state(model: ViTTrunk, path: str | os.PathLike) -> tuple[dict[str, Tensor], list[str]]:
+    """Weights in the trunk's names, and the names in the file of what is left out."""
+    published = find_state_dict(read_checkpoint(path), path)
+    family = find_family(published, path)
+    if family.target != "trunk":
         raise CheckpointError(
-            f"{path} is not a DeepViT checkpoint (it holds {summarize_keys(list(state)[:5])}, …): "
-            "give a file of zhoudaquan/dvit_repo or of this backbone"
+            f"{path} holds a {family.name}, which {type(model).__name__} is not: give weights of a "
+            "vision transformer"
         )
+    conversion = convert(published, family, path)
+    state, dropped = conversion.state, list(conversion.dropped)
+    class_blocks = [k for k in state if k.startswith("blocks_token_only.")]
+    if class_blocks and getattr(model, "blocks_token_only", None) is None:
+        # The class token of CaiT lives in these blocks alone.
+        for key in (*class_blocks, "cls_token"):
+            state.pop(key, None)
+            dropped.append(key)
+    return state, dropped
+
+
+def _check_blocks(model: ViTTrunk, path: str | os.PathLike, state: dict[str, Tensor]) -> None:
     numbers = (re.match(r"blocks\.(\d+)\.", key) for key in state)
-    depth = 1 + max(int(number[1]) for number in numbers if number)
+    depth = 1 + max((int(number[1]) for number in numbers if number), default=-1)
     if depth != model.num_layers:
         raise CheckpointError(
             f"{path} has {depth} blocks and the model {model.num_layers}: set arch or "
             f"num_layers={depth} to match"
         )
-    core = ("blocks.", "patch_embed.", "cls_token")
-    lacks = [k for k in missing if k.startswith(core)]
-    extra = [k for k in unexpected if k.startswith(core)]
+
+
+def _check_names(path: str | os.PathLike, missing: list[str], unexpected: list[str]) -> None:
+    lacks = [k for k in missing if k.startswith(_CORE)]
+    extra = [k for k in unexpected if k.startswith(_CORE)]
     if lacks or extra:
         raise CheckpointError(f"{path} does not fit the model: {_explain(lacks, extra)}")
 
@@ -119,38 +155,11 @@ def _check_shapes(
         )
 
 
-def _fit_pos_embed(
-    model: ViTTrunk, pos_embed: Tensor, pos_grid: Grid | None, path: str | os.PathLike
-) -> Tensor:
-    num_prefix = model.num_prefix_tokens
-    count = pos_embed.shape[1] - num_prefix
-    grid = (pos_grid[0], pos_grid[1]) if pos_grid else guess_grid(count, model.patch_grid)
-    if grid is None or grid[0] * grid[1] != count:
-        raise CheckpointError(
-            f"{path} has {count} patch positions, and the grid they form cannot be told: give its "
-            "height and width, init_cfg=dict(type='Pretrained', checkpoint=…, pos_grid=(h, w))"
+def _check_heads(model: ViTTrunk, path: str | os.PathLike) -> None:
+    """The number of heads leaves no trace in a plain transformer's weights."""
+    width = model.embed_dims // model.num_heads
+    if width != 64:
+        _warn(
+            f"{path} does not tell its number of heads; published plain transformers have heads of "
+            f"64 channels, this model of {width}: see that num_heads is right"
         )
-    return resize_pos_embed(pos_embed, grid, model.patch_grid, num_prefix, model.interpolate_mode)
-
-
-def guess_grid(count: int, own_grid: Grid) -> Grid | None:
-    """Guess the grid of a file's position embeddings.
-
-    Args:
-        count: Number of patch positions in the file.
-        own_grid: The model's grid (h, w).
-
-    Returns:
-        The model's own grid if it has as many positions, else a square, else a grid of the model's
-        aspect ratio, else None.
-    """
-    if own_grid[0] * own_grid[1] == count:
-        return own_grid
-    side = math.isqrt(max(count, 0))
-    if side * side == count:
-        return side, side
-    for height in range(1, count + 1):
-        width, rest = divmod(count, height)
-        if rest == 0 and height * own_grid[1] == width * own_grid[0]:
-            return height, width
-    return None

@@ -136,6 +136,7 @@ class ViTTrunk(BaseModule):
         check_rate("drop_path_rate", drop_path_rate)
 
         self.embed_dims = embed_dims
+        self.num_heads = num_heads
         self.num_layers = num_layers
         self.out_indices = normalize_out_indices(out_indices, num_layers)
         self.interpolate_mode = interpolate_mode

@@ -2,5 +2,12 @@
 
 from .class_check_hook import ClassCheckHook, unwrap_segmentor
 from .data_errors import check_data_folders, named_data_errors
+from .map_norm_calibration_hook import MapNormCalibrationHook
 
-__all__ = ["ClassCheckHook", "check_data_folders", "named_data_errors", "unwrap_segmentor"]
+__all__ = [
+    "ClassCheckHook",
+    "MapNormCalibrationHook",
+    "check_data_folders",
+    "named_data_errors",
+    "unwrap_segmentor",
+]

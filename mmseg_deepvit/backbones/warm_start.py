@@ -1,0 +1,173 @@
+"""Begin at a plain vision transformer: mixes at identity, map norms that change nothing.
+
+Published weights of head-mixing transformers are rare, those of plain ones are many. A plain model
+is a head-mixing one whose mixes are the identity, so its weights fit; training then learns to mix.
+A BatchNorm of the maps would blow maps of size 1/N up to size 1. With γ² = σ² + ε and β = μ it
+changes nothing in inference, and in training as far as a batch's σ agrees with the calibrated one.
+
+Paper: head mixing, https://arxiv.org/abs/2103.11886; warm start: none that we know of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from mmengine.dist import all_reduce
+from torch import Tensor, nn
+
+from ..attention import HeadMixingAttention
+from ..errors import CheckpointError
+from .block import is_batch_norm
+
+if TYPE_CHECKING:
+    from .vit import ViTTrunk
+
+
+def unmixed_state(model: ViTTrunk, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What a plain transformer's weights lack, such that the model computes what they do.
+
+    Args:
+        model: The trunk that the weights go into.
+        state: The weights, in the trunk's names.
+
+    Returns:
+        The missing tensors: mixes at identity, map norms without effect in eval mode, LayerScale
+        of one.
+
+    Raises:
+        CheckpointError: The model cannot begin as a plain transformer; the message names the
+            argument.
+    """
+    for name, value in _factors(model):
+        if value != 1:
+            raise CheckpointError(
+                f"a warm start needs {name}=1.0, got {value:.4g}: else the model is another "
+                "function than the pretrained one"
+            )
+    filled = {}
+    for key, value in model.state_dict().items():
+        if key in state:
+            continue
+        if key.endswith(("pre_mix.weight", "post_mix.weight")):
+            filled[key] = torch.eye(len(value), dtype=value.dtype)
+        elif key.endswith(("pre_mix.bias", "post_mix.bias")):
+            filled[key] = torch.zeros_like(value)
+        elif key.endswith((".ls1.gamma", ".ls2.gamma")):
+            filled[key] = torch.ones_like(value)
+    for name, norm in _map_norms(model).items():
+        if f"{name}.weight" not in state:
+            filled.update(_norm_without_effect(name, norm))
+    return filled
+
+
+def _factors(model: ViTTrunk) -> list[tuple[str, float]]:
+    blocks: list[Any] = list(model.blocks)
+    mixing = [block.attn for block in blocks if block.attn.pre_mix or block.attn.post_mix]
+    return [
+        *(("residual_scale", block.residual_scale) for block in blocks),
+        *(("mix_scale", attention.mix_scale) for attention in mixing),
+    ]
+
+
+def _map_norms(model: nn.Module) -> dict[str, Any]:
+    return {
+        f"{name}.mix_norm": module.mix_norm
+        for name, module in model.named_modules()
+        if isinstance(module, HeadMixingAttention) and module.mix_norm is not None
+    }
+
+
+def _norm_without_effect(name: str, norm: Any) -> dict[str, Tensor]:
+    if not is_batch_norm(norm):
+        raise CheckpointError(
+            "a warm start needs maps without a norm or with a BatchNorm, which can be made to "
+            f"change nothing (a {type(norm).__name__} cannot): set mix_norm_cfg to None or "
+            "dict(type='BN')"
+        )
+    var = torch.ones_like(norm.running_var)
+    return {
+        f"{name}.weight": (var + norm.eps).sqrt(),
+        f"{name}.bias": torch.zeros_like(var),
+        f"{name}.running_mean": torch.zeros_like(var),
+        f"{name}.running_var": var,
+    }
+
+
+def uncalibrated_map_norms(backbone: nn.Module) -> list[str]:
+    """Names of the maps' BatchNorms that have seen no data, neither in training nor calibration."""
+    return [
+        name
+        for name, norm in _map_norms(backbone).items()
+        if is_batch_norm(norm) and not norm.num_batches_tracked
+    ]
+
+
+@torch.no_grad()
+def calibrate_map_norms(backbone: nn.Module, batches: Iterable[Tensor]) -> list[str]:
+    """Have the maps' BatchNorms that have seen no data begin without effect, in training too.
+
+    Each batch passes once in eval mode, those norms standing aside; μ and σ² of the maps that would
+    reach a norm are measured there and averaged over the batches (and over processes). Then γ² =
+    σ² + ε, β = μ, and the running statistics are μ and σ².
+
+    Args:
+        backbone: Any module with :class:`~mmseg_deepvit.attention.HeadMixingAttention` in it; its
+            norms are changed in place.
+        batches: Normalised images, (B, 3, H, W) each, as in training: same crop, same device.
+
+    Returns:
+        The names of the norms that were calibrated; norms of blocks that are not run are left.
+
+    Raises:
+        ValueError: There are norms to calibrate and no batch.
+    """
+    names = uncalibrated_map_norms(backbone)
+    if not names:
+        return []
+    attentions: list[Any] = [backbone.get_submodule(name.rpartition(".")[0]) for name in names]
+    norms = [attention.mix_norm for attention in attentions]
+    moments: list[list[Tensor]] = [[] for _ in names]
+    was_training = [module for module in backbone.modules() if module.training]
+    backbone.eval()
+    with ExitStack() as stack:
+        for attention, norm, seen in zip(attentions, norms, moments, strict=True):
+            hook = attention.register_forward_pre_hook(partial(_measure, seen))
+            stack.callback(hook.remove)
+            stack.callback(setattr, attention, "mix_norm", norm)
+            attention.mix_norm = None
+        for batch in batches:
+            backbone(batch)
+    for module in was_training:
+        module.training = True
+    if not any(moments):
+        raise ValueError(f"calibrating {', '.join(names)} needs at least one batch, got none")
+    for norm, seen in zip(norms, moments, strict=True):
+        if seen:
+            _set_without_effect(norm, torch.stack(seen).mean(0), len(seen))
+    return [name for name, seen in zip(names, moments, strict=True) if seen]
+
+
+def _measure(seen: list[Tensor], attention: Any, inputs: tuple[Tensor]) -> None:
+    """Append mean and biased variance of the mixed maps, (2, H), by a norm put in for one call."""
+    (x,) = inputs
+    probe: Any = nn.BatchNorm2d(attention.num_heads, affine=False, momentum=1.0)
+    probe.to(attention.qkv.weight)
+    attention.mix_norm = probe
+    attention.forward(x)  # not the module itself: its hooks led here
+    attention.mix_norm = None
+    count = x.shape[0] * x.shape[1] ** 2
+    seen.append(torch.stack([probe.running_mean, probe.running_var * (count - 1) / count]))
+
+
+def _set_without_effect(norm: Any, moments: Tensor, num_batches: int) -> None:
+    all_reduce(moments, op="mean")
+    mean, var = moments
+    norm.weight.copy_((var + norm.eps).sqrt())
+    norm.bias.copy_(mean)
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(var)
+    norm.num_batches_tracked.fill_(num_batches)
