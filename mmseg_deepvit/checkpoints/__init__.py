@@ -1,9 +1,12 @@
 """Checkpoint files: safe reading, names of published families, whether they fit a model."""
 
-from .families import FAMILIES, Conversion, Family, convert, find_family, get_family
-from .fit import check_same_model, segmentor_state_dict
+from .containers import find_state_dict
+from .conversion import Conversion, convert
+from .families import FAMILIES, Family, find_family, get_family
+from .fit import check_same_model
 from .key_maps import DEEPVIT, rename_keys, summarize_keys
-from .loading import find_state_dict, read_checkpoint
+from .loading import read_checkpoint
+from .segmentors import convert_checkpoint, segmentor_state_dict
 
 __all__ = [
     "DEEPVIT",
@@ -12,6 +15,7 @@ __all__ = [
     "Family",
     "check_same_model",
     "convert",
+    "convert_checkpoint",
     "find_family",
     "find_state_dict",
     "get_family",

@@ -1,4 +1,4 @@
-"""Which published family a file belongs to, told by its keys, and its weights in our names.
+"""Which published family a file belongs to, told by its keys.
 
 The first of :data:`FAMILIES` all of whose marks are found in a file is the file's: those with parts
 of their own stand before those of which a file shows no more than the common ones.
@@ -17,18 +17,18 @@ from torch import Tensor
 from ..errors import CheckpointError
 from .key_maps import (
     CAIT,
+    CLASSIFIERS,
     DEEPVIT,
     DINOV2,
     DIVERSE_PATCH,
     MMPRETRAIN_VIT,
     MMSEG_VIT,
     VIT,
-    Drop,
     KeyMap,
     mix_matrix,
-    rename_key,
     summarize_keys,
 )
+from .swin import SWIN, TIMM_SWIN, unfold_order
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,15 @@ class Family:
     segmentors: bool = False
 
 
+_SWIN_TABLE = r"layers\.\d+\.blocks\.\d+\.attn\.relative_position_bias_table"
+
+_MERGING = (
+    ValueChange(
+        r".+\.downsample\.(norm\.weight|norm\.bias|reduction\.weight)",
+        unfold_order,
+        "inputs of patch merging reordered",
+    ),
+)
 _MIXES = (ValueChange(r".+\.(pre|post)_mix\.weight", mix_matrix, "1×1 convolution to a matrix"),)
 
 FAMILIES: tuple[Family, ...] = (
@@ -143,36 +152,31 @@ FAMILIES: tuple[Family, ...] = (
         ),
         MMPRETRAIN_VIT,
     ),
+    Family(
+        "swin",
+        "microsoft/Swin-Transformer, its segmentation repository, PatchVisionTransformer: Swin",
+        "swin",
+        (_SWIN_TABLE, r"layers\.0\.downsample\.reduction\.weight"),
+        SWIN,
+        _MERGING,
+        segmentors=True,
+    ),
+    Family(
+        "timm_swin",
+        "timm: Swin",
+        "swin",
+        (_SWIN_TABLE, r"layers\.1\.downsample\.reduction\.weight"),
+        TIMM_SWIN,
+        _MERGING,
+    ),
+    Family(
+        "mmseg_swin",
+        "mmseg, mmpretrain: SwinTransformer",
+        "swin",
+        (r"stages\.\d+\.blocks\.\d+\.attn\.w_msa\.relative_position_bias_table",),
+        CLASSIFIERS,
+    ),
 )
-
-#: What other vision transformers have and ours have not, in our names: without it a model would
-#: compute something else than it was trained to.
-_FOREIGN_PARTS = (
-    (r"blocks\.\d+\..*(w12|w3|fc1_[gx])\..+", "gated MLPs (SwiGLU)"),
-    (r"blocks\.\d+\.attn\.[qk]_norm\..+", "norms of queries and keys"),
-    (r"blocks\.\d+\.attn\.([qv]_bias|q_proj\..+)", "queries, keys and values apart"),
-    (r"(.+\.)?(relative_position_bias_table|rel_pos_\w+)", "relative positions"),
-    (r"norm_pre\..+|ln_pre\..+|pre_norm\..+", "a norm before the first block"),
-)
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """Weights in our names, and what became of each key of the file.
-
-    Attributes:
-        family: The family they were taken for.
-        state: New names and tensors.
-        renamed: Old names and new ones, of all that is kept; most families keep many names.
-        dropped: Old names and why they are left out.
-        changed: New names and what was done to their values.
-    """
-
-    family: Family
-    state: dict[str, Tensor]
-    renamed: dict[str, str]
-    dropped: dict[str, str]
-    changed: dict[str, str]
 
 
 def find_family(state: Mapping[str, Tensor], path: str | os.PathLike) -> Family:
@@ -188,13 +192,22 @@ def find_family(state: Mapping[str, Tensor], path: str | os.PathLike) -> Family:
     Raises:
         CheckpointError: They are no family's.
     """
-    for family in FAMILIES:
-        if all(_first_match(mark, state) for mark in family.marks):
-            return family
+    family = match_family(state)
+    if family:
+        return family
     raise CheckpointError(
         f"checkpoint {path} is of no family that is known (it holds "
         f"{summarize_keys(list(state)[:5])}, …): give weights of {_names()}"
     )
+
+
+def match_family(names: Iterable[str]) -> Family | None:
+    """The first family whose marks are all among the names of a backbone's weights, or None."""
+    names = list(names)
+    for family in FAMILIES:
+        if all(first_match(mark, names) for mark in family.marks):
+            return family
+    return None
 
 
 def get_family(name: str) -> Family:
@@ -213,64 +226,6 @@ def _names() -> str:
     return ", ".join(family.name for family in FAMILIES)
 
 
-def convert(state: Mapping[str, Tensor], family: Family, path: str | os.PathLike) -> Conversion:
-    """Give a backbone's weights the names, and the layout, of their target.
-
-    Class and register positions inside ``pos_embed``, and its grid, stay as they are.
-
-    Args:
-        state: Names and tensors, as :func:`~mmseg_deepvit.checkpoints.find_state_dict` gives them.
-        family: The family they are of.
-        path: The file, named in errors.
-
-    Returns:
-        The weights, which share memory with ``state`` where their values are as they were.
-
-    Raises:
-        CheckpointError: Two keys get one name, or the file has parts that the target has not.
-    """
-    conversion = Conversion(family, {}, {}, {}, {})
-    for key, value in state.items():
-        new = rename_key(key, family.key_map)
-        if isinstance(new, Drop):
-            conversion.dropped[key] = new.why
-            continue
-        if new in conversion.state:
-            raise CheckpointError(
-                f"checkpoint {path} is no file of family {family.name}: {key} and another key are "
-                f"both {new}; give the file's own family"
-            )
-        conversion.renamed[key] = new
-        conversion.state[new] = _change(new, value, conversion)
-    if family.target == "trunk":
-        _check_parts(conversion.state, path)
-    return conversion
-
-
-def _change(name: str, value: Tensor, conversion: Conversion) -> Tensor:
-    for change in conversion.family.changes:
-        if re.fullmatch(change.pattern, name):
-            changed = change.function(value)
-            if changed is not value:
-                conversion.changed[name] = change.what
-            return changed
-    return value
-
-
-def _check_parts(state: Mapping[str, Tensor], path: str | os.PathLike) -> None:
-    if "pos_embed" not in state:
-        raise CheckpointError(
-            f"checkpoint {path} has no pos_embed, so its positions are rotary or relative, which "
-            "our backbones have not: give weights of a plain vision transformer"
-        )
-    for pattern, meaning in _FOREIGN_PARTS:
-        key = _first_match(pattern, state)
-        if key:
-            raise CheckpointError(
-                f"checkpoint {path} has {meaning} ({key}), which our backbones have not: give "
-                "weights of a plain vision transformer"
-            )
-
-
-def _first_match(pattern: str, keys: Iterable[str]) -> str | None:
+def first_match(pattern: str, keys: Iterable[str]) -> str | None:
+    """The first of some names that a pattern matches as a whole, or None."""
     return next((key for key in keys if re.fullmatch(pattern, key)), None)

@@ -4,35 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
 from ..errors import CheckpointError
 from .key_maps import summarize_keys
-
-
-def segmentor_state_dict(
-    checkpoint: Mapping[str, Any], path: str | os.PathLike
-) -> dict[str, Tensor]:
-    """The weights of a whole segmentor in what a training run saved.
-
-    Args:
-        checkpoint: What :func:`~mmseg_deepvit.checkpoints.read_checkpoint` returned.
-        path: Named in errors.
-
-    Returns:
-        Names and tensors, a new dict, without the ``module.`` of distributed wrappers.
-
-    Raises:
-        CheckpointError: There are no weights in it.
-    """
-    weights = checkpoint.get("state_dict", checkpoint)
-    if not isinstance(weights, Mapping) or not any(isinstance(v, Tensor) for v in weights.values()):
-        raise CheckpointError(
-            f"checkpoint {path} holds no state_dict: give a file that training saved"
-        )
-    return {k.removeprefix("module."): v for k, v in weights.items() if isinstance(v, Tensor)}
 
 
 def check_same_model(
@@ -47,8 +23,7 @@ def check_same_model(
 
     Raises:
         CheckpointError: Names or shapes differ. The message tells a different number of classes
-        from
-            a different model.
+            from a different model.
     """
     missing = [k for k in own if k not in state]
     unexpected = [k for k in state if k not in own]

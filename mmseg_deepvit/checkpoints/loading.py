@@ -1,4 +1,4 @@
-"""Read checkpoint files without running code from them, and find the weights inside.
+"""Read checkpoint files without running code from them.
 
 Files are read by PyTorch's ``weights_only`` unpickler, which builds tensors and plain containers
 and refuses everything else; what mmengine writes beside the weights (log histories, NumPy scalars)
@@ -18,14 +18,8 @@ from urllib.error import URLError
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..errors import CheckpointError
-
-#: Keys under which published files hold their weights, the best first: an exponential moving
-#: average is what the published accuracy was measured with.
-CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model", "teacher", "module")
-PREFIXES = ("module.", "backbone.")
 
 
 class _InertHistory:
@@ -128,46 +122,3 @@ def _reading_failed(path: str, error: Exception) -> str:
     return (
         f"checkpoint {path} is damaged or not a PyTorch file ({reason}): download or save it again"
     )
-
-
-def find_state_dict(checkpoint: Mapping[str, Any], path: str | os.PathLike) -> dict[str, Tensor]:
-    """Find the backbone's weights in what a file holds.
-
-    Takes the first of :data:`CONTAINERS` that is there (or the mapping itself), strips the
-    prefixes of wrappers and segmentors from the names, and keeps the ``backbone.`` part of a
-    segmentor alone.
-
-    Args:
-        checkpoint: What :func:`read_checkpoint` returned.
-        path: Named in errors.
-
-    Returns:
-        Names and tensors, a new dict.
-
-    Raises:
-        CheckpointError: There are no weights in it.
-    """
-    weights: Any = checkpoint
-    for key in CONTAINERS:
-        if isinstance(checkpoint.get(key), Mapping):
-            weights = checkpoint[key]
-            break
-    state = {k: v for k, v in weights.items() if isinstance(k, str) and isinstance(v, Tensor)}
-    if not state:
-        held = ", ".join(map(str, list(checkpoint)[:6])) or "nothing"
-        raise CheckpointError(
-            f"checkpoint {path} holds no weights (found: {held}): they are looked for under "
-            f"{', '.join(CONTAINERS)}, or at the top"
-        )
-    return _strip_prefixes(state)
-
-
-def _strip_prefixes(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    while True:
-        for prefix in PREFIXES:
-            inner = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
-            if inner:
-                state = inner
-                break
-        else:
-            return state

@@ -1,0 +1,102 @@
+"""Weights of a published family, in the names and the layout of the model they are for."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from ..errors import CheckpointError
+from .families import Family, first_match
+from .key_maps import Drop, rename_key
+
+#: What other vision transformers have and ours have not, in our names: without it a model would
+#: compute something else than it was trained to.
+_FOREIGN_PARTS = (
+    (r"blocks\.\d+\..*(w12|w3|fc1_[gx])\..+", "gated MLPs (SwiGLU)"),
+    (r"blocks\.\d+\.attn\.[qk]_norm\..+", "norms of queries and keys"),
+    (r"blocks\.\d+\.attn\.([qv]_bias|q_proj\..+)", "queries, keys and values apart"),
+    (r"(.+\.)?(relative_position_bias_table|rel_pos_\w+)", "relative positions"),
+    (r"norm_pre\..+|ln_pre\..+|pre_norm\..+", "a norm before the first block"),
+)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """Weights in our names, and what became of each key of the file.
+
+    Attributes:
+        family: The family they were taken for.
+        state: New names and tensors.
+        renamed: Old names and new ones, of all that is kept; most families keep many names.
+        dropped: Old names and why they are left out.
+        changed: New names and what was done to their values.
+    """
+
+    family: Family
+    state: dict[str, Tensor]
+    renamed: dict[str, str]
+    dropped: dict[str, str]
+    changed: dict[str, str]
+
+
+def convert(state: Mapping[str, Tensor], family: Family, path: str | os.PathLike) -> Conversion:
+    """Give a backbone's weights the names, and the layout, of their target.
+
+    Class and register positions inside ``pos_embed``, and its grid, stay as they are.
+
+    Args:
+        state: Names and tensors, as :func:`~mmseg_deepvit.checkpoints.find_state_dict` gives them.
+        family: The family they are of.
+        path: The file, named in errors.
+
+    Returns:
+        The weights, which share memory with ``state`` where their values are as they were.
+
+    Raises:
+        CheckpointError: Two keys get one name, or the file has parts that the target has not.
+    """
+    conversion = Conversion(family, {}, {}, {}, {})
+    for key, value in state.items():
+        new = rename_key(key, family.key_map)
+        if isinstance(new, Drop):
+            conversion.dropped[key] = new.why
+            continue
+        if new in conversion.state:
+            raise CheckpointError(
+                f"checkpoint {path} is no file of family {family.name}: {key} and another key are "
+                f"both {new}; give the file's own family"
+            )
+        conversion.renamed[key] = new
+        conversion.state[new] = _change(new, value, conversion)
+    if family.target == "trunk":
+        _check_parts(conversion.state, path)
+    return conversion
+
+
+def _change(name: str, value: Tensor, conversion: Conversion) -> Tensor:
+    for change in conversion.family.changes:
+        if re.fullmatch(change.pattern, name):
+            changed = change.function(value)
+            if changed is not value:
+                conversion.changed[name] = change.what
+            return changed
+    return value
+
+
+def _check_parts(state: Mapping[str, Tensor], path: str | os.PathLike) -> None:
+    if "pos_embed" not in state:
+        raise CheckpointError(
+            f"checkpoint {path} has no pos_embed, so its positions are rotary or relative, which "
+            "our backbones have not: give weights of a plain vision transformer"
+        )
+    for pattern, meaning in _FOREIGN_PARTS:
+        key = first_match(pattern, state)
+        if key:
+            raise CheckpointError(
+                f"checkpoint {path} has {meaning} ({key}), which our backbones have not: give "
+                "weights of a plain vision transformer"
+            )

@@ -1,0 +1,101 @@
+"""Convert whole files: a backbone alone, or a segmentor with its heads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import CheckpointError
+from .containers import find_weights, split_backbone
+from .conversion import Conversion, convert
+from .families import Family, find_family, match_family
+
+_HEADS = ("decode_head.", "auxiliary_head.")
+_BACKBONE = "backbone."
+
+
+def convert_checkpoint(
+    checkpoint: Mapping[str, Any], path: str | os.PathLike, family: Family | None = None
+) -> Conversion:
+    """Convert what a file holds: a segmentor's backbone with its heads kept, or a backbone alone.
+
+    Args:
+        checkpoint: What :func:`~mmseg_deepvit.checkpoints.read_checkpoint` returned.
+        path: Named in errors.
+        family: The backbone's family, where it is not to be told by the names.
+
+    Returns:
+        Of a segmentor mmseg 1.x's names, ``backbone.`` and heads; of a backbone its own, without
+        prefix. Old names are as in the file.
+
+    Raises:
+        CheckpointError: There are no weights in it, their family is not known, or it is not theirs.
+    """
+    weights = find_weights(checkpoint, path)
+    prefix, backbone = split_backbone(weights)
+    conversion = convert(backbone, family or find_family(backbone, path), path)
+    others = {k: v for k, v in weights.items() if not k.startswith(prefix)}
+    outer = prefix.removesuffix(_BACKBONE)
+    if any(k.removeprefix(outer).startswith(_HEADS) for k in others):
+        return _with_heads(conversion, prefix, {k.removeprefix(outer): k for k in others}, weights)
+    return _alone(conversion, prefix, others)
+
+
+def _with_heads(
+    conversion: Conversion, prefix: str, heads: dict[str, str], weights: Mapping[str, Tensor]
+) -> Conversion:
+    return Conversion(
+        conversion.family,
+        {_BACKBONE + new: value for new, value in conversion.state.items()}
+        | {new: weights[old] for new, old in heads.items()},
+        {prefix + old: _BACKBONE + new for old, new in conversion.renamed.items()}
+        | {old: new for new, old in heads.items()},
+        {prefix + old: why for old, why in conversion.dropped.items()},
+        {_BACKBONE + new: what for new, what in conversion.changed.items()},
+    )
+
+
+def _alone(conversion: Conversion, prefix: str, others: Mapping[str, Tensor]) -> Conversion:
+    """Of a Swin without its index buffers, which would not fit a model of another window."""
+    made = {k for k in conversion.state if k.endswith(".relative_position_index")}
+    renamed = {prefix + old: new for old, new in conversion.renamed.items() if new not in made}
+    dropped = {prefix + old: why for old, why in conversion.dropped.items()}
+    dropped |= {
+        prefix + old: "made by the model" for old, new in conversion.renamed.items() if new in made
+    }
+    dropped |= dict.fromkeys(others, "not the backbone's")
+    state = {k: v for k, v in conversion.state.items() if k not in made}
+    return Conversion(conversion.family, state, renamed, dropped, conversion.changed)
+
+
+def segmentor_state_dict(
+    checkpoint: Mapping[str, Any], path: str | os.PathLike
+) -> dict[str, Tensor]:
+    """The weights of a whole segmentor in what a training run saved.
+
+    Published segmentors whose backbone has names that no model of mmseg or ours has (Swin's own,
+    say) come out in mmseg 1.x's.
+
+    Args:
+        checkpoint: What :func:`~mmseg_deepvit.checkpoints.read_checkpoint` returned.
+        path: Named in errors.
+
+    Returns:
+        Names and tensors, a new dict, without the ``module.`` of distributed wrappers.
+
+    Raises:
+        CheckpointError: There are no weights in it.
+    """
+    weights = checkpoint.get("state_dict", checkpoint)
+    if not isinstance(weights, Mapping) or not any(isinstance(v, Tensor) for v in weights.values()):
+        raise CheckpointError(
+            f"checkpoint {path} holds no state_dict: give a file that training saved"
+        )
+    state = {k.removeprefix("module."): v for k, v in weights.items() if isinstance(v, Tensor)}
+    family = match_family({k.removeprefix(_BACKBONE) for k in state if k.startswith(_BACKBONE)})
+    if family is None or not family.segmentors:
+        return state
+    return convert_checkpoint(state, path, family).state
