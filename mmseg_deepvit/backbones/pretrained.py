@@ -106,6 +106,9 @@ def _trunk_state(model: ViTTrunk, path: str | os.PathLike) -> tuple[dict[str, Te
         )
     conversion = convert(published, family, path)
     state, dropped = conversion.state, list(conversion.dropped)
+    if (projection := state.get("patch_embed.proj.weight")) is not None:
+        # mmseg's VisionTransformer goes without this bias, which is to have it at zero.
+        state.setdefault("patch_embed.proj.bias", projection.new_zeros(len(projection)))
     class_blocks = [k for k in state if k.startswith("blocks_token_only.")]
     if class_blocks and getattr(model, "blocks_token_only", None) is None:
         # The class token of CaiT lives in these blocks alone.

@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmengine.logging import MMLogger
 from mmseg.registry import MODELS
+from timm.models.cait import Cait
 
 from mmseg_deepvit.backbones.pretrained import load_pretrained
 from mmseg_deepvit.errors import CheckpointError
@@ -183,3 +184,72 @@ def test_a_refused_file_changes_nothing(published, save):
         load_pretrained(model, save(published))
     torch.testing.assert_close(dict(model.state_dict()), before, rtol=0, atol=0)
     assert not torch.equal(model.cls_token, published["cls_token"])
+
+
+@pytest.mark.parametrize("with_cls_blocks", [False, True])
+def test_cait_as_published(save, with_cls_blocks):
+    theirs = Cait(img_size=32, patch_size=8, embed_dim=48, depth=2, num_heads=4, num_classes=3)
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    path = save({"model": {f"module.{k}": v for k, v in theirs.state_dict().items()}})
+    cfg = {"type": "CaiT", "img_size": 32, "patch_size": 8}
+    cfg["arch"] = {"embed_dims": 48, "num_layers": 2, "num_heads": 4}
+    init_cfg = {"type": "Pretrained", "checkpoint": path}
+    model = MODELS.build({**cfg, "with_cls_blocks": with_cls_blocks, "init_cfg": init_cfg})
+    model.init_weights()
+    images = torch.randn(2, 3, 32, 32)
+    expected = theirs.eval().forward_features(images)
+    actual = model.eval().forward_features(images)
+    torch.testing.assert_close(actual, expected[:, not with_cls_blocks :], rtol=1e-4, atol=1e-4)
+
+
+def test_diversepatch_as_published(save):
+    state = published_state_dict(48, 2, 2, 4, 4, PATCH, GRID, "linear", family="diversepatch")
+    cfg = {"type": "DiversePatchViT", "img_size": 12, "patch_size": PATCH}
+    cfg["arch"] = {"embed_dims": 48, "num_layers": 2, "num_heads": 4}
+    init_cfg = {"type": "Pretrained", "checkpoint": save({"model": state, "epoch": 299})}
+    model = MODELS.build({**cfg, "init_cfg": init_cfg})
+    model.init_weights()
+    images = torch.randn(2, 3, 12, 12, dtype=torch.float64)
+    expected = Reference(state, 4, PATCH, 1.0, 1.0, training=False)(images)
+    actual = model.double().eval()(images)[0].flatten(2).transpose(1, 2)
+    # The file is float64, the model read it as fp32.
+    torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_plain_transformer_of_mmseg(save):
+    """mmseg's own ViT, whole segmentor, into plain blocks of ours."""
+    theirs = MODELS.build(
+        {
+            "type": "VisionTransformer",
+            "img_size": 32,
+            "patch_size": 8,
+            "embed_dims": 48,
+            "num_layers": 2,
+            "num_heads": 4,
+            "out_indices": (0, 1),
+            "norm_cfg": {"type": "LN", "eps": 1e-6},
+        }
+    )
+    theirs.init_weights()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    path = save({"state_dict": {f"backbone.{k}": v for k, v in theirs.state_dict().items()}})
+    arch = {"embed_dims": 48, "num_layers": 2, "num_heads": 4, "mlp_ratio": 4}
+    arch |= {"num_mixing_layers": 0, "out_indices": (0, 1), "img_size": 32, "patch_size": 8}
+    arch["final_norm"] = False
+    init_cfg = {"type": "Pretrained", "checkpoint": path}
+    model = MODELS.build({"type": "DeepViT", "arch": arch, "init_cfg": init_cfg})
+    model.init_weights()
+    images = torch.randn(2, 3, 32, 32)
+    theirs.eval()
+    for ours, expected in zip(model.eval()(images), theirs(images), strict=True):
+        torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_swin_is_no_vision_transformer(save):
+    swin = MODELS.build({"type": "SwinTransformer", "embed_dims": 12, "num_heads": (1, 1, 1, 1)})
+    with pytest.raises(CheckpointError, match="holds a mmseg_swin, which DeepViT is not"):
+        load(save(swin.state_dict()))
