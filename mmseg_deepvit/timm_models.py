@@ -1,0 +1,163 @@
+"""DeepViT and DiversePatch ViT as timm classifiers, to be pretrained with timm's training script.
+
+Importing this registers ``deepvit_16b``, ``deepvit_s``, ``diversepatch_b24`` and so on (the names
+of :mod:`mmseg_deepvit.backbones` with underscores) in timm's registry. Trunk and parameter names
+are the backbones' own, so that what was trained loads there unchanged. CaiT is in timm already.
+
+Reference: timm ``models/vision_transformer.py`` for what training script and optimizers ask of a
+model.
+Deviations: no pretrained weights; no ``features_only``, which is what the backbones are for.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from torch import Tensor, nn
+
+from .backbones import deepvit, diverse_patch_vit
+from .backbones.arguments import check_choice, check_rate
+from .backbones.vit import ViTTrunk
+
+_ARCHS = {
+    name.replace("-", "_"): settings
+    for archs in (deepvit.ARCHS, diverse_patch_vit.ARCHS)
+    for name, settings in archs.items()
+}
+
+default_cfgs = generate_default_cfgs(
+    {
+        f"{name}.untrained": dict(
+            num_classes=1000,
+            input_size=(3, settings.get("img_size", 224), settings.get("img_size", 224)),
+            pool_size=None,
+            crop_pct=0.9,
+            interpolation="bicubic",
+            mean=IMAGENET_DEFAULT_MEAN,
+            std=IMAGENET_DEFAULT_STD,
+            first_conv="patch_embed.conv1"
+            if settings.get("stem") == "conv"
+            else "patch_embed.proj",
+            classifier="head",
+        )
+        for name, settings in _ARCHS.items()
+    }
+)
+
+
+class HeadMixingClassifier(ViTTrunk):
+    """The trunk under a linear classifier of the class token, with timm's interface.
+
+    Args:
+        num_classes: Classes; 0 for features.
+        in_chans: Channels of the image.
+        global_pool: What is classified: ``'token'`` (class token), ``'avg'`` (mean of the patch
+            tokens), or ``''`` for all tokens.
+        drop_rate: Dropout before the classifier, in [0, 1).
+        proj_drop_rate: Dropout after position embedding, in MLPs and output projections, in [0, 1).
+        **trunk: Arguments of :class:`~mmseg_deepvit.backbones.vit.ViTTrunk`.
+
+    Raises:
+        ValueError: A value outside what is said above.
+        TypeError: An argument that the trunk does not have.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        global_pool: str = "token",
+        drop_rate: float = 0.0,
+        proj_drop_rate: float = 0.0,
+        **trunk: Any,
+    ) -> None:
+        super().__init__(in_channels=in_chans, drop_rate=proj_drop_rate, **trunk)
+        check_rate("drop_rate", drop_rate)
+        self.embed_dim = self.num_features = self.head_hidden_size = self.embed_dims
+        self.head_drop = nn.Dropout(drop_rate)
+        self.reset_classifier(num_classes, global_pool)
+        self.init_weights()
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        """(B, in_chans, H, W) normalised images to (B, num_classes) logits."""
+        return self.forward_head(self.forward_features(x))
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Pool and classify.
+
+        Args:
+            x: (B, prefix + h·w, C) of ``forward_features``.
+            pre_logits: Whether to return what the classifier would get.
+
+        Returns:
+            (B, num_classes), or (B, C); with ``global_pool=''`` of all tokens.
+        """
+        if self.global_pool == "token":
+            x = x[:, 0]
+        elif self.global_pool == "avg":
+            x = x[:, self.num_prefix_tokens :].mean(dim=1)
+        x = self.head_drop(x)
+        return x if pre_logits else self.head(x)
+
+    def get_classifier(self) -> nn.Module:
+        """The linear classifier."""
+        return self.head
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Put in a new classifier of so many classes (0: none), and another pooling if given."""
+        if global_pool is not None:
+            check_choice("global_pool", global_pool, ("token", "avg", ""))
+            if global_pool == "token" and self.cls_token is None:
+                raise ValueError("global_pool='token' needs with_cls_token=True")
+            self.global_pool = global_pool
+        self.num_classes = num_classes
+        old = self.pos_embed
+        self.head: nn.Module = nn.Identity()
+        if num_classes > 0:
+            self.head = nn.Linear(self.embed_dims, num_classes, device=old.device, dtype=old.dtype)
+            nn.init.trunc_normal_(self.head.weight, std=0.02)
+            nn.init.zeros_(self.head.bias)
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Recompute blocks in backward, or not."""
+        self.with_cp = enable
+
+    @torch.jit.ignore
+    def no_weight_decay(self) -> set[str]:
+        """Parameters that timm's optimizers do not decay, beside biases and norms."""
+        mixes = (name for name, _ in self.named_parameters() if "_mix.weight" in name)
+        return {"pos_embed", "cls_token", "reg_token", *mixes}
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Patterns of layers, for timm's layer-wise decay of the learning rate."""
+        return dict(
+            stem=r"^cls_token|reg_token|pos_embed|patch_embed",
+            blocks=[(r"^blocks\.(\d+)", None), (r"^norm", (99999,))],
+        )
+
+
+def _create(variant: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    if kwargs.pop("features_only", False):
+        raise ValueError(
+            f"{variant} has no features_only in timm: build the backbone from mmseg's registry, "
+            "with out_indices"
+        )
+    settings = {**_ARCHS[variant], **kwargs}
+    return build_model_with_cfg(HeadMixingClassifier, variant, pretrained, **settings)
+
+
+def _register(variant: str) -> None:
+    entry: Any = partial(_create, variant)
+    entry.__name__, entry.__module__ = variant, __name__
+    register_model(entry)
+
+
+for _variant in _ARCHS:
+    _register(_variant)
