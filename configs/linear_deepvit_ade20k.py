@@ -1,12 +1,17 @@
-# DeepViT-S + a linear head on ADE20K, 512², 160k iterations of 16 images (8 GPUs × 2).
+# DeepViT-S + a linear head on ADE20K: 512², 160k iterations of 16 images (8 GPUs × 2).
 # Paper:   DeepViT, https://arxiv.org/abs/2103.11886 (ImageNet top-1 82.3, published).
-# Start:   python tools/train.py configs/linear_deepvit_ade20k.py
+# Start:   tools/dist_train.sh configs/linear_deepvit_ade20k.py 8
 #          Linear probing: --cfg-options model.backbone.frozen_stages=16
 # Weights: as configs/upernet_deepvit_ade20k.py says.
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
-    "_base_/models/linear_deepvit.py",
+    "_base_/models/linear_vit.py",
     "_base_/datasets/ade20k.py",
     "_base_/schedules/adamw_160k.py",
     "_base_/default_runtime.py",
 ]
+embed_dims = 396
+model = dict(
+    backbone=dict(type="DeepViT", arch="deepvit-s", mix_norm_cfg={{_base_.norm_cfg}}),
+    decode_head=dict(in_channels=embed_dims, channels=embed_dims),
+)

@@ -1,4 +1,4 @@
-# DeepViT-S + UPerNet on ADE20K, 512², 160k iterations of 16 images (8 GPUs × 2).
+# DeepViT-S + UPerNet on ADE20K: 512², 160k iterations of 16 images (8 GPUs × 2).
 # Paper:   DeepViT, https://arxiv.org/abs/2103.11886 (ImageNet top-1 82.3, published).
 # Start:   python tools/train.py configs/upernet_deepvit_ade20k.py
 #          tools/dist_train.sh configs/upernet_deepvit_ade20k.py 8
@@ -8,8 +8,20 @@
 #              model.backbone.init_cfg.checkpoint=deepvit_s.pth
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
-    "_base_/models/upernet_deepvit.py",
+    "_base_/models/upernet_vit.py",
     "_base_/datasets/ade20k.py",
     "_base_/schedules/adamw_160k.py",
     "_base_/default_runtime.py",
 ]
+embed_dims = 396
+model = dict(
+    backbone=dict(
+        type="DeepViT",
+        arch="deepvit-s",
+        out_indices=(3, 7, 11, 15),
+        mix_norm_cfg={{_base_.norm_cfg}},
+    ),
+    neck=dict(embed_dim=embed_dims),
+    decode_head=dict(in_channels=[embed_dims] * 4),
+    auxiliary_head=dict(in_channels=embed_dims),
+)

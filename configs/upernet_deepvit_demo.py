@@ -2,7 +2,7 @@
 # Paper:   DeepViT, https://arxiv.org/abs/2103.11886.
 # Start:   make demo
 _base_ = [
-    "_base_/models/upernet_deepvit.py",
+    "_base_/models/upernet_vit.py",
     "_base_/datasets/demo.py",
     "_base_/schedules/adamw_160k.py",
     "_base_/default_runtime.py",
@@ -13,6 +13,7 @@ norm_cfg = dict(type="BN")
 model = dict(
     data_preprocessor=dict(size=crop_size),
     backbone=dict(
+        type="DeepViT",
         arch="deepvit-16b",
         embed_dims=embed_dims,
         num_layers=6,

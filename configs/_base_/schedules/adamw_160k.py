@@ -1,12 +1,16 @@
 # AdamW for vision transformers on dense tasks: 160k iterations of 16 images, linear warm-up, linear
-# decay. Positions, class token, norms and head mixes are not decayed.
+# decay. Positions, class and register tokens, norms, LayerScale and head mixes are not decayed.
 optim_wrapper = dict(
     type="OptimWrapper",
     optimizer=dict(type="AdamW", lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
     paramwise_cfg=dict(
         custom_keys={
             "pos_embed": dict(decay_mult=0.0),
+            "relative_position_bias_table": dict(decay_mult=0.0),
             "cls_token": dict(decay_mult=0.0),
+            "reg_token": dict(decay_mult=0.0),
+            "ls1": dict(decay_mult=0.0),
+            "ls2": dict(decay_mult=0.0),
             "norm": dict(decay_mult=0.0),
             "pre_mix": dict(decay_mult=0.0),
             "post_mix": dict(decay_mult=0.0),

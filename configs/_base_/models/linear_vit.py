@@ -1,13 +1,11 @@
-# DeepViT-S under one linear layer for each token of the last block.
-_base_ = "./deepvit.py"
-embed_dims = {{_base_.embed_dims}}
+# One linear layer for each token of the last block. A config adds the backbone, and its width as
+# decode_head.in_channels and channels.
+_base_ = "./vit.py"
 model = dict(
     backbone=dict(out_indices=(-1,)),
     decode_head=dict(
         type="FCNHead",
-        in_channels=embed_dims,
         in_index=0,
-        channels=embed_dims,
         num_convs=0,
         concat_input=False,
         dropout_ratio=0.0,

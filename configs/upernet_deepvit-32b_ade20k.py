@@ -1,0 +1,25 @@
+# DeepViT-32B (32 blocks) + UPerNet on ADE20K: 512², 160k iterations of 16 images (8 GPUs × 2).
+# Paper:   DeepViT, https://arxiv.org/abs/2103.11886 (ImageNet top-1 80.9, published).
+# Start:   tools/dist_train.sh configs/upernet_deepvit-32b_ade20k.py 8
+# Weights: from scratch unless model.backbone.init_cfg.checkpoint is given:
+#          --cfg-options model.backbone.init_cfg.type=Pretrained \
+#              model.backbone.init_cfg.checkpoint=deepvit_32b.pth
+# Result:  not trained here; the paper has no segmentation.
+_base_ = [
+    "_base_/models/upernet_vit.py",
+    "_base_/datasets/ade20k.py",
+    "_base_/schedules/adamw_160k.py",
+    "_base_/default_runtime.py",
+]
+embed_dims = 384
+model = dict(
+    backbone=dict(
+        type="DeepViT",
+        arch="deepvit-32b",
+        out_indices=(7, 15, 23, 31),
+        mix_norm_cfg={{_base_.norm_cfg}},
+    ),
+    neck=dict(embed_dim=embed_dims),
+    decode_head=dict(in_channels=[embed_dims] * 4),
+    auxiliary_head=dict(in_channels=embed_dims),
+)
