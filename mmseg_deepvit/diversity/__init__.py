@@ -1,0 +1,21 @@
+"""Keeping patch tokens different in training; importing this registers what configs can name."""
+
+from .class_mix import patch_class_mix
+from .losses import (
+    DiversityLoss,
+    patch_contrastive_loss,
+    patch_cosine_loss,
+    patch_mixing_loss,
+)
+from .patch_mix import PatchMix
+from .segmentor import DiverseEncoderDecoder
+
+__all__ = [
+    "DiverseEncoderDecoder",
+    "DiversityLoss",
+    "PatchMix",
+    "patch_class_mix",
+    "patch_contrastive_loss",
+    "patch_cosine_loss",
+    "patch_mixing_loss",
+]

@@ -1,0 +1,71 @@
+"""What the patches of a label map hold: the targets of the mixing loss.
+
+Paper: Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753: patch i of
+a mixed image is to be told the class of the image that it came from.
+Deviations: the dense form. A label map says more than that: a patch's target is the share of each
+class among its pixels, whichever image they came from.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def patch_class_mix(
+    labels: Tensor,
+    grid: tuple[int, int],
+    num_classes: int,
+    ignore_index: int | None = 255,
+    patch_size: tuple[int, int] | None = None,
+) -> Tensor:
+    """Share of each class among the pixels of each patch that are not ignored.
+
+    Args:
+        labels: Class of each pixel, (B, H, W), an integer type.
+        grid: (h, w), number of patches down and across. Patches begin at the upper left corner and
+            reach beyond the image where it is no multiple of them; there is nothing there.
+        num_classes: K; labels are 0 to K - 1.
+        ignore_index: Label that is no class; None for none.
+        patch_size: Height and width of a patch in pixels; None infers them from the grid: what
+            divides the image, else a power of two, else the smallest that covers it.
+
+    Returns:
+        (B, h·w, K), fp32; rows sum to one, or to zero where a whole patch is ignored.
+
+    Raises:
+        ValueError: ``labels`` is not (B, H, W), or the patches do not cover it.
+        TypeError: ``labels`` is not of an integer type.
+    """
+    if labels.ndim != 3:
+        raise ValueError(f"labels must be of shape (batch, H, W), got {tuple(labels.shape)}")
+    if labels.is_floating_point() or labels.dtype == torch.bool:
+        raise TypeError(f"labels must be of an integer type, got {labels.dtype}")
+    height, width = labels.shape[1:]
+    ph, pw = patch_size or (_patch_side(height, grid[0]), _patch_side(width, grid[1]))
+    bottom, right = grid[0] * ph - height, grid[1] * pw - width
+    if bottom < 0 or right < 0:
+        raise ValueError(
+            f"{grid[0]}×{grid[1]} patches of {ph}×{pw} do not cover labels of {height}×{width}"
+        )
+    # A bin more than classes takes what is ignored. Counting needs no one-hot map, and a label
+    # that is no class is an index error.
+    index = labels.long()
+    if ignore_index is not None:
+        index = index.masked_fill(labels == ignore_index, num_classes)
+    index = F.pad(index, (0, right, 0, bottom), value=num_classes)
+    index = index.unflatten(2, (grid[1], pw)).unflatten(1, (grid[0], ph))
+    index = index.transpose(2, 3).flatten(3).flatten(1, 2)
+    counts = torch.zeros(*index.shape[:2], num_classes + 1, device=labels.device)
+    counts.scatter_add_(2, index, counts.new_ones(()).expand_as(index))
+    counts = counts[..., :num_classes]
+    return counts / counts.sum(-1, keepdim=True).clamp(min=1)
+
+
+def _patch_side(pixels: int, patches: int) -> int:
+    """The likeliest of the sides with which so many patches just cover so many pixels."""
+    least = -(-pixels // patches)
+    power = 1 << (least - 1).bit_length()
+    is_side = -(-pixels // power) == patches
+    return power if pixels % patches and is_side else least
