@@ -7,15 +7,18 @@ from .fit import check_same_model
 from .key_maps import DEEPVIT, rename_keys, summarize_keys
 from .loading import read_checkpoint
 from .segmentors import convert_checkpoint, segmentor_state_dict
+from .timm_hub import TIMM_SCHEME, fetch_timm, timm_architecture
 
 __all__ = [
     "DEEPVIT",
     "FAMILIES",
+    "TIMM_SCHEME",
     "Conversion",
     "Family",
     "check_same_model",
     "convert",
     "convert_checkpoint",
+    "fetch_timm",
     "find_family",
     "find_state_dict",
     "get_family",
@@ -23,4 +26,5 @@ __all__ = [
     "rename_keys",
     "segmentor_state_dict",
     "summarize_keys",
+    "timm_architecture",
 ]

@@ -14,12 +14,16 @@ from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 
 from ..errors import CheckpointError
+from .download import download
+from .formats import is_safetensors, what_else
+from .timm_hub import TIMM_SCHEME, fetch_timm
 
 
 class _InertHistory:
@@ -66,8 +70,9 @@ def read_checkpoint(path: str | os.PathLike) -> Mapping[str, Any]:
     """Read a checkpoint on the CPU without running code from it.
 
     Args:
-        path: A local file (PyTorch's formats), or an ``http(s)://`` address, which is downloaded
-            once into torch.hub's folder.
+        path: A local file (PyTorch's formats or safetensors, told by its content), an
+            ``http(s)://`` address, which is downloaded once into torch.hub's folder, or
+            ``timm://NAME``, the pretrained weights of that model of timm.
 
     Returns:
         What the file holds, a mapping.
@@ -77,11 +82,37 @@ def read_checkpoint(path: str | os.PathLike) -> Mapping[str, Any]:
             objects that are not plain data.
     """
     path = os.fspath(path)
-    is_address = path.startswith(("http://", "https://"))
-    local = _download(path) if is_address else Path(path).expanduser()
+    local = _locate(path)
+    named = path if path == str(local) else f"{path} ({local})"
+    try:
+        if is_safetensors(local):
+            return load_file(local)
+        other = what_else(local)
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"checkpoint {named} is damaged or not a safetensors file ({error}): download or save "
+            "it again"
+        ) from error
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {named} cannot be read ({error.strerror})") from error
+    if other:
+        raise CheckpointError(f"checkpoint {named} is {other}")
+    return _read_pickle(local, named)
+
+
+def _locate(path: str) -> Path:
+    if path.startswith(TIMM_SCHEME):
+        return fetch_timm(path)
+    if path.startswith(("http://", "https://")):
+        return download(path)
+    local = Path(path).expanduser()
     if not local.is_file():
         what = "is a folder" if local.is_dir() else "does not exist"
         raise CheckpointError(f"checkpoint {path} {what}: give the path of a .pth file")
+    return local
+
+
+def _read_pickle(local: Path, path: str) -> Mapping[str, Any]:
     try:
         with torch.serialization.safe_globals(_allowed_globals()):
             content = torch.load(local, map_location="cpu", weights_only=True)
@@ -93,19 +124,6 @@ def read_checkpoint(path: str | os.PathLike) -> Mapping[str, Any]:
             "save model.state_dict()"
         )
     return content
-
-
-def _download(url: str) -> Path:
-    target = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1].split("?")[0]
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(url, str(target))
-        except (URLError, OSError) as error:
-            raise CheckpointError(
-                f"cannot download {url} ({error}): fetch it elsewhere and save it as {target}"
-            ) from error
-    return target
 
 
 def _reading_failed(path: str, error: Exception) -> str:

@@ -1,0 +1,77 @@
+"""Download files whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from http.client import HTTPException
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import torch
+from rich.console import Console
+from rich.progress import wrap_file
+
+from ..errors import CheckpointError
+
+#: Seconds without an answer, or without another byte, after which a download is given up.
+TIMEOUT = 20.0
+
+
+def download_folder() -> Path:
+    """Where downloads go and are looked for: torch.hub's ``checkpoints`` folder."""
+    return Path(torch.hub.get_dir()) / "checkpoints"
+
+
+def download(url: str) -> Path:
+    """Download a file once.
+
+    Args:
+        url: An ``http(s)://`` address.
+
+    Returns:
+        The file in :func:`download_folder`, under the last part of the address.
+
+    Raises:
+        CheckpointError: It is not there yet and cannot be downloaded.
+    """
+    target = download_folder() / url.split("?")[0].rsplit("/", 1)[-1]
+    if not target.exists():
+        try:
+            transfer(url, target)
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot download {url} ({error}): fetch it elsewhere and save it as {target}"
+            ) from error
+    return target
+
+
+def transfer(url: str, target: Path) -> None:
+    """Write what is at an address to a file, which appears only when it is complete.
+
+    torch.hub's own download waits for ever for a server that falls silent, and takes a file that
+    was cut short for a whole one.
+
+    Raises:
+        OSError: No answer, a refusal, a web page in place of a file, or less than was announced.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}.partial")
+    request = Request(url, headers={"User-Agent": "mmseg_deepvit"})
+    try:
+        with urlopen(request, timeout=TIMEOUT) as response, partial.open("wb") as file:
+            if response.headers.get_content_type() == "text/html":
+                raise ConnectionError("the server answers with a web page")
+            size = int(response.headers.get("Content-Length") or 0)
+            console = Console(stderr=True)
+            with wrap_file(response, size, description=target.name, console=console) as progress:
+                shutil.copyfileobj(progress, file, 1 << 20)
+        received = partial.stat().st_size
+        if size and received != size:
+            raise ConnectionError(f"the connection ended after {received} of {size} bytes")
+        os.replace(partial, target)
+    except HTTPException as error:
+        raise ConnectionError(f"{type(error).__name__}: {error}") from error
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,129 @@
+"""Convert a published checkpoint: tools/convert_checkpoint.py SRC OUT.
+
+SRC is a file, an http(s) address or timm://NAME. Of a whole segmentor the heads are kept. Says what
+became of each key, and writes a file that loads where the target's weights load: our backbones, or
+mmseg's SwinTransformer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmseg_deepvit.checkpoints import (
+    FAMILIES,
+    Conversion,
+    convert_checkpoint,
+    get_family,
+    read_checkpoint,
+)
+from mmseg_deepvit.cli import run
+from mmseg_deepvit.errors import UserError
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", nargs="?", metavar="SRC", help="what to convert")
+    parser.add_argument("out", nargs="?", metavar="OUT", help="the .pth file to write")
+    parser.add_argument("--family", help="take it for this family, whatever its keys say")
+    parser.add_argument("--force", action="store_true", help="replace OUT if it is there")
+    parser.add_argument("--list", action="store_true", help="list the families, do nothing else")
+    args = parser.parse_args()
+    if not args.list and args.out is None:
+        parser.error("give SRC and OUT, or --list")
+    return args
+
+
+def check_out(source: str, out: Path, force: bool) -> None:
+    """Refuse a target that cannot or should not be written.
+
+    Raises:
+        UserError: It is the source, it is there already, or it is no name for a PyTorch file.
+    """
+    if out.is_dir():
+        raise UserError(f"{out} is a folder: give the name of a .pth file in it")
+    if out.suffix == ".safetensors":
+        raise UserError(f"{out} would hold no safetensors: give it the ending .pth")
+    if not out.exists():
+        return
+    if os.path.exists(source) and os.path.samefile(source, out):
+        raise UserError(f"{out} is the file to convert: give another name")
+    if not force:
+        raise UserError(f"{out} exists: give another name, or --force to replace it")
+
+
+def report(conversion: Conversion) -> Iterator[str]:
+    """Say what became of each key, then how many."""
+    for old, new in conversion.renamed.items():
+        changed = conversion.changed.get(new)
+        line = f"{old} -> {new}" if new != old else f"{old} kept"
+        yield f"{line} ({changed})" if changed else line
+    for old, why in conversion.dropped.items():
+        yield f"{old} dropped: {why}"
+    renamed = sum(old != new for old, new in conversion.renamed.items())
+    family = conversion.family
+    yield (
+        f"family {family.name} ({family.reference}) for {family.target}: "
+        f"{len(conversion.renamed)} kept ({renamed} renamed, {len(conversion.changed)} with values "
+        f"rearranged), {len(conversion.dropped)} dropped"
+    )
+
+
+def saved_meta(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Classes and palette that a segmentor was trained with, as mmseg 1.x names them."""
+    meta = content.get("meta")
+    if not isinstance(meta, Mapping):
+        return {}
+    if "dataset_meta" in meta:
+        return {"dataset_meta": meta["dataset_meta"]}
+    if "CLASSES" in meta:
+        return {"dataset_meta": {"classes": meta["CLASSES"], "palette": meta.get("PALETTE")}}
+    return {}
+
+
+def write(content: dict[str, Any], out: Path) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Raises:
+        UserError: The folder cannot be made, or the file not be written.
+    """
+    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(content, partial)
+        os.replace(partial, out)
+    except (OSError, RuntimeError) as error:  # PyTorch's writer raises RuntimeError
+        raise UserError(f"{out} cannot be written ({str(error).splitlines()[0]})") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def main() -> None:
+    """Read, convert, report, write."""
+    args = parse_args()
+    if args.list:
+        for family in FAMILIES:
+            print(f"{family.name:15} {family.target:6} {family.reference}")
+        return
+    family = get_family(args.family) if args.family else None
+    out = Path(args.out).expanduser()
+    check_out(args.source, out, args.force)
+    content = read_checkpoint(args.source)
+    conversion = convert_checkpoint(content, args.source, family)
+    for line in report(conversion):
+        print(line)
+    meta = {"source": args.source, "family": conversion.family.name, **saved_meta(content)}
+    write({"state_dict": conversion.state, "meta": meta}, out)
+    print(f"written to {out}")
+
+
+if __name__ == "__main__":
+    run(main)
