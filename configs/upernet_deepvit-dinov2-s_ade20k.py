@@ -36,4 +36,6 @@ model = dict(
     auxiliary_head=dict(in_channels=embed_dims),
 )
 custom_hooks = [dict(type="ClassCheckHook"), dict(type="MapNormCalibrationHook")]
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys={"mix_norm": dict(lr_mult=0.01, decay_mult=0.0)}))
+optim_wrapper = dict(
+    paramwise_cfg=dict(custom_keys={"mix_norm": dict(lr_mult=0.01, decay_mult=0.0)})
+)

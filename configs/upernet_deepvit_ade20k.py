@@ -1,4 +1,4 @@
-# DeepViT-S + UPerNet on ADE20K: 512², 160k iterations of 16 images (8 GPUs × 2).
+# DeepViT-S + UPerNet on ADE20K: 512², 160k iterations of 16 images.
 # Paper:   DeepViT, https://arxiv.org/abs/2103.11886 (ImageNet top-1 82.3, published).
 # Start:   python tools/train.py configs/upernet_deepvit_ade20k.py
 #          tools/dist_train.sh configs/upernet_deepvit_ade20k.py 8

@@ -1,8 +1,8 @@
 # Swin-L + UPerNet on ADE20K, second of the paper's two stages: on from 160k iterations to 200k at
 # drop path 0.5. The learning rate goes on as if its decay had led to 200k: a fifth of the first.
 # Paper:   Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753.
-# Start:   tools/dist_train.sh configs/upernet_diversepatch-swin-l-stage2_ade20k.py 8 --cfg-options \
-#              model.backbone.with_cp=True load_from=work_dirs/upernet_diversepatch-swin-l_ade20k/iter_160000.pth
+# Start:   tools/dist_train.sh configs/upernet_diversepatch-swin-l-stage2_ade20k.py 8 \
+#              --cfg-options model.backbone.with_cp=True load_from=STAGE_1/iter_160000.pth
 # Note:    a resumed run would keep the first stage's schedule, which has ended at zero; so this one
 #          counts from 0 to 40k, with fresh moments of AdamW and a short warm-up.
 # Result:  not trained here.

@@ -1,7 +1,6 @@
 # mmseg's Swin-L under UPerNet, as the Swin and DiversePatch papers have it: window 12, pretrained
 # at 384², an auxiliary head on the third stage.
 norm_cfg = dict(type="SyncBN", requires_grad=True)
-crop_size = (512, 512)
 model = dict(
     type="EncoderDecoder",
     data_preprocessor=dict(
@@ -11,7 +10,7 @@ model = dict(
         bgr_to_rgb=True,
         pad_val=0,
         seg_pad_val=255,
-        size=crop_size,
+        size=(512, 512),
     ),
     backbone=dict(
         type="SwinTransformer",

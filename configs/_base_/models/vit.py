@@ -1,7 +1,6 @@
 # What all vision transformers here share; a backbone's type and a head come on top. Tests slide
 # windows of the training crop: positions, and DeepViT's BatchNorm of the maps, belong to it.
 norm_cfg = dict(type="SyncBN", requires_grad=True)
-crop_size = (512, 512)
 model = dict(
     type="EncoderDecoder",
     data_preprocessor=dict(
@@ -11,9 +10,9 @@ model = dict(
         bgr_to_rgb=True,
         pad_val=0,
         seg_pad_val=255,
-        size=crop_size,
+        size=(512, 512),
     ),
-    backbone=dict(img_size=crop_size, drop_path_rate=0.1),
+    backbone=dict(img_size=(512, 512), drop_path_rate=0.1),
     train_cfg=dict(),
-    test_cfg=dict(mode="slide", crop_size=crop_size, stride=(341, 341)),
+    test_cfg=dict(mode="slide", crop_size=(512, 512), stride=(341, 341)),
 )
