@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 from mmengine.logging import print_log
 from torch import Tensor
 
-from ..checkpoints import convert, find_family, find_state_dict, read_checkpoint, summarize_keys
+from ..checkpoints import (
+    TIMM_SCHEME,
+    convert,
+    find_family,
+    find_state_dict,
+    read_checkpoint,
+    summarize_keys,
+    timm_architecture,
+)
 from ..errors import CheckpointError
 from .embed import Grid
 from .positions import fit_positions
@@ -70,8 +78,7 @@ def load_pretrained(
     if "pos_embed" in state:
         fit_positions(model, state, pos_grid, checkpoint)
     _check_shapes(checkpoint, own, state)
-    if warm_start:
-        _check_heads(model, checkpoint)
+    _check_heads(model, checkpoint, warm_start)
     model.load_state_dict({**state, **filled}, strict=False)
 
     without = f", without {summarize_keys(dropped)}" if dropped else ""
@@ -158,10 +165,15 @@ def _check_shapes(
         )
 
 
-def _check_heads(model: ViTTrunk, path: str | os.PathLike) -> None:
+def _check_heads(model: ViTTrunk, path: str | os.PathLike, warm_start: bool) -> None:
     """The number of heads leaves no trace in a plain transformer's weights."""
-    width = model.embed_dims // model.num_heads
-    if width != 64:
+    if str(path).startswith(TIMM_SCHEME):
+        heads = timm_architecture(str(path))["num_heads"]
+        if heads != model.num_heads:
+            raise CheckpointError(
+                f"{path} has {heads} heads and the model {model.num_heads}: set num_heads={heads}"
+            )
+    elif warm_start and (width := model.embed_dims // model.num_heads) != 64:
         _warn(
             f"{path} does not tell its number of heads; published plain transformers have heads of "
             f"64 channels, this model of {width}: see that num_heads is right"

@@ -1,8 +1,10 @@
 """A head-mixing trunk that begins as a plain transformer, and then learns to mix."""
 
 import pytest
+import timm
 import torch
 from mmseg.registry import MODELS
+from safetensors.torch import save_file
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 
@@ -202,3 +204,31 @@ def test_what_cannot_begin_as_the_plain_model(save, monkeypatch, tmp_path, overr
     with pytest.raises(CheckpointError, match=message) as caught:
         warm_started(path, **overrides)
     assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def timm_vit(tmp_path, monkeypatch):
+    """A model of timm with random weights where its pretrained ones are looked for."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=0).eval()
+    folder = tmp_path / "hub/checkpoints"
+    folder.mkdir(parents=True)
+    name = "vit_tiny_patch16_224.augreg_in21k"
+    save_file(model.state_dict(), folder / f"{name}.safetensors")
+    return model, f"timm://{name}"
+
+
+TINY = dict(embed_dims=192, num_layers=12, num_heads=3, mlp_ratio=4)
+
+
+def test_from_timm_by_name(timm_vit):
+    theirs, name = timm_vit
+    model = warm_started(name, arch=TINY, img_size=224, patch_size=16, out_indices=(11,)).eval()
+    images = torch.randn(1, 3, 224, 224)
+    expected = theirs.forward_features(images)[:, 1:]
+    torch.testing.assert_close(our_patches(model, images), expected, rtol=0, atol=1e-4)
+
+
+def test_timm_tells_the_number_of_heads(timm_vit):
+    with pytest.raises(CheckpointError, match="has 3 heads and the model 6: set num_heads=3"):
+        warm_started(timm_vit[1], arch={**TINY, "num_heads": 6}, img_size=224, patch_size=16)
