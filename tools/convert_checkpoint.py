@@ -33,7 +33,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("source", nargs="?", metavar="SRC", help="what to convert")
     parser.add_argument("out", nargs="?", metavar="OUT", help="the .pth file to write")
-    parser.add_argument("--family", help="take it for this family, whatever its keys say")
+    parser.add_argument("--family", help="take it for this family, if it has its marks")
     parser.add_argument("--force", action="store_true", help="replace OUT if it is there")
     parser.add_argument("--list", action="store_true", help="list the families, do nothing else")
     args = parser.parse_args()
@@ -98,12 +98,13 @@ def write(content: dict[str, Any], out: Path) -> None:
     partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(content, partial)
-        os.replace(partial, out)
+        try:
+            torch.save(content, partial)
+            os.replace(partial, out)
+        finally:
+            partial.unlink(missing_ok=True)
     except (OSError, RuntimeError) as error:  # PyTorch's writer raises RuntimeError
         raise UserError(f"{out} cannot be written ({str(error).splitlines()[0]})") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def main() -> None:

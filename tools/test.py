@@ -66,10 +66,10 @@ def main() -> None:
     """Test."""
     args = parse_args()
     cfg = runner_config(args)
-    # mmengine loads what fits and warns of the rest: a checkpoint of another model would be tested
-    # with random weights.
+    # mmengine would load what fits and warn of the rest, so that a checkpoint of another model were
+    # tested with random weights, and published names do not fit: the weights are loaded here.
     state = segmentor_state_dict(read_checkpoint(args.checkpoint), args.checkpoint)
-    cfg.load_from = args.checkpoint
+    cfg.load_from, cfg.resume = None, False
     check_data_folders(cfg, ("test",))
     if args.show or args.show_dir:
         draw_predictions(cfg, args)
@@ -80,7 +80,10 @@ def main() -> None:
     with config_errors(args.config):
         runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
         _ = runner.test_loop  # builds the data: what is wrong there is told as the config's fault
-    check_same_model(unwrap_segmentor(runner.model).state_dict(), state, args.checkpoint)
+    segmentor = unwrap_segmentor(runner.model)
+    check_same_model(segmentor.state_dict(), state, args.checkpoint)
+    segmentor.load_state_dict(state)
+    runner.logger.info(f"Load checkpoint from {args.checkpoint}")
     with named_data_errors(runner):
         runner.test()
 

@@ -16,7 +16,7 @@ from .key_maps import Drop, rename_key
 #: What other vision transformers have and ours have not, in our names: without it a model would
 #: compute something else than it was trained to.
 _FOREIGN_PARTS = (
-    (r"blocks\.\d+\..*(w12|w3|fc1_[gx])\..+", "gated MLPs (SwiGLU)"),
+    (r"blocks\.\d+\..*(w12|w3|fc1_[gx])\..+", "gated MLPs"),
     (r"blocks\.\d+\.attn\.[qk]_norm\..+", "norms of queries and keys"),
     (r"blocks\.\d+\.attn\.([qv]_bias|q_proj\..+)", "queries, keys and values apart"),
     (r"(.+\.)?(relative_position_bias_table|rel_pos_\w+)", "relative positions"),

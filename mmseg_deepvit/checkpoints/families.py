@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -121,13 +121,6 @@ FAMILIES: tuple[Family, ...] = (
         DINOV2,
     ),
     Family(
-        "mae",
-        "facebookresearch/mae, with its decoder",
-        "trunk",
-        (r"decoder_blocks\..+", r"blocks\.\d+\.attn\.qkv\.weight"),
-        VIT,
-    ),
-    Family(
         "vit",
         "timm, facebookresearch/deit, dino and mae: ViT, DeiT, DeiT-III, augreg, DINO, MAE",
         "trunk",
@@ -204,10 +197,12 @@ def find_family(state: Mapping[str, Tensor], path: str | os.PathLike) -> Family:
 def match_family(names: Iterable[str]) -> Family | None:
     """The first family whose marks are all among the names of a backbone's weights, or None."""
     names = list(names)
-    for family in FAMILIES:
-        if all(first_match(mark, names) for mark in family.marks):
-            return family
-    return None
+    return next((family for family in FAMILIES if has_marks(family, names)), None)
+
+
+def has_marks(family: Family, names: Collection[str]) -> bool:
+    """Whether all marks of a family are among the names of a backbone's weights."""
+    return all(first_match(mark, names) for mark in family.marks)
 
 
 def get_family(name: str) -> Family:

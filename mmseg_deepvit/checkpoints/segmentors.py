@@ -11,7 +11,8 @@ from torch import Tensor
 from ..errors import CheckpointError
 from .containers import find_weights, split_backbone
 from .conversion import Conversion, convert
-from .families import Family, find_family, match_family
+from .families import Family, find_family, has_marks, match_family
+from .key_maps import summarize_keys
 
 _HEADS = ("decode_head.", "auxiliary_head.")
 _BACKBONE = "backbone."
@@ -25,7 +26,7 @@ def convert_checkpoint(
     Args:
         checkpoint: What :func:`~mmseg_deepvit.checkpoints.read_checkpoint` returned.
         path: Named in errors.
-        family: The backbone's family, where it is not to be told by the names.
+        family: The backbone's family, where it is not to be the first that fits the names.
 
     Returns:
         Of a segmentor mmseg 1.x's names, ``backbone.`` and heads; of a backbone its own, without
@@ -36,7 +37,14 @@ def convert_checkpoint(
     """
     weights = find_weights(checkpoint, path)
     prefix, backbone = split_backbone(weights)
-    conversion = convert(backbone, family or find_family(backbone, path), path)
+    if family is None:
+        family = find_family(backbone, path)
+    elif not has_marks(family, backbone):
+        raise CheckpointError(
+            f"checkpoint {path} has not the keys of family {family.name} (it holds "
+            f"{summarize_keys(list(backbone)[:5])}, …): leave the family to be told by the keys"
+        )
+    conversion = convert(backbone, family, path)
     others = {k: v for k, v in weights.items() if not k.startswith(prefix)}
     outer = prefix.removesuffix(_BACKBONE)
     if any(k.removeprefix(outer).startswith(_HEADS) for k in others):

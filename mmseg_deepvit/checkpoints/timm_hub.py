@@ -78,17 +78,18 @@ def timm_architecture(name: str) -> dict[str, Any]:
             model: Any = timm.create_model(name)
     except (NotImplementedError, RuntimeError):  # older timm looks at values while it builds
         model = timm.create_model(name)
-    try:
-        return {
-            "num_heads": model.blocks[0].attn.num_heads,
-            "num_layers": len(model.blocks),
-            "embed_dims": model.embed_dim,
-            "patch_size": tuple(model.patch_embed.patch_size),
-        }
-    except (AttributeError, TypeError) as error:
+    if not isinstance(model, (timm.models.VisionTransformer, timm.models.Cait)):
         raise CheckpointError(
             f"{TIMM_SCHEME}{name} is no plain vision transformer: give a ViT, a DeiT or a CaiT"
-        ) from error
+        )
+    attention: Any = model.blocks[0].attn
+    embed: Any = model.patch_embed
+    return {
+        "num_heads": attention.num_heads,
+        "num_layers": len(model.blocks),
+        "embed_dims": model.embed_dim,
+        "patch_size": tuple(embed.patch_size),
+    }
 
 
 def _pretrained_cfg(name: str) -> tuple[str, Any]:
