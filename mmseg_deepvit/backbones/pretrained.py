@@ -90,8 +90,8 @@ def load_pretrained(
     if norms := uncalibrated_map_norms(model) if warm_start else []:
         _warn(
             f"{len(norms)} norms of attention maps saw no data and would change the maps in "
-            "training: add custom_hooks=[dict(type='MapNormCalibrationHook')], or set "
-            "mix_norm_cfg=None"
+            "training, unless MapNormCalibrationHook among the custom_hooks calibrates them; "
+            "mix_norm_cfg=None goes without"
         )
     for what, keys in (("Missing", missing), ("Unexpected", unexpected)):
         if keys:

@@ -9,14 +9,9 @@ import pytest
 
 from ..conftest import ROOT
 
-SMALL = [
-    "model.backbone.num_layers=4",
-    "model.backbone.num_mixing_layers=2",
-    "model.backbone.out_indices=(0,1,2,3)",
-    "model.backbone.img_size=64",
+#: A run of two iterations on images of 64².
+SMALL_RUN = [
     "model.data_preprocessor.size=(64,64)",
-    "model.test_cfg.crop_size=(64,64)",
-    "model.test_cfg.stride=(64,64)",
     "model.decode_head.channels=16",
     "train_dataloader.num_workers=0",
     "train_dataloader.persistent_workers=False",
@@ -34,6 +29,16 @@ SMALL = [
     "train_cfg.max_iters=2",
     "train_cfg.val_interval=2",
     "randomness.seed=0",
+]
+#: With four blocks of a vision transformer.
+SMALL = [
+    "model.backbone.num_layers=4",
+    "model.backbone.num_mixing_layers=2",
+    "model.backbone.out_indices=(0,1,2,3)",
+    "model.backbone.img_size=64",
+    "model.test_cfg.crop_size=(64,64)",
+    "model.test_cfg.stride=(64,64)",
+    *SMALL_RUN,
 ]
 MIM = Path(sys.executable).with_name("mim")
 CONFIG = "configs/upernet_deepvit_ade20k.py"
