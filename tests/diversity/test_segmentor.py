@@ -12,6 +12,7 @@ from mmseg_deepvit.diversity import (
     patch_cosine_loss,
     patch_mixing_loss,
 )
+from mmseg_deepvit.diversity.taps import find_width
 
 from .cases import CLASSES, INDEXED, NAMED, make_batch, make_config, make_segmentor, run
 
@@ -167,7 +168,7 @@ def test_gradients_are_the_same_with_recomputation(kind, early, last):
     inputs, samples = make_batch()
     results = []
     for with_cp in (False, True):
-        diversity = dict(early=early, last=last, mixing_channels=48 if kind != "swin" else None)
+        diversity = dict(early=early, last=last)
         segmentor = make_segmentor(kind, with_cp=with_cp, diversity=diversity)
         logged, gradients = run(segmentor, inputs, samples)
         assert all(g is None or g.isfinite().all() for g in gradients.values())
@@ -255,6 +256,30 @@ def test_warmup_follows_the_runners_iteration():
         torch.testing.assert_close(
             logged["decode.loss_ce"], full["decode.loss_ce"].detach(), rtol=0, atol=0
         )
+
+
+@pytest.mark.parametrize(
+    ("kind", "last", "backbone", "width"),
+    [
+        ("ours", "blocks.3.attn", dict(mix_norm_cfg=dict(type="LN")), 48),
+        ("ours", -1, dict(with_cls_token=False), 48),
+        ("vit", -1, {}, 48),
+        ("swin", -1, dict(out_indices=(0, 2)), 32),
+        ("swin", 0, dict(out_indices=(1, 3)), 16),
+        ("swin", "stages.1.blocks.0", {}, 16),
+        ("swin", "stages.1.blocks.0.norm2", {}, 16),
+        ("swin", "stages.1", {}, None),
+    ],
+)
+def test_width_of_the_last_tokens(kind, last, backbone, width):
+    built = MODELS.build(make_config(kind, **backbone)["backbone"])
+    assert find_width(built, last) == width
+
+
+def test_width_may_be_given():
+    diversity = dict(early="stages.3.blocks.0", last="stages.3", mixing_channels=64)
+    segmentor = make_segmentor("swin", head="uper", diversity=diversity)
+    assert segmentor.loss(*make_batch()).keys() >= set(NAMES)
 
 
 def test_settings_may_come_from_a_config_file(tmp_path):
