@@ -28,8 +28,8 @@ def patch_class_mix(
             reach beyond the image where it is no multiple of them; there is nothing there.
         num_classes: K; labels are 0 to K - 1.
         ignore_index: Label that is no class; None for none.
-        patch_size: Height and width of a patch in pixels; None infers them from the grid: what
-            divides the image, else a power of two, else the smallest that covers it.
+        patch_size: Height and width of a patch in pixels; None infers them from the grid: a power
+            of two where one fits, else the smallest that fits.
 
     Returns:
         (B, h·w, K), fp32; rows sum to one, or to zero where a whole patch is ignored.
@@ -43,7 +43,7 @@ def patch_class_mix(
     if labels.is_floating_point() or labels.dtype == torch.bool:
         raise TypeError(f"labels must be of an integer type, got {labels.dtype}")
     height, width = labels.shape[1:]
-    ph, pw = patch_size or (_patch_side(height, grid[0]), _patch_side(width, grid[1]))
+    ph, pw = patch_size or _infer_patch_size((height, width), grid)
     bottom, right = grid[0] * ph - height, grid[1] * pw - width
     if bottom < 0 or right < 0:
         raise ValueError(
@@ -63,9 +63,11 @@ def patch_class_mix(
     return counts / counts.sum(-1, keepdim=True).clamp(min=1)
 
 
-def _patch_side(pixels: int, patches: int) -> int:
-    """The likeliest of the sides with which so many patches just cover so many pixels."""
-    least = -(-pixels // patches)
-    power = 1 << (least - 1).bit_length()
-    is_side = -(-pixels // power) == patches
-    return power if pixels % patches and is_side else least
+def _infer_patch_size(size: tuple[int, int], grid: tuple[int, int]) -> tuple[int, int]:
+    """The likeliest patches with which the grid just covers the image: square ones, if any do."""
+    least = -(-size[0] // grid[0]), -(-size[1] // grid[1])
+    side = max(least)
+    for p in (1 << (side - 1).bit_length(), side):
+        if grid == (-(-size[0] // p), -(-size[1] // p)):
+            return p, p
+    return least

@@ -153,25 +153,22 @@ def find_width(backbone: nn.Module, source: Source) -> int | None:
     Returns:
         C, or None where it cannot be told.
     """
+    token = _class_token(backbone)
+    if isinstance(token, Tensor):
+        return token.shape[-1]  # plain, so of one width throughout
     if isinstance(source, str):
         module = backbone.get_submodule(source)
         norms = [m for m in (module, *module.children()) if isinstance(m, nn.LayerNorm)]
         widths = {math.prod(norm.normalized_shape) for norm in norms}
-        return widths.pop() if len(widths) == 1 else _common_width(backbone)
+        if len(widths) == 1:
+            return widths.pop()
     per_stage = getattr(backbone, "num_features", None)
     if isinstance(per_stage, (list, tuple)):
         indices = tuple(getattr(backbone, "out_indices", range(len(per_stage))))
-        inside = -len(indices) <= source < len(indices)
-        return per_stage[indices[source]] if inside else None
-    return _common_width(backbone)
-
-
-def _common_width(backbone: nn.Module) -> int | None:
-    """Width of a backbone that has one throughout."""
-    if isinstance(width := getattr(backbone, "embed_dims", None), int):
-        return width
-    token = _class_token(backbone)
-    return token.shape[-1] if isinstance(token, Tensor) else None
+        is_index = isinstance(source, int) and -len(indices) <= source < len(indices)
+        return per_stage[indices[source]] if is_index else None
+    width = getattr(backbone, "embed_dims", None)
+    return width if isinstance(width, int) else None
 
 
 def _class_token(backbone: nn.Module) -> Any:

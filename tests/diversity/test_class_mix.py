@@ -38,7 +38,7 @@ def test_patch_size_settles_what_the_grid_leaves_open():
     assert mix[0, 6:, 1].tolist() == [1] * 3
 
 
-@pytest.mark.parametrize("pixels", [32, 97, 129, 250, 512, 769, 1025])
+@pytest.mark.parametrize("pixels", [32, 70, 97, 100, 129, 250, 512, 769, 1025])
 @pytest.mark.parametrize("stride", [4, 8, 16, 32])
 def test_strides_of_swin_are_inferred(pixels, stride):
     side = -(-pixels // stride)
