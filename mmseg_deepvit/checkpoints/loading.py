@@ -114,8 +114,9 @@ def _locate(path: str) -> Path:
 
 def _read_pickle(local: Path, path: str) -> Mapping[str, Any]:
     try:
-        with torch.serialization.safe_globals(_allowed_globals()):
-            content = torch.load(local, map_location="cpu", weights_only=True)
+        # A file object: by a path's ending PyTorch may take it for another format.
+        with local.open("rb") as file, torch.serialization.safe_globals(_allowed_globals()):
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises anything from EOFError to KeyError on bad files
         raise CheckpointError(_reading_failed(path, error)) from error
     if not isinstance(content, Mapping):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
+from safetensors.torch import save_file
 
 from mmseg_deepvit.checkpoints import find_state_dict, read_checkpoint
 from mmseg_deepvit.errors import CheckpointError
@@ -94,21 +95,63 @@ def test_truncated_files(tmp_path, keep):
     assert "weights_only" not in str(caught.value), "advice to run the file's code"
 
 
-def test_files_of_other_kinds(tmp_path):
-    text = tmp_path / "text.pth"
-    text.write_text("hello")
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_reads_safetensors_by_their_content(tmp_path, name):
+    save_file(WEIGHTS, tmp_path / name)
+    torch.testing.assert_close(dict(read_checkpoint(tmp_path / name)), WEIGHTS)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 40, -1])
+def test_truncated_safetensors(tmp_path, keep):
+    save_file(WEIGHTS, tmp_path / "whole.safetensors")
+    path = tmp_path / "cut.safetensors"
+    path.write_bytes((tmp_path / "whole.safetensors").read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match=r"cut\.safetensors is damaged or not a") as caught:
+        read_checkpoint(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pytorch_file_with_the_ending_of_safetensors(tmp_path):
+    torch.save(WEIGHTS, tmp_path / "a.safetensors")
+    torch.testing.assert_close(dict(read_checkpoint(tmp_path / "a.safetensors")), WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", r"not a PyTorch file \(it is empty\): download"),
+        (b"hello\nworld", r"not a PyTorch file \(it is text, 'hello'\)"),
+        (b'{"error": "Repository not found"}', r"it is text, '\{\\?\"error"),
+        (b"\n<!DOCTYPE html><title>\xc3\xa9</title>", r"web page, so its download failed"),
+        (b"version https://git-lfs.github.com/spec/v1\noid 1", r"pointer of Git LFS.*git lfs pull"),
+        (pickle.dumps([1, 2]), r"is damaged or not a PyTorch file"),
+        (bytes(range(256)), r"is damaged or not a PyTorch file"),
+    ],
+)
+def test_files_of_other_kinds(tmp_path, content, message):
+    path = tmp_path / "a.pth"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        read_checkpoint(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_other_archives(tmp_path):
     archive = tmp_path / "archive.pth"
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("readme.txt", "hello")
-    numbers = tmp_path / "numbers.pth"
-    numbers.write_bytes(pickle.dumps([1, 2]))
-    for path in (text, archive, numbers):
-        with pytest.raises(CheckpointError, match=path.name) as caught:
-            read_checkpoint(path)
-        assert "\n" not in str(caught.value)
-    torch.save([torch.zeros(2)], numbers)
+    with pytest.raises(CheckpointError, match=r"archive\.pth.*zip archive of readme\.txt\)"):
+        read_checkpoint(archive)
+    np.savez(tmp_path / "B_16.npz", a=np.zeros(3))
+    with pytest.raises(CheckpointError, match=r"B_16\.npz is a NumPy archive.*timm://NAME"):
+        read_checkpoint(tmp_path / "B_16.npz")
+
+
+def test_a_list_is_no_checkpoint(tmp_path):
+    torch.save([torch.zeros(2)], tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match=r"holds a list, not a dict of weights"):
-        read_checkpoint(numbers)
+        read_checkpoint(tmp_path / "a.pth")
 
 
 def test_paths(tmp_path):
@@ -116,16 +159,6 @@ def test_paths(tmp_path):
         read_checkpoint(tmp_path / "nowhere.pth")
     with pytest.raises(CheckpointError, match="is a folder"):
         read_checkpoint(tmp_path)
-
-
-def test_addresses(tmp_path, monkeypatch):
-    """What is in torch.hub's folder is not fetched again; what cannot be fetched is one line."""
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    url = "http://127.0.0.1:9/deepvit.pth?token=1"
-    with pytest.raises(CheckpointError, match=r"cannot download .*save it as .*deepvit\.pth"):
-        read_checkpoint(url)
-    torch.save(WEIGHTS, tmp_path / "checkpoints" / "deepvit.pth")
-    torch.testing.assert_close(dict(read_checkpoint(url)), WEIGHTS)
 
 
 def test_find_state_dict_keeps_the_file_as_it_is():
