@@ -1,3 +1,5 @@
+import argparse
+
 import pytest
 import timm
 import torch
@@ -83,7 +85,8 @@ def test_what_timm_trains_loads_into_the_backbone(name, backbone, tmp_path):
         torch.nn.functional.cross_entropy(model(images), torch.tensor([0, 1, 2, 3])).backward()
         optimizer.step()
         ema.update(model)
-    saver = CheckpointSaver(model, optimizer, model_ema=ema, checkpoint_dir=str(tmp_path))
+    args = argparse.Namespace(model=name, opt="adamw", mean=None)
+    saver = CheckpointSaver(model, optimizer, args, ema, checkpoint_dir=str(tmp_path))
     saver.save_checkpoint(0, metric=1.0)
     (path,) = tmp_path.glob("checkpoint-0*")
 

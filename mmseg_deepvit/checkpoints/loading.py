@@ -1,14 +1,16 @@
 """Read checkpoint files without running code from them.
 
 Files are read by PyTorch's ``weights_only`` unpickler, which builds tensors and plain containers
-and refuses everything else; what mmengine writes beside the weights (log histories, NumPy scalars)
-is allowed by name.
+and refuses everything else; what training scripts write beside the weights (mmengine's log
+histories, NumPy scalars, command lines, Swin's config) is allowed by name.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from argparse import Namespace
+from collections import OrderedDict
 from collections.abc import Mapping
 from functools import cache, partial
 from importlib import import_module
@@ -37,6 +39,14 @@ def _inert_attribute(*_: object) -> None:
     """
 
 
+class _InertConfig:
+    """Stands in for yacs' config, a dict, in which Swin's training keeps its settings."""
+
+    def __new__(cls) -> OrderedDict:  # type: ignore[misc]
+        """One of the kinds of dict that PyTorch's unpickler fills."""
+        return OrderedDict()
+
+
 def _posing_as(stand_in: Any, module: str, name: str) -> Any:
     """Give a stand-in the name that files know; PyTorch looks allowed objects up by it."""
     stand_in.__module__, stand_in.__name__, stand_in.__qualname__ = module, name, name
@@ -45,7 +55,7 @@ def _posing_as(stand_in: Any, module: str, name: str) -> Any:
 
 @cache
 def _allowed_globals() -> list[Any]:
-    """What mmengine's own files hold beside tensors: NumPy numbers and log histories."""
+    """What published files hold beside tensors, besides plain containers."""
     multiarray = import_module(
         "numpy._core.multiarray" if np.__version__ >= "2" else "numpy.core.multiarray"
     )
@@ -63,6 +73,8 @@ def _allowed_globals() -> list[Any]:
         *rebuild,
         _posing_as(_InertHistory, "mmengine.logging.history_buffer", "HistoryBuffer"),
         _posing_as(_inert_attribute, "builtins", "getattr"),
+        _posing_as(_InertConfig, "yacs.config", "CfgNode"),
+        Namespace,  # of argparse, in the files of timm's and DeiT's training: a bag of values
     ]
 
 

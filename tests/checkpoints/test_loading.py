@@ -1,5 +1,8 @@
+import argparse
 import os
 import pickle
+import sys
+import types
 import zipfile
 
 import numpy as np
@@ -45,6 +48,27 @@ def test_reads_what_mmengine_writes_beside_weights(tmp_path):
     assert read["meta"]["seed"] == 4
     assert read["message_hub"]["resumed"] == 3.0
     assert not isinstance(read["message_hub"]["log_scalars"]["loss"], HistoryBuffer)
+
+
+def test_reads_what_published_training_writes_beside_weights(tmp_path, monkeypatch):
+    """timm's and DeiT's command line, and Swin's config, whose package need not be here."""
+
+    class CfgNode(dict):
+        pass
+
+    CfgNode.__module__, CfgNode.__qualname__ = "yacs.config", "CfgNode"
+    monkeypatch.setitem(sys.modules, "yacs", types.ModuleType("yacs"))
+    monkeypatch.setitem(sys.modules, "yacs.config", types.ModuleType("yacs.config"))
+    sys.modules["yacs.config"].CfgNode = CfgNode
+    config = CfgNode(DATA=CfgNode(IMG_SIZE=224))
+    config.__dict__["__immutable__"] = True
+    args = argparse.Namespace(model="deepvit_s", lr=0.001, mean=(0.5, 0.5, 0.5))
+    torch.save({"model": WEIGHTS, "args": args, "config": config}, tmp_path / "a.pth")
+    monkeypatch.undo()
+    read = read_checkpoint(tmp_path / "a.pth")
+    torch.testing.assert_close(read["model"], WEIGHTS)
+    assert read["args"].lr == 0.001
+    assert read["config"]["DATA"]["IMG_SIZE"] == 224
 
 
 @pytest.mark.parametrize("where", ["top", "beside the weights", "in a history"])
