@@ -19,19 +19,12 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from .backbone_facts import count_prefix_tokens, find_patch_size, find_width
 from .class_mix import patch_class_mix
 from .losses import DiversityLoss
 from .patch_mix import PatchMix
 from .settings import DiversitySettings
-from .taps import (
-    PatchTokens,
-    catch_outputs,
-    check_source,
-    count_prefix_tokens,
-    find_patch_size,
-    find_width,
-    read_tokens,
-)
+from .taps import PatchTokens, catch_outputs, check_source, read_tokens
 
 
 @MODELS.register_module()

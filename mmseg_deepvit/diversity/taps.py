@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from timm.layers import to_2tuple
 from torch import Tensor, nn
 
 from .settings import Source
@@ -111,68 +110,6 @@ def read_tokens(
         f"{source!r} gives {_describe(value)}, no patch tokens or map of {len(images)} images of "
         f"{size[0]}×{size[1]}: name a whole block, such as 'blocks.0'"
     )
-
-
-def count_prefix_tokens(backbone: nn.Module) -> int:
-    """How many tokens a backbone has before those of the patches, class token and registers."""
-    if isinstance(count := getattr(backbone, "num_prefix_tokens", None), int):
-        return count
-    has_one = getattr(backbone, "with_cls_token", isinstance(_class_token(backbone), Tensor))
-    return int(bool(has_one))
-
-
-def find_patch_size(
-    backbone: nn.Module, grid: tuple[int, int], size: tuple[int, int]
-) -> tuple[int, int] | None:
-    """A backbone's own patch size, if that makes the grid.
-
-    Args:
-        backbone: May say its ``patch_size``.
-        grid: (h, w) of the tokens.
-        size: Height and width of the images, in pixels.
-
-    Returns:
-        Height and width of a patch in pixels, or None.
-    """
-    sides = to_2tuple(getattr(backbone, "patch_size", 0))
-    if all(isinstance(p, int) and p > 0 for p in sides):
-        height, width = sides
-        if grid == (math.ceil(size[0] / height), math.ceil(size[1] / width)):
-            return height, width
-    return None
-
-
-def find_width(backbone: nn.Module, source: Source) -> int | None:
-    """Width of the tokens of a source as far as the backbone tells it before it has run.
-
-    Args:
-        backbone: One of ours, mmseg's ``VisionTransformer`` or ``SwinTransformer``, or one that
-            says what they do.
-        source: Index or name.
-
-    Returns:
-        C, or None where it cannot be told.
-    """
-    token = _class_token(backbone)
-    if isinstance(token, Tensor):
-        return token.shape[-1]  # plain, so of one width throughout
-    if isinstance(source, str):
-        module = backbone.get_submodule(source)
-        norms = [m for m in (module, *module.children()) if isinstance(m, nn.LayerNorm)]
-        widths = {math.prod(norm.normalized_shape) for norm in norms}
-        if len(widths) == 1:
-            return widths.pop()
-    per_stage = getattr(backbone, "num_features", None)
-    if isinstance(per_stage, (list, tuple)):
-        indices = tuple(getattr(backbone, "out_indices", range(len(per_stage))))
-        is_index = isinstance(source, int) and -len(indices) <= source < len(indices)
-        return per_stage[indices[source]] if is_index else None
-    width = getattr(backbone, "embed_dims", None)
-    return width if isinstance(width, int) else None
-
-
-def _class_token(backbone: nn.Module) -> Any:
-    return getattr(backbone, "cls_token", None)
 
 
 def _pick(caught: dict[str, Any], outputs: list[Any], source: Source) -> Any:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from mmengine.config import ConfigDict
 from mmengine.logging import MessageHub
 from mmseg.models import EncoderDecoder
 from mmseg.registry import MODELS
@@ -12,7 +13,6 @@ from mmseg_deepvit.diversity import (
     patch_cosine_loss,
     patch_mixing_loss,
 )
-from mmseg_deepvit.diversity.taps import find_width
 
 from .cases import CLASSES, INDEXED, NAMED, make_batch, make_config, make_segmentor, run
 
@@ -146,8 +146,6 @@ def test_prediction_is_untouched(mode):
 
 
 def _parts(mode):
-    from mmengine.config import ConfigDict
-
     cfg = make_config("ours")
     test_cfg = ConfigDict(mode=mode, crop_size=(32, 32), stride=(24, 24))
     return dict(backbone=cfg["backbone"], decode_head=cfg["decode_head"], test_cfg=test_cfg)
@@ -219,6 +217,17 @@ def test_patch_mix_reaches_heads_and_targets():
     torch.testing.assert_close(losses["diversity.loss_mixing"], mixing)
 
 
+def test_targets_lie_on_the_backbones_own_patches():
+    diversity = dict(cosine=0, contrastive=0)
+    segmentor = make_segmentor("ours", patch_size=14, diversity=diversity)
+    inputs, samples = make_batch((100, 100))  # 8×8 patches, which might also be of 13 pixels
+    labels = torch.stack([sample.gt_sem_seg.data[0] for sample in samples])
+    logits = segmentor.patch_head(tokens_by_hand(segmentor, -1, inputs)[0])
+    mix = patch_class_mix(labels, (8, 8), CLASSES, patch_size=(14, 14))
+    losses = segmentor.loss(inputs, samples)
+    torch.testing.assert_close(losses["diversity.loss_mixing"], patch_mixing_loss(logits, mix))
+
+
 def test_patch_mix_alone_trains_a_plain_segmentor_on_mixes():
     segmentor = make_segmentor("ours", diversity=dict(ZERO, patch_mix=dict(patch_size=8)))
     plain = make_segmentor("ours")
@@ -256,93 +265,3 @@ def test_warmup_follows_the_runners_iteration():
         torch.testing.assert_close(
             logged["decode.loss_ce"], full["decode.loss_ce"].detach(), rtol=0, atol=0
         )
-
-
-@pytest.mark.parametrize(
-    ("kind", "last", "backbone", "width"),
-    [
-        ("ours", "blocks.3.attn", dict(mix_norm_cfg=dict(type="LN")), 48),
-        ("ours", -1, dict(with_cls_token=False), 48),
-        ("vit", -1, {}, 48),
-        ("swin", -1, dict(out_indices=(0, 2)), 32),
-        ("swin", 0, dict(out_indices=(1, 3)), 16),
-        ("swin", "stages.1.blocks.0", {}, 16),
-        ("swin", "stages.1.blocks.0.norm2", {}, 16),
-        ("swin", "stages.1", {}, None),
-    ],
-)
-def test_width_of_the_last_tokens(kind, last, backbone, width):
-    built = MODELS.build(make_config(kind, **backbone)["backbone"])
-    assert find_width(built, last) == width
-
-
-def test_width_may_be_given():
-    diversity = dict(early="stages.3.blocks.0", last="stages.3", mixing_channels=64)
-    segmentor = make_segmentor("swin", head="uper", diversity=diversity)
-    assert segmentor.loss(*make_batch()).keys() >= set(NAMES)
-
-
-def test_settings_may_come_from_a_config_file(tmp_path):
-    from mmengine.config import Config
-
-    path = tmp_path / "config.py"
-    cfg = make_config("swin", diversity=dict(early=NAMED["swin"][0], last=NAMED["swin"][1]))
-    path.write_text(f"model = {cfg!r}")
-    segmentor = MODELS.build(Config.fromfile(path).model)
-    assert segmentor.patch_head.in_features == 32
-
-
-@pytest.mark.parametrize(
-    ("kind", "diversity", "error", "message"),
-    [
-        ("ours", None, TypeError, "diversity must be a dict, got None"),
-        ("ours", dict(cos=1), TypeError, "diversity has no 'cos': it takes early, last, cosine"),
-        ("ours", dict(cosine=-1), ValueError, "cosine is a weight .* got -1"),
-        ("ours", dict(variant="x"), ValueError, "variant must be one of"),
-        ("ours", dict(early=1.5), TypeError, "diversity.early must be an index .* got 1.5"),
-        ("ours", dict(last=""), TypeError, "diversity.last must be an index .* got ''"),
-        ("ours", dict(last=True), TypeError, "diversity.last must be an index .* got True"),
-        ("ours", dict(warmup_iters=-1), ValueError, "warmup_iters must be .* got -1"),
-        ("ours", dict(warmup_iters=2.5), ValueError, "warmup_iters must be .* got 2.5"),
-        (
-            "ours",
-            dict(early="block.0"),
-            ValueError,
-            "DeepViT has no submodule 'block.0'",
-        ),
-        ("ours", dict(patch_mix=dict(alpha=-1)), ValueError, "alpha must be at least 0.01"),
-        ("ours", dict(patch_mix=dict(size=8)), TypeError, "size"),
-        ("swin", dict(last="stages.3"), ValueError, "SwinTransformer does not tell the width"),
-    ],
-)
-def test_bad_settings(kind, diversity, error, message):
-    cfg = make_config(kind)
-    cfg.update(type="DiverseEncoderDecoder", diversity=diversity)
-    with pytest.raises(error, match=message) as caught:
-        MODELS.build(cfg)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("kind", "diversity", "backbone", "message"),
-    [
-        ("swin", {}, {}, r"0 has 8 channels on \(16, 16\).*64 on \(2, 2\): name modules of one"),
-        ("ours", dict(early=3), {}, "early=3 and diversity.last=-1 are one output"),
-        ("ours", dict(early=7), {}, "has 4 outputs and no output 7: set out_indices"),
-        (
-            "ours",
-            dict(early="blocks.3"),
-            dict(out_indices=(0, 1, 2, 2)),
-            "'blocks.3' did not run",
-        ),
-        ("ours", {}, dict(frozen_stages=4), "no gradient reaches diversity.last=-1"),
-        ("ours", dict(mixing_channels=7), {}, "last=-1 has 48 channels and patch_head takes 7"),
-        ("swin", dict(early="stages.2.blocks.0.attn.w_msa", last=-1), {}, "no patch tokens or map"),
-    ],
-)
-def test_tokens_that_do_not_go_together(kind, diversity, backbone, message):
-    segmentor = make_segmentor(kind, diversity=diversity, **backbone)
-    with pytest.raises(ValueError, match=message) as caught:
-        segmentor.loss(*make_batch())
-    assert "\n" not in str(caught.value)
-    assert not any(m._forward_hooks for m in segmentor.modules())
