@@ -9,9 +9,8 @@
 #          --cfg-options model.backbone.init_cfg.type=Pretrained \
 #              model.backbone.init_cfg.checkpoint=swin_l.pth
 #          The paper's whole segmentors, once converted, are for tools/test.py.
-# Losses:  the cosine and contrastive loss act within the last stage, whose two blocks have one
-#          width. For the plain segmentor: --cfg-options model.diversity.cosine=0 \
-#              model.diversity.contrastive=0
+# Losses:  within the third stage, the deep one: all its 18 blocks have one width and grid. Weights of
+#          zero, and patch_mix=None, are the plain segmentor.
 # Result:  not trained here.
 _base_ = [
     "_base_/models/upernet_swin-l.py",
@@ -22,11 +21,12 @@ _base_ = [
 model = dict(
     type="DiverseEncoderDecoder",
     diversity=dict(
-        early="stages.3.blocks.0",
-        last="stages.3.blocks.1",
+        early="stages.2.blocks.0",
+        last="stages.2.blocks.17",
         cosine=1.0,
         contrastive=1.0,
-        mixing=0.0,
+        mixing=1.0,
         warmup_iters=1500,
+        patch_mix=dict(patch_size=32, alpha=1.0, prob=0.5),
     ),
 )

@@ -21,7 +21,8 @@ def shrink(cfg):
     backbone = cfg.model.backbone
     backbone.pop("init_cfg", None)
     if backbone.type == "SwinTransformer":
-        backbone.depths = [1, 1, 1, 2]
+        backbone.depths = [1, 1, 2, 1]
+        cfg.model.diversity.last = "stages.2.blocks.1"
     else:
         several = not isinstance(backbone.out_indices, int) and len(backbone.out_indices) == 4
         backbone.update(

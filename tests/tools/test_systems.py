@@ -11,19 +11,20 @@ from timm.models.vision_transformer import VisionTransformer
 from .conftest import SMALL, SMALL_RUN, assert_one_line, run_tool
 
 WITHOUT_WEIGHTS = "model.backbone.init_cfg=None"
-LOSSES = {"diversity.loss_cosine", "diversity.loss_contrastive"}
+LOSSES = {f"diversity.loss_{name}" for name in ("cosine", "contrastive", "mixing")}
 SYSTEMS = {
     "upernet_cait-xxs24_ade20k": ([*SMALL, WITHOUT_WEIGHTS], set()),
     "upernet_diversepatch-b_ade20k": (
         [*SMALL, "model.diversity.warmup_iters=0", "model.diversity.patch_mix.prob=1.0"],
-        {*LOSSES, "diversity.loss_mixing"},
+        LOSSES,
     ),
     "upernet_diversepatch-swin-l-stage2_ade20k": (
         [
-            *("model.backbone.embed_dims=24", "model.backbone.depths=(1,1,1,2)"),
+            *("model.backbone.embed_dims=24", "model.backbone.depths=(1,1,2,1)"),
             *("model.backbone.num_heads=(1,2,4,8)", "model.backbone.window_size=4"),
             "model.decode_head.in_channels=(24,48,96,192)",
             "model.auxiliary_head.in_channels=96",
+            "model.diversity.last=stages.2.blocks.1",
             *SMALL_RUN,
         ],
         LOSSES,
