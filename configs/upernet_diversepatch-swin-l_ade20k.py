@@ -9,8 +9,8 @@
 #          --cfg-options model.backbone.init_cfg.type=Pretrained \
 #              model.backbone.init_cfg.checkpoint=swin_l.pth
 #          The paper's whole segmentors, once converted, are for tools/test.py.
-# Losses:  within the third stage, the deep one: all its 18 blocks have one width and grid. Weights of
-#          zero, and patch_mix=None, are the plain segmentor.
+# Losses:  within the third stage, the deep one: all its 18 blocks have one width and grid. With
+#          weights of zero, and patch_mix=None, it is the plain segmentor.
 # Result:  not trained here.
 _base_ = [
     "_base_/models/upernet_swin-l.py",

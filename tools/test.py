@@ -8,7 +8,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
-from mmseg_deepvit.checkpoints import check_same_model, read_checkpoint, segmentor_state_dict
+from mmseg_deepvit.checkpoints import load_whole_model, read_checkpoint, segmentor_state_dict
 from mmseg_deepvit.cli import add_runner_options, config_errors, run, runner_config
 from mmseg_deepvit.engine import check_data_folders, named_data_errors, unwrap_segmentor
 from mmseg_deepvit.errors import UserError
@@ -80,9 +80,7 @@ def main() -> None:
     with config_errors(args.config):
         runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
         _ = runner.test_loop  # builds the data: what is wrong there is told as the config's fault
-    segmentor = unwrap_segmentor(runner.model)
-    check_same_model(segmentor.state_dict(), state, args.checkpoint)
-    segmentor.load_state_dict(state)
+    load_whole_model(unwrap_segmentor(runner.model), state, args.checkpoint)
     runner.logger.info(f"Load checkpoint from {args.checkpoint}")
     with named_data_errors(runner):
         runner.test()

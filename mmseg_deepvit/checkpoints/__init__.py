@@ -3,7 +3,7 @@
 from .containers import find_state_dict
 from .conversion import Conversion, convert
 from .families import FAMILIES, Family, find_family, get_family
-from .fit import check_same_model
+from .fit import check_same_model, load_whole_model
 from .key_maps import DEEPVIT, rename_keys, summarize_keys
 from .loading import read_checkpoint
 from .segmentors import convert_checkpoint, segmentor_state_dict
@@ -22,6 +22,7 @@ __all__ = [
     "find_family",
     "find_state_dict",
     "get_family",
+    "load_whole_model",
     "read_checkpoint",
     "rename_keys",
     "segmentor_state_dict",

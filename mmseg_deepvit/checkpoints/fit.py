@@ -5,16 +5,36 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from .key_maps import summarize_keys
+
+#: What only training uses: the mixing loss's classifier of patches. Models and files differ in it.
+_TRAINING_ONLY = "patch_head."
+
+
+def load_whole_model(
+    model: nn.Module, state: Mapping[str, Tensor], path: str | os.PathLike
+) -> None:
+    """Load a checkpoint into the model that it was made from, all of it or nothing.
+
+    Args:
+        model: A segmentor, for inference.
+        state: The checkpoint's weights.
+        path: The checkpoint, named in errors.
+
+    Raises:
+        CheckpointError: As :func:`check_same_model`.
+    """
+    check_same_model(model.state_dict(), state, path)
+    model.load_state_dict(dict(state), strict=False)
 
 
 def check_same_model(
     own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | os.PathLike
 ) -> None:
-    """Raise unless a checkpoint holds just the tensors of a model.
+    """Raise unless a checkpoint holds just the tensors of a model that inference uses.
 
     Args:
         own: The model's ``state_dict()``.
@@ -25,6 +45,10 @@ def check_same_model(
         CheckpointError: Names or shapes differ. The message tells a different number of classes
             from a different model.
     """
+    own, state = (
+        {k: v for k, v in weights.items() if not k.startswith(_TRAINING_ONLY)}
+        for weights in (own, state)
+    )
     missing = [k for k in own if k not in state]
     unexpected = [k for k in state if k not in own]
     unfit = [k for k in own if k in state and own[k].shape != state[k].shape]

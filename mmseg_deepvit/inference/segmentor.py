@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmseg.models import BaseSegmentor
 from mmseg.registry import DATASETS, MODELS
 
-from ..checkpoints import check_same_model, read_checkpoint, segmentor_state_dict
+from ..checkpoints import load_whole_model, read_checkpoint, segmentor_state_dict
 from ..errors import CheckpointError, UserError
 
 
@@ -39,8 +39,7 @@ def load_segmentor(
     model = MODELS.build(model_cfg)
     content = read_checkpoint(checkpoint)
     state = segmentor_state_dict(content, checkpoint)
-    check_same_model(model.state_dict(), state, checkpoint)
-    model.load_state_dict(state)
+    load_whole_model(model, state, checkpoint)
     model.cfg = cfg
     model.dataset_meta = _dataset_meta(content.get("meta", {}), cfg)
     _check_classes(model, checkpoint)

@@ -1,7 +1,11 @@
 import pytest
 import torch
 
-from mmseg_deepvit.checkpoints import check_same_model, segmentor_state_dict
+from mmseg_deepvit.checkpoints import (
+    check_same_model,
+    load_whole_model,
+    segmentor_state_dict,
+)
 from mmseg_deepvit.errors import CheckpointError
 
 OWN = {
@@ -42,3 +46,16 @@ def test_segmentor_state_dict():
     assert list(state) == ["a"]
     with pytest.raises(CheckpointError, match="x holds no state_dict"):
         segmentor_state_dict({"state_dict": {}}, "x")
+
+
+@pytest.mark.parametrize("owner", ["model", "file"])
+def test_a_head_that_only_training_uses_may_differ(owner):
+    """A published segmentor has none; the diversity losses give a segmentor one."""
+    model = torch.nn.ModuleDict({"backbone": torch.nn.Linear(2, 2)})
+    state = {k: torch.ones_like(v) for k, v in model.state_dict().items()}
+    if owner == "model":
+        model["patch_head"] = torch.nn.Linear(2, 3)
+    else:
+        state["patch_head.weight"] = torch.zeros(3, 2)
+    load_whole_model(model, state, "x.pth")
+    assert (model["backbone"].weight == 1).all()
