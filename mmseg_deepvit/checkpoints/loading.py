@@ -1,14 +1,16 @@
 """Read checkpoint files without running code from them.
 
 Files are read by PyTorch's ``weights_only`` unpickler, which builds tensors and plain containers
-and refuses everything else; what mmengine writes beside the weights (log histories, NumPy scalars)
-is allowed by name.
+and refuses everything else; what mmengine and published training scripts write beside the weights
+(log histories, NumPy scalars, command-line arguments) is allowed by name.
 """
 
 from __future__ import annotations
 
 import os
 import re
+from argparse import Namespace
+from collections import OrderedDict
 from collections.abc import Mapping
 from functools import cache, partial
 from importlib import import_module
@@ -30,6 +32,14 @@ class _InertHistory:
     """Stands in for mmengine's log history: its state is kept, nothing of it can be called."""
 
 
+class _InertConfig:
+    """Stands in for the configuration that Swin's training saves: what is in it, as a dict."""
+
+    def __new__(cls) -> OrderedDict:  # type: ignore[misc]
+        """The one dict with attributes that PyTorch's unpickler fills."""
+        return OrderedDict()
+
+
 def _inert_attribute(*_: object) -> None:
     """Stands in for ``getattr``, by which a history names its methods.
 
@@ -45,7 +55,7 @@ def _posing_as(stand_in: Any, module: str, name: str) -> Any:
 
 @cache
 def _allowed_globals() -> list[Any]:
-    """What mmengine's own files hold beside tensors: NumPy numbers and log histories."""
+    """What training scripts save beside tensors: numbers, log histories, their arguments."""
     multiarray = import_module(
         "numpy._core.multiarray" if np.__version__ >= "2" else "numpy.core.multiarray"
     )
@@ -57,11 +67,13 @@ def _allowed_globals() -> list[Any]:
         for core in ("_core", "core")
     ]
     return [
+        Namespace,  # timm, DeiT, DINO; plain attributes
         np.ndarray,
         np.dtype,
         *dtypes,
         *rebuild,
         _posing_as(_InertHistory, "mmengine.logging.history_buffer", "HistoryBuffer"),
+        _posing_as(_InertConfig, "yacs.config", "CfgNode"),
         _posing_as(_inert_attribute, "builtins", "getattr"),
     ]
 

@@ -1,6 +1,9 @@
 import os
 import pickle
+import sys
 import zipfile
+from argparse import Namespace
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -45,6 +48,27 @@ def test_reads_what_mmengine_writes_beside_weights(tmp_path):
     assert read["meta"]["seed"] == 4
     assert read["message_hub"]["resumed"] == 3.0
     assert not isinstance(read["message_hub"]["log_scalars"]["loss"], HistoryBuffer)
+
+
+def test_reads_what_training_scripts_write_beside_weights(tmp_path, monkeypatch):
+    """timm's and DeiT's arguments, and Swin's configuration, whose package need not be here."""
+
+    class CfgNode(dict):
+        def __init__(self, content):
+            super().__init__(content)
+            self.__dict__["__immutable__"] = True
+
+    CfgNode.__module__, CfgNode.__qualname__ = "yacs.config", "CfgNode"
+    for name in ("yacs", "yacs.config"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    sys.modules["yacs.config"].CfgNode = CfgNode
+    content = {"args": Namespace(lr=0.1), "config": CfgNode({"MODEL": CfgNode({"DEPTH": 2})})}
+    torch.save({"model": WEIGHTS, **content}, tmp_path / "a.pth")
+    monkeypatch.undo()
+    read = read_checkpoint(tmp_path / "a.pth")
+    torch.testing.assert_close(find_state_dict(read, "a"), WEIGHTS)
+    assert read["args"].lr == 0.1
+    assert read["config"]["MODEL"]["DEPTH"] == 2
 
 
 @pytest.mark.parametrize("where", ["top", "beside the weights", "in a history"])
@@ -165,3 +189,9 @@ def test_find_state_dict_keeps_the_file_as_it_is():
     content = {"model": {"module.a": torch.zeros(1), "epoch": 3}, "optimizer": {}}
     assert list(find_state_dict(content, "x")) == ["a"]
     assert list(content["model"]) == ["module.a", "epoch"]
+
+
+@pytest.mark.parametrize("empty", [None, {}, {"step": 3}])
+def test_a_container_without_weights_is_passed_over(empty):
+    content = {"state_dict_ema": empty, "state_dict": WEIGHTS}
+    torch.testing.assert_close(find_state_dict(content, "x"), WEIGHTS)
