@@ -3,19 +3,17 @@
 from .containers import find_state_dict
 from .conversion import Conversion, convert
 from .families import FAMILIES, Family, find_family, get_family
-from .fit import check_same_model, load_whole_model
-from .key_maps import DEEPVIT, rename_keys, summarize_keys
+from .fit import load_whole_model
+from .key_maps import summarize_keys
 from .loading import read_checkpoint
 from .segmentors import convert_checkpoint, segmentor_state_dict
 from .timm_hub import TIMM_SCHEME, fetch_timm, timm_architecture
 
 __all__ = [
-    "DEEPVIT",
     "FAMILIES",
     "TIMM_SCHEME",
     "Conversion",
     "Family",
-    "check_same_model",
     "convert",
     "convert_checkpoint",
     "fetch_timm",
@@ -24,7 +22,6 @@ __all__ = [
     "get_family",
     "load_whole_model",
     "read_checkpoint",
-    "rename_keys",
     "segmentor_state_dict",
     "summarize_keys",
     "timm_architecture",

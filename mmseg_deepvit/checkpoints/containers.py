@@ -24,18 +24,15 @@ def find_weights(checkpoint: Mapping[str, Any], path: str | os.PathLike) -> dict
         path: Named in errors.
 
     Returns:
-        Names and tensors of the first of :data:`CONTAINERS` that is there, or of the mapping
+        Names and tensors of the first of :data:`CONTAINERS` that holds any, or of the mapping
         itself; a new dict, names as in the file.
 
     Raises:
         CheckpointError: There are no weights in it.
     """
-    weights: Any = checkpoint
-    for key in CONTAINERS:
-        if isinstance(checkpoint.get(key), Mapping):
-            weights = checkpoint[key]
-            break
-    state = {k: v for k, v in weights.items() if isinstance(k, str) and isinstance(v, Tensor)}
+    places = (checkpoint.get(key) for key in CONTAINERS)
+    tensors = (_tensors(place) for place in (*places, checkpoint) if isinstance(place, Mapping))
+    state = next((found for found in tensors if found), {})
     if not state:
         held = ", ".join(map(str, list(checkpoint)[:6])) or "nothing"
         raise CheckpointError(
@@ -45,10 +42,14 @@ def find_weights(checkpoint: Mapping[str, Any], path: str | os.PathLike) -> dict
     return state
 
 
+def _tensors(mapping: Mapping[Any, Any]) -> dict[str, Tensor]:
+    return {k: v for k, v in mapping.items() if isinstance(k, str) and isinstance(v, Tensor)}
+
+
 def find_state_dict(checkpoint: Mapping[str, Any], path: str | os.PathLike) -> dict[str, Tensor]:
     """Find the backbone's weights in what a file holds.
 
-    Takes the first of :data:`CONTAINERS` that is there (or the mapping itself), strips the
+    Takes the first of :data:`CONTAINERS` that holds any (or the mapping itself), strips the
     prefixes of wrappers and segmentors from the names, and keeps the ``backbone.`` part of a
     segmentor alone.
 

@@ -8,7 +8,7 @@ matches keeps its name.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -114,30 +114,6 @@ def rename_key(key: str, key_map: KeyMap) -> str | Drop:
 def mix_matrix(weight: Tensor) -> Tensor:
     """A mix over H heads as a matrix (H, H), also where it is a 1×1 convolution (H, H, 1, 1)."""
     return weight.flatten(1) if weight.ndim == 4 else weight
-
-
-def rename_keys(
-    state: Mapping[str, Tensor], key_map: KeyMap
-) -> tuple[dict[str, Tensor], list[str]]:
-    """Rename the keys of a published state dict.
-
-    Args:
-        state: Names and tensors.
-        key_map: The family's table.
-
-    Returns:
-        The renamed state dict, in which 1×1 convolutions over heads (H, H, 1, 1) have become
-        (H, H) matrices, and the names that were dropped.
-    """
-    renamed, dropped = {}, []
-    for key, value in state.items():
-        new = rename_key(key, key_map)
-        if isinstance(new, Drop):
-            dropped.append(key)
-        else:
-            is_mix = new.endswith(("pre_mix.weight", "post_mix.weight"))
-            renamed[new] = mix_matrix(value) if is_mix else value
-    return renamed, dropped
 
 
 def summarize_keys(keys: Sequence[str]) -> str:

@@ -1,8 +1,8 @@
 """Read checkpoint files without running code from them.
 
 Files are read by PyTorch's ``weights_only`` unpickler, which builds tensors and plain containers
-and refuses everything else; what training scripts write beside the weights (mmengine's log
-histories, NumPy scalars, command lines, Swin's config) is allowed by name.
+and refuses everything else; what mmengine and published training scripts write beside the weights
+(log histories, NumPy scalars, command-line arguments) is allowed by name.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ class _InertHistory:
     """Stands in for mmengine's log history: its state is kept, nothing of it can be called."""
 
 
+class _InertConfig:
+    """Stands in for the configuration that Swin's training saves: what is in it, as a dict."""
+
+    def __new__(cls) -> OrderedDict:  # type: ignore[misc]
+        """The one dict with attributes that PyTorch's unpickler fills."""
+        return OrderedDict()
+
+
 def _inert_attribute(*_: object) -> None:
     """Stands in for ``getattr``, by which a history names its methods.
 
     The real one is never allowed: it would reach any code from any allowed object.
     """
-
-
-class _InertConfig:
-    """Stands in for yacs' config, a dict, in which Swin's training keeps its settings."""
-
-    def __new__(cls) -> OrderedDict:  # type: ignore[misc]
-        """One of the kinds of dict that PyTorch's unpickler fills."""
-        return OrderedDict()
 
 
 def _posing_as(stand_in: Any, module: str, name: str) -> Any:
@@ -55,7 +55,7 @@ def _posing_as(stand_in: Any, module: str, name: str) -> Any:
 
 @cache
 def _allowed_globals() -> list[Any]:
-    """What published files hold beside tensors, besides plain containers."""
+    """What training scripts save beside tensors: numbers, log histories, their arguments."""
     multiarray = import_module(
         "numpy._core.multiarray" if np.__version__ >= "2" else "numpy.core.multiarray"
     )
@@ -67,14 +67,14 @@ def _allowed_globals() -> list[Any]:
         for core in ("_core", "core")
     ]
     return [
+        Namespace,  # timm, DeiT, DINO; plain attributes
         np.ndarray,
         np.dtype,
         *dtypes,
         *rebuild,
         _posing_as(_InertHistory, "mmengine.logging.history_buffer", "HistoryBuffer"),
-        _posing_as(_inert_attribute, "builtins", "getattr"),
         _posing_as(_InertConfig, "yacs.config", "CfgNode"),
-        Namespace,  # of argparse, in the files of timm's and DeiT's training: a bag of values
+        _posing_as(_inert_attribute, "builtins", "getattr"),
     ]
 
 

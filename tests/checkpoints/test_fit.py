@@ -1,11 +1,8 @@
 import pytest
 import torch
 
-from mmseg_deepvit.checkpoints import (
-    check_same_model,
-    load_whole_model,
-    segmentor_state_dict,
-)
+from mmseg_deepvit.checkpoints import load_whole_model, segmentor_state_dict
+from mmseg_deepvit.checkpoints.fit import check_same_model
 from mmseg_deepvit.errors import CheckpointError
 
 OWN = {

@@ -1,9 +1,9 @@
-import argparse
 import os
 import pickle
 import sys
-import types
 import zipfile
+from argparse import Namespace
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -50,25 +50,25 @@ def test_reads_what_mmengine_writes_beside_weights(tmp_path):
     assert not isinstance(read["message_hub"]["log_scalars"]["loss"], HistoryBuffer)
 
 
-def test_reads_what_published_training_writes_beside_weights(tmp_path, monkeypatch):
-    """timm's and DeiT's command line, and Swin's config, whose package need not be here."""
+def test_reads_what_training_scripts_write_beside_weights(tmp_path, monkeypatch):
+    """timm's and DeiT's arguments, and Swin's configuration, whose package need not be here."""
 
     class CfgNode(dict):
-        pass
+        def __init__(self, content):
+            super().__init__(content)
+            self.__dict__["__immutable__"] = True
 
     CfgNode.__module__, CfgNode.__qualname__ = "yacs.config", "CfgNode"
-    monkeypatch.setitem(sys.modules, "yacs", types.ModuleType("yacs"))
-    monkeypatch.setitem(sys.modules, "yacs.config", types.ModuleType("yacs.config"))
+    for name in ("yacs", "yacs.config"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
     sys.modules["yacs.config"].CfgNode = CfgNode
-    config = CfgNode(DATA=CfgNode(IMG_SIZE=224))
-    config.__dict__["__immutable__"] = True
-    args = argparse.Namespace(model="deepvit_s", lr=0.001, mean=(0.5, 0.5, 0.5))
-    torch.save({"model": WEIGHTS, "args": args, "config": config}, tmp_path / "a.pth")
+    content = {"args": Namespace(lr=0.1), "config": CfgNode({"MODEL": CfgNode({"DEPTH": 2})})}
+    torch.save({"model": WEIGHTS, **content}, tmp_path / "a.pth")
     monkeypatch.undo()
     read = read_checkpoint(tmp_path / "a.pth")
-    torch.testing.assert_close(read["model"], WEIGHTS)
-    assert read["args"].lr == 0.001
-    assert read["config"]["DATA"]["IMG_SIZE"] == 224
+    torch.testing.assert_close(find_state_dict(read, "a"), WEIGHTS)
+    assert read["args"].lr == 0.1
+    assert read["config"]["MODEL"]["DEPTH"] == 2
 
 
 @pytest.mark.parametrize("where", ["top", "beside the weights", "in a history"])
@@ -189,3 +189,9 @@ def test_find_state_dict_keeps_the_file_as_it_is():
     content = {"model": {"module.a": torch.zeros(1), "epoch": 3}, "optimizer": {}}
     assert list(find_state_dict(content, "x")) == ["a"]
     assert list(content["model"]) == ["module.a", "epoch"]
+
+
+@pytest.mark.parametrize("empty", [None, {}, {"step": 3}])
+def test_a_container_without_weights_is_passed_over(empty):
+    content = {"state_dict_ema": empty, "state_dict": WEIGHTS}
+    torch.testing.assert_close(find_state_dict(content, "x"), WEIGHTS)
