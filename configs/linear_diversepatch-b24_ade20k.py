@@ -4,17 +4,5 @@
 # Start:   tools/dist_train.sh configs/linear_diversepatch-b24_ade20k.py 8  # 2 images on each GPU
 # Weights: as configs/upernet_diversepatch-b24_ade20k.py says.
 # Result:  not trained here; the paper's segmentation is Swin-L.
-_base_ = [
-    "_base_/models/linear_vit.py",
-    "_base_/models/diversity.py",
-    "_base_/datasets/ade20k.py",
-    "_base_/schedules/adamw_160k.py",
-    "_base_/default_runtime.py",
-]
-embed_dims = 768
-model = dict(
-    type="DiverseEncoderDecoder",
-    diversity={{_base_.diversity}},
-    backbone=dict(type="DiversePatchViT", arch="diversepatch-b24"),
-    decode_head=dict(in_channels=embed_dims, channels=embed_dims),
-)
+_base_ = "./linear_diversepatch-b_ade20k.py"
+model = dict(backbone=dict(arch="diversepatch-b24"))

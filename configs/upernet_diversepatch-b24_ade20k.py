@@ -6,19 +6,5 @@
 #          --cfg-options model.backbone.init_cfg.type=Pretrained \
 #              model.backbone.init_cfg.checkpoint=diversepatch_b24.pth
 # Result:  not trained here; the paper's segmentation is Swin-L.
-_base_ = [
-    "_base_/models/upernet_vit.py",
-    "_base_/models/diversity.py",
-    "_base_/datasets/ade20k.py",
-    "_base_/schedules/adamw_160k.py",
-    "_base_/default_runtime.py",
-]
-embed_dims = 768
-model = dict(
-    type="DiverseEncoderDecoder",
-    diversity={{_base_.diversity}},
-    backbone=dict(type="DiversePatchViT", arch="diversepatch-b24", out_indices=(5, 11, 17, 23)),
-    neck=dict(embed_dim=embed_dims),
-    decode_head=dict(in_channels=[embed_dims] * 4),
-    auxiliary_head=dict(in_channels=embed_dims),
-)
+_base_ = "./upernet_diversepatch-b_ade20k.py"
+model = dict(backbone=dict(arch="diversepatch-b24", out_indices=(5, 11, 17, 23)))

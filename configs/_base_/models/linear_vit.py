@@ -1,8 +1,8 @@
-# One linear layer for each token of the last block. A config adds the backbone, and its width as
-# decode_head.in_channels and channels.
-_base_ = "./vit.py"
+# One linear layer for each token of a vision transformer's last block. A config adds the backbone,
+# and its width as decode_head.in_channels and channels. Tests as upernet_vit.py says.
+_base_ = "./segmentor.py"
 model = dict(
-    backbone=dict(out_indices=(-1,)),
+    backbone=dict(img_size=(512, 512), drop_path_rate=0.1, out_indices=(-1,)),
     decode_head=dict(
         type="FCNHead",
         in_index=0,
@@ -13,4 +13,5 @@ model = dict(
         align_corners=False,
         loss_decode=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=1.0),
     ),
+    test_cfg=dict(mode="slide", crop_size=(512, 512), stride=(341, 341)),
 )

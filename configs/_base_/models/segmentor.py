@@ -1,5 +1,4 @@
-# What all vision transformers here share; a backbone's type and a head come on top. Tests slide
-# windows of the training crop: positions, and DeepViT's BatchNorm of the maps, belong to it.
+# What every segmentor here shares: ImageNet's normalisation, crops padded to 512².
 norm_cfg = dict(type="SyncBN", requires_grad=True)
 model = dict(
     type="EncoderDecoder",
@@ -12,7 +11,5 @@ model = dict(
         seg_pad_val=255,
         size=(512, 512),
     ),
-    backbone=dict(img_size=(512, 512), drop_path_rate=0.1),
     train_cfg=dict(),
-    test_cfg=dict(mode="slide", crop_size=(512, 512), stride=(341, 341)),
 )
