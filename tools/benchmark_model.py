@@ -100,6 +100,7 @@ def parse_args() -> argparse.Namespace:
 def build(cfg: Any, args: argparse.Namespace, backend: str) -> nn.Module:
     """The config's model with an attention backend, at the same random weights each time."""
     torch.manual_seed(0)
+    cfg.model.backbone.pop("init_cfg", None)  # other weights take no other time
     model = MODELS.build(cfg.model if args.whole else cfg.model.backbone)
     model.init_weights()
     for module in model.modules():

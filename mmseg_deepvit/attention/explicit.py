@@ -19,6 +19,7 @@ With B images, H heads, N tokens and head width d, for each head h:
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -56,7 +57,7 @@ def explicit_attention(
     """
     dtype = torch.promote_types(q.dtype, torch.float32)
     dropout_p, position = mixing.dropout_p, mixing.dropout_position
-    with torch.autocast(q.device.type, enabled=False):
+    with _without_autocast(q.device.type):
         logits = mixing.scale * (q.to(dtype) @ k.to(dtype).transpose(-2, -1))
         logits = mix_heads(logits, mixing.pre_weight, mixing.pre_bias)
         probabilities = maps = logits.softmax(dim=-1)
@@ -69,6 +70,13 @@ def explicit_attention(
         if position == "mix":
             maps = F.dropout(maps, dropout_p)
         return (maps @ v.to(dtype)).to(v.dtype), AttentionMaps(probabilities, maps)
+
+
+def _without_autocast(device_type: str) -> AbstractContextManager:
+    """The meta device, on which models are counted, knows no autocast at all."""
+    if torch.amp.is_autocast_available(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
 
 
 def mix_heads(maps: Tensor, weight: Tensor | None, bias: Tensor | None = None) -> Tensor:

@@ -1,0 +1,52 @@
+"""Count parameters and operations: tools/get_flops.py CONFIG … [--shape H W].
+
+Head mixing counts, in every backend the same. A multiplication and an addition are two operations
+(half of them are what others call MACs).
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from mmseg_deepvit.benchmark import markdown_table
+from mmseg_deepvit.cli import add_config_options, config_errors, load_config, run
+from mmseg_deepvit.flops import Cost, count_cost
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("configs", nargs="+", help="configs whose models are counted")
+    parser.add_argument("--shape", nargs="+", type=int, help="height and width (the training crop)")
+    add_config_options(parser)
+    args = parser.parse_args()
+    if args.shape and (len(args.shape) > 2 or min(args.shape) < 1):
+        parser.error(f"--shape takes one or two positive numbers, got {args.shape}")
+    return args
+
+
+def count(path: str, args: argparse.Namespace) -> tuple[tuple[int, int], Cost]:
+    """Shape and cost of a config's model."""
+    cfg = load_config(path, args.cfg_options)
+    with config_errors(path):
+        height, width = (args.shape * 2)[:2] if args.shape else cfg.model.data_preprocessor.size
+        return (height, width), count_cost(cfg.model, (height, width))
+
+
+def main() -> None:
+    """Count and print a table."""
+    args = parse_args()
+    rows = []
+    for path in args.configs:
+        (height, width), cost = count(path, args)
+        parts = ", ".join(f"{name} {flops / 1e9:.1f}" for name, flops in cost.parts.items())
+        figures = [f"{cost.parameters / 1e6:.2f}", f"{cost.flops / 1e9:.1f}", parts]
+        rows.append([path, f"{height}×{width}", *figures])
+    header = ["config", "image", "parameters (M)", "GFLOPs", "of which"]
+    print(markdown_table(header, rows))
+
+
+if __name__ == "__main__":
+    run(main)
