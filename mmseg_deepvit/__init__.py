@@ -9,6 +9,6 @@ from .version import __version__
 
 _stack.find_stack()
 
-from . import backbones, datasets, diversity, engine  # noqa: E402  (the stack first)
+from . import backbones, datasets, diversity, engine, inference  # noqa: E402  (the stack first)
 
-__all__ = ["__version__", "backbones", "datasets", "diversity", "engine"]
+__all__ = ["__version__", "backbones", "datasets", "diversity", "engine", "inference"]

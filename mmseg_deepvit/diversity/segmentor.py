@@ -14,11 +14,11 @@ from typing import Any
 
 import torch
 from mmengine.logging import MessageHub
-from mmseg.models import EncoderDecoder
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from ..inference import SlidingEncoderDecoder
 from .backbone_facts import count_prefix_tokens, find_patch_size, find_width
 from .class_mix import patch_class_mix
 from .losses import DiversityLoss
@@ -28,11 +28,11 @@ from .taps import PatchTokens, catch_outputs, check_source, read_tokens
 
 
 @MODELS.register_module()
-class DiverseEncoderDecoder(EncoderDecoder):
+class DiverseEncoderDecoder(SlidingEncoderDecoder):
     """``EncoderDecoder`` whose training adds the diversity losses, and may mix images by patches.
 
-    Prediction is ``EncoderDecoder``'s. With all three weights zero and no ``patch_mix`` it is
-    ``EncoderDecoder`` altogether. A mixing loss has a linear ``patch_head`` of its own on the last
+    Prediction is ``SlidingEncoderDecoder``'s: ``EncoderDecoder``'s with windows in batches. With all
+    three weights zero and no ``patch_mix`` training is ``EncoderDecoder``'s too. A mixing loss has a linear ``patch_head`` of its own on the last
     tokens. Weights of a warm-up follow the runner's iteration, also when a training is resumed.
 
     Args:

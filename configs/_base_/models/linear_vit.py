@@ -2,6 +2,7 @@
 # and its width as decode_head.in_channels and channels. Tests as upernet_vit.py says.
 _base_ = "./segmentor.py"
 model = dict(
+    type="SlidingEncoderDecoder",
     backbone=dict(img_size=(512, 512), drop_path_rate=0.1, out_indices=(-1,)),
     decode_head=dict(
         type="FCNHead",
@@ -13,5 +14,5 @@ model = dict(
         align_corners=False,
         loss_decode=dict(type="CrossEntropyLoss", use_sigmoid=False, loss_weight=1.0),
     ),
-    test_cfg=dict(mode="slide", crop_size=(512, 512), stride=(341, 341)),
+    test_cfg=dict(mode="slide", crop_size=(512, 512), stride=(341, 341), window_batch_size=4),
 )

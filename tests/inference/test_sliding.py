@@ -1,0 +1,81 @@
+import copy
+
+import pytest
+import torch
+from mmengine.config import ConfigDict
+from mmengine.registry import init_default_scope
+from mmseg.registry import MODELS
+
+from mmseg_deepvit.inference.sliding import find_windows
+
+
+def segmentor(kind, **test_cfg):
+    init_default_scope("mmseg")
+    torch.manual_seed(0)
+    arch = dict(embed_dims=24, num_layers=2, num_heads=4)
+    return MODELS.build(
+        ConfigDict(
+            type=kind,
+            backbone=dict(type="DeepViT", arch=arch, img_size=32, patch_size=8),
+            decode_head=dict(
+                type="FCNHead",
+                in_index=0,
+                in_channels=24,
+                channels=24,
+                num_convs=0,
+                concat_input=False,
+                num_classes=3,
+                align_corners=False,
+            ),
+            test_cfg=dict(mode="slide", crop_size=(32, 32), stride=(20, 24), **test_cfg),
+        )
+    ).eval()
+
+
+def metas(count, size):
+    one = dict(img_shape=size, ori_shape=size, pad_shape=size, padding_size=[0] * 4)
+    return [dict(one) for _ in range(count)]
+
+
+@pytest.mark.parametrize("at_a_time", [None, 1, 3, 100])
+@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("size", [(32, 32), (64, 80), (33, 57), (20, 100), (10, 12)], ids=str)
+def test_the_windows_of_mmseg(size, batch, at_a_time):
+    test_cfg = {} if at_a_time is None else {"window_batch_size": at_a_time}
+    theirs, ours = segmentor("EncoderDecoder"), segmentor("SlidingEncoderDecoder", **test_cfg)
+    images = torch.randn(batch, 3, *size)
+    given = metas(batch, size)
+    before = copy.deepcopy(given)
+    with torch.no_grad():
+        expected = theirs.slide_inference(images, metas(batch, size))
+        actual = ours.slide_inference(images, given)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+    assert given == before
+
+
+def test_windows_go_together():
+    model = segmentor("SlidingEncoderDecoder", window_batch_size=3)
+    sizes = []
+    model.backbone.register_forward_hook(lambda m, args, out: sizes.append(len(args[0])))
+    with torch.no_grad():
+        model.slide_inference(torch.randn(2, 3, 64, 80), metas(2, (64, 80)))
+    assert sizes == [6, 6, 6]
+
+
+@pytest.mark.parametrize("at_a_time", [0, -1, 1.5])
+def test_bad_sizes(at_a_time):
+    model = segmentor("SlidingEncoderDecoder", window_batch_size=at_a_time)
+    with pytest.raises(ValueError, match="window_batch_size must be at least 1"):
+        model.slide_inference(torch.randn(1, 3, 32, 32), metas(1, (32, 32)))
+
+
+def test_windows_cover_the_image_and_stay_in_it():
+    windows = list(find_windows((70, 33), (32, 32), (24, 20)))
+    assert windows == [
+        (0, 0, 32, 32),
+        (0, 1, 32, 33),
+        (24, 0, 56, 32),
+        (24, 1, 56, 33),
+        (38, 0, 70, 32),
+        (38, 1, 70, 33),
+    ]
