@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from importlib.util import find_spec
 
 import torch
 from mmengine.config import Config
@@ -13,6 +14,17 @@ from mmseg_deepvit.cli import add_runner_options, config_errors, run, runner_con
 from mmseg_deepvit.engine import check_data_folders, named_data_errors
 from mmseg_deepvit.errors import UserError
 
+#: What ``--amp`` sets: bf16 has the range of fp32 and needs no loss scaling.
+AMP_TYPES = {
+    "fp16": dict(dtype="float16", loss_scale="dynamic"),
+    "bf16": dict(dtype="bfloat16", loss_scale=1.0),
+}
+#: mmengine's visualizer backend and the package it needs.
+LOG_BACKENDS = {
+    "tensorboard": ("TensorboardVisBackend", "tensorboard"),
+    "wandb": ("WandbVisBackend", "wandb"),
+}
+
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
@@ -21,22 +33,58 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint in the work dir"
     )
-    parser.add_argument("--amp", action="store_true", help="automatic mixed precision")
+    parser.add_argument(
+        "--amp",
+        nargs="?",
+        const="fp16",
+        choices=sorted(AMP_TYPES),
+        help="automatic mixed precision, fp16 with loss scaling unless bf16 is asked for",
+    )
+    parser.add_argument(
+        "--ema",
+        nargs="?",
+        const=0.0002,
+        type=float,
+        metavar="MOMENTUM",
+        help="validate and save an exponential moving average of the weights (0.0002)",
+    )
+    parser.add_argument(
+        "--log-to", nargs="+", choices=sorted(LOG_BACKENDS), default=[], help="beside the local log"
+    )
     add_runner_options(parser)
     return parser.parse_args()
 
 
-def enable_amp(cfg: Config) -> None:
+def enable_amp(cfg: Config, kind: str) -> None:
     """Replace the plain optimiser wrapper by the mixed-precision one."""
-    kind = cfg.optim_wrapper.get("type", "OptimWrapper")
-    if kind == "AmpOptimWrapper":
-        return
-    if kind != "OptimWrapper":
-        raise UserError(f"--amp replaces an OptimWrapper, and the config has a {kind}: drop --amp")
+    wrapper = cfg.optim_wrapper.get("type", "OptimWrapper")
+    if wrapper not in ("OptimWrapper", "AmpOptimWrapper"):
+        raise UserError(
+            f"--amp replaces an OptimWrapper, and the config has a {wrapper}: drop --amp"
+        )
     if not torch.cuda.is_available():
         raise UserError("--amp needs a GPU, and PyTorch sees none: drop --amp")
-    cfg.optim_wrapper.type = "AmpOptimWrapper"
-    cfg.optim_wrapper.loss_scale = "dynamic"
+    cfg.optim_wrapper.update(type="AmpOptimWrapper", **AMP_TYPES[kind])
+
+
+def enable_ema(cfg: Config, momentum: float) -> None:
+    """Add mmengine's moving average."""
+    if not 0 < momentum < 1:
+        raise UserError(f"--ema takes a momentum above 0 and below 1, got {momentum:g}")
+    hooks = cfg.get("custom_hooks") or []
+    if any(hook.get("type") == "EMAHook" for hook in hooks):
+        raise UserError("--ema adds an EMAHook, and the config has one: drop --ema")
+    cfg.custom_hooks = [*hooks, dict(type="EMAHook", momentum=momentum)]
+
+
+def log_to(cfg: Config, name: str) -> None:
+    """Have the visualizer write elsewhere too."""
+    kind, package = LOG_BACKENDS[name]
+    if find_spec(package) is None:
+        raise UserError(f"--log-to {name} needs the package {package}: pip install {package}")
+    backends = cfg.visualizer.get("vis_backends") or []
+    if not any(backend.get("type") == kind for backend in backends):
+        cfg.visualizer.vis_backends = [*backends, dict(type=kind)]
 
 
 def main() -> None:
@@ -44,7 +92,11 @@ def main() -> None:
     args = parse_args()
     cfg = runner_config(args)
     if args.amp:
-        enable_amp(cfg)
+        enable_amp(cfg, args.amp)
+    if args.ema is not None:
+        enable_ema(cfg, args.ema)
+    for name in args.log_to:
+        log_to(cfg, name)
     cfg.resume = args.resume
     check_data_folders(cfg, ("train", "val"))
     with config_errors(args.config):

@@ -31,9 +31,10 @@ from .taps import PatchTokens, catch_outputs, check_source, read_tokens
 class DiverseEncoderDecoder(SlidingEncoderDecoder):
     """``EncoderDecoder`` whose training adds the diversity losses, and may mix images by patches.
 
-    Prediction is ``SlidingEncoderDecoder``'s: ``EncoderDecoder``'s with windows in batches. With all
-    three weights zero and no ``patch_mix`` training is ``EncoderDecoder``'s too. A mixing loss has a linear ``patch_head`` of its own on the last
-    tokens. Weights of a warm-up follow the runner's iteration, also when a training is resumed.
+    Prediction is ``SlidingEncoderDecoder``'s: ``EncoderDecoder``'s, windows in batches. With all
+    three weights zero and no ``patch_mix`` training is ``EncoderDecoder``'s too. A mixing loss has
+    a linear ``patch_head`` of its own on the last tokens. Weights of a warm-up follow the runner's
+    iteration, also when a training is resumed.
 
     Args:
         *args: As ``EncoderDecoder``.

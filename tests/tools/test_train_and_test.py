@@ -1,8 +1,11 @@
 import json
 import shutil
+from importlib.util import find_spec
 
 import pytest
 import torch
+
+from mmseg_deepvit.checkpoints import read_checkpoint
 
 from .conftest import CONFIG, MIM, SMALL, assert_one_line, run_tool
 
@@ -84,6 +87,52 @@ def test_mim_test_and_train(trained, tmp_path):
     )
     assert result.returncode == 0, (result.stdout + result.stderr)[-3000:]
     assert (tmp_path / "train" / "iter_1.pth").exists()
+
+
+def test_what_people_add_to_training(ade_root, tmp_path):
+    """Moving average, clipped and accumulated gradients, TensorBoard, layer-wise decay."""
+    options = [
+        *SMALL,
+        "optim_wrapper.clip_grad.max_norm=1.0",
+        "optim_wrapper.accumulative_counts=2",
+        "optim_wrapper.constructor=BlockDecayOptimWrapperConstructor",
+        "optim_wrapper.paramwise_cfg.layer_decay_rate=0.8",
+    ]
+    command = ("tools/train.py", CONFIG, "--work-dir", tmp_path, "--ema", "0.5")
+    result = run_tool(*command, "--log-to", "tensorboard", "--cfg-options", *options)
+    assert result.returncode == 0, result.stderr[-3000:]
+    log = result.stdout + result.stderr
+    assert "grad_norm" in log
+    assert "eta:" in log
+    assert "groups of parameters:" in log
+    assert "lr 1.97e-05" in log  # 6e-5 · 0.8⁵, the stem's
+    assert list(tmp_path.glob("*/vis_data/events.out.tfevents.*"))
+    saved = read_checkpoint(tmp_path / "iter_2.pth")
+    averaged, plain = saved["state_dict"], saved["ema_state_dict"]
+    name = "backbone.blocks.0.mlp.fc1.weight"
+    assert not torch.equal(averaged[name], plain[f"module.{name}"])
+
+    command = ("tools/test.py", CONFIG, tmp_path / "iter_2.pth", "--work-dir", tmp_path / "test")
+    result = run_tool(*command, "--cfg-options", *SMALL)
+    assert result.returncode == 0, result.stderr[-3000:]
+    (records,) = tmp_path.glob("2*/vis_data/scalars.json")
+    trained = [json.loads(line) for line in records.read_text().splitlines() if "mIoU" in line]
+    (scores,) = tmp_path.glob("test/*/*.json")
+    assert json.loads(scores.read_text())["mIoU"] == pytest.approx(trained[-1]["mIoU"], abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (["--ema", "2"], ["--ema takes a momentum above 0 and below 1, got 2"]),
+        (["--log-to", "wandb"], ["--log-to wandb needs the package wandb: pip install wandb"]),
+    ],
+)
+def test_additions_that_cannot_be(tmp_path, options, parts):
+    if "wandb" in options and find_spec("wandb"):
+        pytest.skip("wandb is installed")
+    result = run_tool("tools/train.py", CONFIG, "--work-dir", tmp_path, *options)
+    assert_one_line(result, *parts)
 
 
 def test_wrong_paths(trained, tmp_path):
