@@ -1,7 +1,7 @@
 """Very deep vision transformers for MMSegmentation 1.x.
 
-Importing this package registers its backbones, segmentors, losses, datasets and hooks in mmseg's
-registries, which is what ``custom_imports = dict(imports=['mmseg_deepvit'])`` in a config does.
+Importing this package registers its backbones, segmentors, losses, datasets, hooks and metrics in
+mmseg's registries: ``custom_imports = dict(imports=['mmseg_deepvit'])`` in a config does that.
 """
 
 from . import stack as _stack
@@ -9,6 +9,6 @@ from .version import __version__
 
 _stack.find_stack()
 
-from . import backbones, datasets, diversity, engine  # noqa: E402  (the stack first)
+from . import backbones, datasets, diversity, engine, evaluation  # noqa: E402  (the stack first)
 
-__all__ = ["__version__", "backbones", "datasets", "diversity", "engine"]
+__all__ = ["__version__", "backbones", "datasets", "diversity", "engine", "evaluation"]
