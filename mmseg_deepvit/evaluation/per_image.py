@@ -167,8 +167,8 @@ class PerImageMetric(BaseMetric):
         hd95 = np.zeros(len(chosen))
         if "HD95" in self.metrics:
             for i in np.flatnonzero(counts[:, :3].any(axis=1)):
-                regions = (valid & (labels == chosen[i]) for labels in (prediction, truth))
-                hd95[i] = hausdorff95(*regions, self.spacing)
+                found, there = (prediction == chosen[i]) & valid, (truth == chosen[i]) & valid
+                hd95[i] = hausdorff95(found, there, self.spacing)
         return _ImageResult(path, counts, hd95)
 
     def _check_labels(self, labels: NDArray[np.int64], num_classes: int, what: str) -> None:
