@@ -1,7 +1,8 @@
 """Very deep vision transformers for MMSegmentation 1.x.
 
-Importing this package registers its backbones, segmentors, losses, datasets and hooks in mmseg's
-registries, which is what ``custom_imports = dict(imports=['mmseg_deepvit'])`` in a config does.
+Importing this package registers its backbones, segmentors, losses, datasets, metrics and hooks in
+mmseg's registries, which is what ``custom_imports = dict(imports=['mmseg_deepvit'])`` in a config
+does.
 """
 
 from . import stack as _stack
@@ -9,6 +10,15 @@ from .version import __version__
 
 _stack.find_stack()
 
-from . import backbones, datasets, diversity, engine, inference  # noqa: E402  (the stack first)
+# The stack was looked at first.
+from . import backbones, datasets, diversity, engine, evaluation, inference  # noqa: E402
 
-__all__ = ["__version__", "backbones", "datasets", "diversity", "engine", "inference"]
+__all__ = [
+    "__version__",
+    "backbones",
+    "datasets",
+    "diversity",
+    "engine",
+    "evaluation",
+    "inference",
+]

@@ -1,0 +1,100 @@
+"""Means over images, their spread, and how certain they are.
+
+Paper: Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13 (percentile intervals),
+https://doi.org/10.1201/9780429246593.
+Deviations: none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: The share of resampled means that an interval holds, in percent.
+CONFIDENCE = 95
+#: Numbers drawn at a time; few enough to stay in a cache.
+_BLOCK = 2**19
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Statistics of K columns of scores, (K,) each; nan for a column without a score.
+
+    Attributes:
+        mean: The mean.
+        std: The standard deviation of the scores (as ``numpy.std``, not that of the mean).
+        low: The lower end of the mean's 95 % bootstrap interval.
+        high: Its upper end.
+        count: How many scores there are.
+    """
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    count: NDArray[np.int64]
+
+
+def summarize(scores: NDArray[np.float64], num_resamples: int, seed: int) -> Summary:
+    """Statistics over images.
+
+    Args:
+        scores: (N images, K); nan where there is none.
+        num_resamples: How often N images are drawn, with replacement, for the interval.
+        seed: Of that drawing.
+    """
+    mean = nan_mean(scores, axis=0)
+    std = np.sqrt(nan_mean((scores - mean) ** 2, axis=0))
+    # Around the mean: equal scores then have an interval of exactly no width.
+    shifts = resampled_means(scores - mean, num_resamples, seed)
+    low, high = np.full((2, scores.shape[1]), np.nan)
+    some = ~np.isnan(mean)  # else nanpercentile warns
+    tail = (100 - CONFIDENCE) / 2
+    if some.any():
+        low[some], high[some] = np.nanpercentile(shifts[:, some], [tail, 100 - tail], axis=0)
+    return Summary(mean, std, mean + low, mean + high, np.count_nonzero(~np.isnan(scores), axis=0))
+
+
+def resampled_means(
+    scores: NDArray[np.float64], num_resamples: int, seed: int
+) -> NDArray[np.float64]:
+    """Means of images drawn with replacement; all columns share the drawn images.
+
+    Row r is ``numpy.nanmean(scores[drawn[r]], axis=0)`` with
+    ``drawn = numpy.random.default_rng(seed).integers(N, size=(num_resamples, N))``.
+
+    Args:
+        scores: (N, K); nan where there is none.
+        num_resamples: R.
+        seed: Any non-negative integer.
+
+    Returns:
+        (R, K); nan where no drawn image has a score.
+    """
+    generator = np.random.default_rng(seed)
+    num_images, num_columns = scores.shape
+    there = ~np.isnan(scores)
+    # How often an image is drawn is its weight: sums over drawn images become one product.
+    values = np.concatenate([np.where(there, scores, 0), there], axis=1)
+    means = np.empty((num_resamples, num_columns))
+    step = max(_BLOCK // num_images, 1)
+    for start in range(0, num_resamples, step):
+        rows = min(step, num_resamples - start)
+        drawn = generator.integers(num_images, size=(rows, num_images))
+        drawn += num_images * np.arange(rows)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=rows * num_images)
+        sums = weights.reshape(rows, num_images).astype(np.float64) @ values
+        means[start : start + rows] = _divide(sums[:, :num_columns], sums[:, num_columns:])
+    return means
+
+
+def nan_mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
+    """``numpy.nanmean`` that is nan without a warning where there is nothing to average."""
+    there = ~np.isnan(values)
+    return _divide(np.where(there, values, 0).sum(axis), there.sum(axis))
+
+
+def _divide(sums: NDArray[np.float64], counts: NDArray[np.number]) -> NDArray[np.float64]:
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)

@@ -1,0 +1,84 @@
+"""How far prediction and truth overlap: counts of one image, and scores from counts.
+
+Paper: Skin Lesion Analysis Toward Melanoma Detection 2018, https://arxiv.org/abs/1902.03368 (the
+thresholded Jaccard); Taha and Hanbury, Metrics for evaluating 3D medical image segmentation,
+https://doi.org/10.1186/s12880-015-0068-x (the others).
+Deviations: none.
+
+Each class is scored against all others together. TP, FP, FN and TN are numbers of pixels.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Scores from counts, in the order of tables.
+OVERLAP_SCORES = ("Dice", "Jaccard", "TJaccard", "Sensitivity", "Specificity", "Accuracy")
+
+
+def class_counts(
+    prediction: NDArray[np.integer], truth: NDArray[np.integer], num_classes: int
+) -> NDArray[np.int64]:
+    """TP, FP, FN and TN of every class.
+
+    Args:
+        prediction: (N,) classes, each in [0, ``num_classes``).
+        truth: (N,), likewise; ignored pixels are left out beforehand.
+        num_classes: C.
+
+    Returns:
+        (C, 4): TP, FP, FN, TN; every row sums to N.
+    """
+    pairs = np.multiply(truth, num_classes, dtype=np.int64) + prediction
+    table = np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+    both = table.diagonal()
+    false_positive = table.sum(axis=0) - both
+    false_negative = table.sum(axis=1) - both
+    true_negative = truth.size - both - false_positive - false_negative
+    return np.stack([both, false_positive, false_negative, true_negative], axis=1)
+
+
+def overlap_scores(counts: NDArray[np.integer], threshold: float) -> dict[str, NDArray[np.float64]]:
+    """Scores of classes in images.
+
+    ============  ====================  ==========================================
+    Score         Value                 Where the value is 0/0
+    ============  ====================  ==========================================
+    Dice          2TP / (2TP + FP + FN) 1: the class is rightly found nowhere
+    Jaccard       TP / (TP + FP + FN)   1, likewise
+    TJaccard      Jaccard, or 0 below   1, likewise
+                  ``threshold``
+    Sensitivity   TP / (TP + FN)        nan: nothing was there to be found
+    Specificity   TN / (TN + FP)        nan: nothing was there to be left alone
+    Accuracy      (TP + TN) / all       nan
+    ============  ====================  ==========================================
+
+    So Dice and Jaccard are 0 where only one of prediction and truth has the class. All scores are
+    nan for an image without a pixel that counts.
+
+    Args:
+        counts: (..., 4) as :func:`class_counts` makes them.
+        threshold: The least Jaccard index, in [0, 1], that TJaccard does not set to 0.
+
+    Returns:
+        An array (...) in [0, 1], or nan, for every name in :data:`OVERLAP_SCORES`.
+    """
+    tp, fp, fn, tn = np.moveaxis(counts, -1, 0)
+    empty = np.where(tp + fp + fn + tn > 0, 1.0, np.nan)
+    jaccard = _ratio(tp, tp + fp + fn, empty)
+    return {
+        "Dice": _ratio(2 * tp, 2 * tp + fp + fn, empty),
+        "Jaccard": jaccard,
+        "TJaccard": np.where(jaccard < threshold, 0.0, jaccard),
+        "Sensitivity": _ratio(tp, tp + fn, np.nan),
+        "Specificity": _ratio(tn, tn + fp, np.nan),
+        "Accuracy": _ratio(tp + tn, tp + fp + fn + tn, np.nan),
+    }
+
+
+def _ratio(
+    part: NDArray[np.integer], whole: NDArray[np.integer], otherwise: float | NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """``part / whole``, and ``otherwise`` where ``whole`` is 0."""
+    return np.where(whole > 0, part / np.maximum(whole, 1), otherwise)

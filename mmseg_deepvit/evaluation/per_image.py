@@ -1,0 +1,273 @@
+"""Scores of every image by itself, averaged over images.
+
+Paper: see :mod:`~mmseg_deepvit.evaluation.overlap`, :mod:`~mmseg_deepvit.evaluation.hausdorff` and
+:mod:`~mmseg_deepvit.evaluation.bootstrap`; on averaging by image and not by pixel,
+https://arxiv.org/abs/2310.19252.
+Deviations: none.
+
+mmseg's ``IoUMetric`` adds up the pixels of all images before it divides, so that large objects
+decide. Challenges in medicine score each image and average the scores: what is here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger, print_log
+from mmseg.registry import METRICS
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import UserError
+from .bootstrap import nan_mean, summarize
+from .hausdorff import hausdorff95
+from .overlap import OVERLAP_SCORES, class_counts, overlap_scores
+from .report import format_table, write_csv
+
+_SCORES = (*OVERLAP_SCORES, "HD95")
+
+
+@dataclass(frozen=True)
+class _ImageResult:
+    """What is kept of an image, for K scored classes.
+
+    Attributes:
+        path: Of the image.
+        counts: (K, 4) TP, FP, FN and TN in pixels.
+        hd95: (K,) distances; 0 where a class is nowhere, and where none were asked for.
+    """
+
+    path: str
+    counts: NDArray[np.int64]
+    hd95: NDArray[np.float64]
+
+
+@METRICS.register_module()
+class PerImageMetric(BaseMetric):
+    """Dice, Jaccard and other scores of each class in each image, averaged over images.
+
+    Results are named ``per_image/Dice``, ``per_image/Dice_std``, ``per_image/Dice_low`` and
+    ``per_image/Dice_high`` (and so on): mean, standard deviation, and ends of the mean's 95 %
+    bootstrap interval, over images. Where several classes are scored, an image's score is the mean
+    over its classes; the log has a table with the classes apart. Everything is in percent except
+    HD95, a distance in pixels. ``CheckpointHook`` cannot guess from these names what is better:
+    it needs ``rule='greater'`` beside ``save_best='per_image/Dice'``, or ``'less'`` for HD95.
+
+    What cannot be scored is nan: it is left out of means and shown as fewer images. Formulas and
+    values for classes that are missing in the prediction, the truth or both stand in
+    :func:`~mmseg_deepvit.evaluation.overlap.overlap_scores` and
+    :func:`~mmseg_deepvit.evaluation.hausdorff.hausdorff95`.
+
+    Ignored pixels belong to no class, neither in the prediction nor in the truth: a region ends
+    where ignored pixels begin, and has a boundary there.
+
+    Args:
+        metrics: Of Dice, Jaccard, TJaccard (the Jaccard index, 0 if below ``threshold``),
+            Sensitivity, Specificity, Accuracy and HD95 (the 95 % Hausdorff distance, which takes
+            far longer than the others together).
+        classes: Names of the dataset's classes to score; None for all.
+        absent: What becomes of a class that is neither in an image nor in its prediction:
+            ``'perfect'`` scores it as right, ``'skip'`` leaves the image out for this class.
+            None means ``'perfect'`` where one class is scored and ``'skip'`` where several are,
+            for an image has few of many classes.
+        threshold: The Jaccard index below which TJaccard is 0, in [0, 1].
+        spacing: Size of a pixel for HD95: a number, or height and width.
+        num_resamples: Resamplings for the bootstrap intervals.
+        seed: Of the resampling; nothing else's random numbers are touched.
+        csv_path: A file for all scores, a row for each image and class, written anew by every
+            evaluation. ``'auto'`` is ``{prefix}.csv`` beside the run's log, or in the current
+            folder where there is no log. None writes none.
+        ignore_index: Pixels with this label do not count.
+        format_only: Score nothing, for images without ground truth, as in mmseg's ``IoUMetric``.
+        **kwargs: ``prefix``, ``collect_device`` and ``collect_dir`` as in mmengine's
+            ``BaseMetric``. Two metrics in one list need prefixes of their own.
+
+    Raises:
+        TypeError: ``metrics`` or ``classes`` is one string.
+        ValueError: An unknown score, or a number out of its range.
+    """
+
+    default_prefix = "per_image"
+
+    def __init__(
+        self,
+        metrics: Sequence[str] = OVERLAP_SCORES,
+        classes: Sequence[str] | None = None,
+        absent: Literal["perfect", "skip"] | None = None,
+        threshold: float = 0.65,
+        spacing: float | tuple[float, float] = 1.0,
+        num_resamples: int = 1000,
+        seed: int = 0,
+        csv_path: str | None = None,
+        ignore_index: int = 255,
+        format_only: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.metrics = _names("metrics", metrics)
+        self.classes = None if classes is None else _names("classes", classes)
+        unknown = [name for name in self.metrics if name not in _SCORES]
+        if unknown:
+            raise ValueError(f"metrics must be some of {', '.join(_SCORES)}, got {unknown[0]!r}")
+        if absent not in ("perfect", "skip", None):
+            raise ValueError(f"absent must be 'perfect', 'skip' or None, got {absent!r}")
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"threshold must be in [0, 1], got {threshold}")
+        if num_resamples < 1:
+            raise ValueError(f"num_resamples must be at least 1, got {num_resamples}")
+        self.absent = absent
+        self.threshold = threshold
+        self.spacing = _spacing(spacing)
+        self.num_resamples = num_resamples
+        self.seed = seed
+        self.csv_path = csv_path
+        self.ignore_index = ignore_index
+        self.format_only = format_only
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        """Count the pixels of a batch.
+
+        Args:
+            data_batch: Unused.
+            data_samples: Dicts with ``pred_sem_seg`` and ``gt_sem_seg``, whose ``data`` is
+                (1, H, W) class indices on any device, and ``img_path``.
+
+        Raises:
+            UserError: Prediction and truth differ in size, there is no truth, a label is no class
+                of the dataset, or ``classes`` names none.
+        """
+        if not self.format_only:
+            self.results.extend(self._measure(sample) for sample in data_samples)
+
+    def _measure(self, sample: dict[str, Any]) -> _ImageResult:
+        path = str(sample.get("img_path", ""))
+        if "gt_sem_seg" not in sample:
+            raise UserError(
+                f"{path} has no ground truth: load it in the pipeline, or set format_only=True"
+            )
+        prediction, truth = _label_map(sample["pred_sem_seg"]), _label_map(sample["gt_sem_seg"])
+        if prediction.shape != truth.shape:
+            sizes = ["×".join(map(str, labels.shape)) for labels in (prediction, truth)]
+            raise UserError(
+                f"the prediction of {path} is {sizes[0]} and its ground truth {sizes[1]}: in the "
+                "test pipeline, put LoadAnnotations after every Resize"
+            )
+        valid = truth != self.ignore_index
+        predicted, true = prediction[valid], truth[valid]
+        classes = self._all_classes()
+        self._check_labels(true, len(classes), f"the ground truth of {path}")
+        self._check_labels(predicted, len(classes), f"the prediction of {path}")
+        chosen = [classes.index(name) for name in self._scored_classes()]
+        counts = class_counts(predicted, true, len(classes))[chosen]
+        hd95 = np.zeros(len(chosen))
+        if "HD95" in self.metrics:
+            for i in np.flatnonzero(counts[:, :3].any(axis=1)):
+                found, there = (prediction == chosen[i]) & valid, (truth == chosen[i]) & valid
+                hd95[i] = hausdorff95(found, there, self.spacing)
+        return _ImageResult(path, counts, hd95)
+
+    def _check_labels(self, labels: NDArray[np.int64], num_classes: int, what: str) -> None:
+        if labels.size and (labels.min() < 0 or labels.max() >= num_classes):
+            wrong = labels.min() if labels.min() < 0 else labels.max()
+            raise UserError(
+                f"label {wrong} in {what} is no class: the dataset has {num_classes} (0 to "
+                f"{num_classes - 1}; {self.ignore_index} is ignored); mend the file, or set the "
+                "model's num_classes and the dataset to fit"
+            )
+
+    def _all_classes(self) -> list[str]:
+        classes = (self.dataset_meta or {}).get("classes")
+        if not classes:
+            raise UserError("the dataset names no classes: give it metainfo=dict(classes=(…))")
+        return list(classes)
+
+    def _scored_classes(self) -> list[str]:
+        classes = self._all_classes()
+        for name in self.classes or ():
+            if name not in classes:
+                raise UserError(
+                    f"classes of {type(self).__name__}: {name!r} is none of the dataset's: "
+                    f"{', '.join(classes)}"
+                )
+        return list(self.classes or classes)
+
+    def compute_metrics(self, results: list[_ImageResult]) -> dict[str, float]:
+        """Average over images, log the table, write the CSV file; runs in the main process.
+
+        Args:
+            results: One for each image of the dataset, from all processes.
+
+        Returns:
+            Four results for each of ``metrics``; none under ``format_only``.
+
+        Raises:
+            UserError: There are no images, or the CSV file cannot be written.
+        """
+        if self.format_only:
+            return {}
+        if not results:
+            raise UserError(f"{type(self).__name__} got no images: is the dataset empty?")
+        classes = self._scored_classes()
+        scores = self._scores(results)
+        if self.csv_path is not None:
+            paths = [result.path for result in results]
+            write_csv(self._csv_file(), paths, classes, self.metrics, scores)
+            print_log(f"Scores of each image are in {self._csv_file()}", "current")
+        if len(classes) > 1:
+            scores = np.concatenate([nan_mean(scores, axis=1)[:, None], scores], axis=1)
+            classes = ["mean of classes", *classes]
+        summary = summarize(scores.reshape(len(results), -1), self.num_resamples, self.seed)
+        table = format_table(classes, self.metrics, summary)
+        print_log(f"scores by image, mean ± std and [95 % interval]:\n{table}", "current")
+        # The first columns are of all classes together, or of the only one.
+        statistics = {"": summary.mean, "_std": summary.std}
+        statistics |= {"_low": summary.low, "_high": summary.high}
+        return {
+            name + ending: float(values[m])
+            for m, name in enumerate(self.metrics)
+            for ending, values in statistics.items()
+        }
+
+    def _scores(self, results: list[_ImageResult]) -> NDArray[np.float64]:
+        """(images, classes, metrics), in percent or pixels; nan where left out."""
+        counts = np.stack([result.counts for result in results])
+        tp, fp, fn, tn = np.moveaxis(counts, -1, 0)
+        scores = {k: 100 * v for k, v in overlap_scores(counts, self.threshold).items()}
+        scores["HD95"] = np.stack([result.hd95 for result in results])
+        left_out = tp + fp + fn + tn == 0
+        if self.absent == "skip" or (self.absent is None and counts.shape[1] > 1):
+            left_out |= tp + fp + fn == 0
+        values = np.stack([scores[name] for name in self.metrics], axis=-1)
+        return np.where(left_out[..., None], np.nan, values)
+
+    def _csv_file(self) -> Path:
+        if self.csv_path != "auto":
+            return Path(str(self.csv_path))
+        log = MMLogger.get_current_instance().log_file
+        return Path(log or "").parent / f"{str(self.prefix).replace('/', '_')}.csv"
+
+
+def _label_map(pixels: dict[str, Tensor]) -> NDArray[np.int64]:
+    """(H, W) class indices."""
+    data = pixels["data"]
+    return data.reshape(data.shape[-2:]).cpu().long().numpy()  # of one logit they come as floats
+
+
+def _names(argument: str, names: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(names, str):
+        raise TypeError(f"{argument} must be a list of names, got {names!r}")
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"{argument} must be different names, at least one, got {list(names)}")
+    return tuple(names)
+
+
+def _spacing(spacing: float | Sequence[float]) -> tuple[float, float]:
+    pair = (spacing, spacing) if isinstance(spacing, (int, float)) else tuple(spacing)
+    if len(pair) != 2 or not all(side > 0 for side in pair):
+        raise ValueError(f"spacing must be one or two positive numbers, got {spacing!r}")
+    return float(pair[0]), float(pair[1])
