@@ -5,13 +5,8 @@
 # Weights: as configs/upernet_deepvit-l_ade20k.py says.
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
-    "_base_/models/linear_vit.py",
+    "_base_/models/linear_deepvit-l.py",
     "_base_/datasets/ade20k.py",
     "_base_/schedules/adamw_160k.py",
     "_base_/default_runtime.py",
 ]
-embed_dims = 420
-model = dict(
-    backbone=dict(type="DeepViT", arch="deepvit-l", mix_norm_cfg={{_base_.norm_cfg}}),
-    decode_head=dict(in_channels=embed_dims, channels=embed_dims),
-)

@@ -4,20 +4,8 @@
 # Weights: timm's, from ImageNet at 384²; from scratch: --cfg-options model.backbone.init_cfg=None
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
-    "_base_/models/upernet_vit.py",
+    "_base_/models/upernet_cait-xxs24.py",
     "_base_/datasets/ade20k.py",
     "_base_/schedules/adamw_160k.py",
     "_base_/default_runtime.py",
 ]
-embed_dims = 192
-model = dict(
-    backbone=dict(
-        type="CaiT",
-        arch="cait-xxs24",
-        out_indices=(5, 11, 17, 23),
-        init_cfg=dict(type="Pretrained", checkpoint="timm://cait_xxs24_384.fb_dist_in1k"),
-    ),
-    neck=dict(embed_dim=embed_dims),
-    decode_head=dict(in_channels=[embed_dims] * 4),
-    auxiliary_head=dict(in_channels=embed_dims),
-)

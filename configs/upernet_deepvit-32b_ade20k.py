@@ -6,20 +6,8 @@
 #              model.backbone.init_cfg.checkpoint=deepvit_32b.pth
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
-    "_base_/models/upernet_vit.py",
+    "_base_/models/upernet_deepvit-32b.py",
     "_base_/datasets/ade20k.py",
     "_base_/schedules/adamw_160k.py",
     "_base_/default_runtime.py",
 ]
-embed_dims = 384
-model = dict(
-    backbone=dict(
-        type="DeepViT",
-        arch="deepvit-32b",
-        out_indices=(7, 15, 23, 31),
-        mix_norm_cfg={{_base_.norm_cfg}},
-    ),
-    neck=dict(embed_dim=embed_dims),
-    decode_head=dict(in_channels=[embed_dims] * 4),
-    auxiliary_head=dict(in_channels=embed_dims),
-)

@@ -8,20 +8,8 @@
 #              model.backbone.init_cfg.checkpoint=deepvit_s.pth
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
-    "_base_/models/upernet_vit.py",
+    "_base_/models/upernet_deepvit.py",
     "_base_/datasets/ade20k.py",
     "_base_/schedules/adamw_160k.py",
     "_base_/default_runtime.py",
 ]
-embed_dims = 396
-model = dict(
-    backbone=dict(
-        type="DeepViT",
-        arch="deepvit-s",
-        out_indices=(3, 7, 11, 15),
-        mix_norm_cfg={{_base_.norm_cfg}},
-    ),
-    neck=dict(embed_dim=embed_dims),
-    decode_head=dict(in_channels=[embed_dims] * 4),
-    auxiliary_head=dict(in_channels=embed_dims),
-)

@@ -1,0 +1,7 @@
+# DeepViT-S under a linear head.
+_base_ = "./linear_vit.py"
+embed_dims = 396
+model = dict(
+    backbone=dict(type="DeepViT", arch="deepvit-s", mix_norm_cfg={{_base_.norm_cfg}}),
+    decode_head=dict(in_channels=embed_dims, channels=embed_dims),
+)
