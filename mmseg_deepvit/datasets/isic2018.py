@@ -7,24 +7,51 @@ loading.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os.path as osp
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
+
+from ..errors import UserError
+from .loading import cache_loading, check_annotations, drop_annotations
+from .pairs import list_masks, list_stems, name_some, refuse_unpaired, without_partner
+from .subsets import Fold, read_split
+
+PARTS = ("Training", "Validation", "Test")
 
 
 @DATASETS.register_module()
 class ISIC2018Dataset(BaseSegDataset):
     """Dermoscopy images with a lesion mask each.
 
-    Images are ``ISIC_*.jpg``; the mask of ``ISIC_x.jpg`` is ``ISIC_x_segmentation.png`` with the
-    values 0 (background) and 255 (lesion), or 0 and 1. The folders are given by ``data_prefix``.
+    Images are ``ISIC_*.jpg``; the mask of ``ISIC_x.jpg`` is ``ISIC_x_segmentation.png``, of one
+    channel with the values 0 (background) and 255 (lesion), or 0 and 1. Other files in the folders
+    (licence, superpixels) are passed over. Every image needs its mask and every mask its image; in
+    ``test_mode`` a folder without any mask will do.
 
     Args:
         img_suffix: Ending of image files.
         seg_map_suffix: What stands in a mask's name in place of the image's ending.
+        part: ``'Training'``, ``'Validation'`` or ``'Test'``: the folders of ``data_root`` as they
+            are published, in the place of ``data_prefix``.
+        split: Text file, below ``data_root`` or a full path, that names the images to use, one a
+            line, with or without ending; mmseg's ``ann_file`` is the same.
+        fold: Which of ``num_folds`` seeded folds is held out; None for no folds.
+        num_folds: Number of folds.
+        fold_part: ``'train'`` takes all but the fold, ``'val'`` the fold.
+        fold_seed: Other seeds give other folds.
+        cache_images: Keep what the pipeline begins with in memory: decoded images and masks, and
+            resized ones where ``Resize`` follows at once.
+        cache_limit: Most bytes that are kept, by this data set in this process and its workers.
         **kwargs: As :class:`mmseg.datasets.BaseSegDataset` takes them.
+
+    Raises:
+        ValueError: An argument is none of these, or two say different things.
+        UserError: A folder or the split file is missing, a pair is not whole, or a name unknown;
+            while loading: a mask holds other values, or differs from its image in size.
     """
 
     METAINFO = dict(classes=("background", "lesion"), palette=[[0, 0, 0], [255, 64, 64]])
@@ -33,11 +60,129 @@ class ISIC2018Dataset(BaseSegDataset):
         self,
         img_suffix: str = ".jpg",
         seg_map_suffix: str = "_segmentation.png",
+        part: str | None = None,
+        split: str | None = None,
+        fold: int | None = None,
+        num_folds: int = 5,
+        fold_part: str | None = None,
+        fold_seed: int = 0,
+        cache_images: bool = False,
+        cache_limit: int = 4 * 2**30,
         **kwargs: Any,
     ) -> None:
+        if part is not None:
+            kwargs["data_prefix"] = _published_folders(part, kwargs.get("data_prefix"))
+        if split is not None:
+            if kwargs.get("ann_file"):
+                raise ValueError("split and ann_file are the same: give one of them")
+            kwargs["ann_file"] = split
+        if kwargs.get("reduce_zero_label"):
+            raise ValueError("reduce_zero_label would ignore the background: leave it False")
+        if fold is None and fold_part is not None:
+            raise ValueError(f"fold_part={fold_part!r} needs fold: give 0 to {num_folds - 1}")
+        self.fold = None if fold is None else Fold(fold, num_folds, str(fold_part), fold_seed)
+        self.cache_images = cache_images
+        self.cache_limit = cache_limit
         super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs)
 
     @classmethod
     def get_label_map(cls, new_classes: Sequence[str] | None = None) -> dict[int, int]:
         """Labels as they stand in the files, mapped to classes."""
+        classes = cls.METAINFO["classes"]
+        if new_classes is not None and tuple(new_classes) != classes:
+            raise ValueError(f"classes must be {classes}, in this order, got {new_classes}")
         return {255: 1}
+
+    def load_data_list(self) -> list[dict]:
+        """Every image that was asked for, with its mask's path, whether that is there or not."""
+        images, masks = self._list_files()
+        data_list = []
+        for stem in self._choose(images):
+            info = dict(
+                img_path=osp.join(self.data_prefix["img_path"], stem + self.img_suffix),
+                label_map=self.label_map,
+                reduce_zero_label=self.reduce_zero_label,
+                seg_fields=[],
+            )
+            if masks is not None:
+                name = stem + self.seg_map_suffix
+                info["seg_map_path"] = osp.join(self.data_prefix["seg_map_path"], name)
+            data_list.append(info)
+        return data_list
+
+    def full_init(self) -> None:
+        """List the pairs, refuse what is not whole, and make the pipeline fit."""
+        if self._fully_initialized:
+            return
+        images, masks = self._list_files()
+        if masks is None:
+            drop_annotations(self.pipeline)
+        else:
+            missing, _ = without_partner(self._choose(images), masks)
+            _, extra = without_partner(images, masks)
+            refuse_unpaired(missing, extra, self.data_prefix)
+            check_annotations(self.pipeline, check_mask)
+        super().full_init()
+        if self.cache_images:
+            paths = [self.get_data_info(i)["img_path"] for i in range(len(self))]
+            cache_loading(self.pipeline, paths, self.cache_limit, fixed=[check_mask])
+
+    def _list_files(self) -> tuple[list[str], list[str] | None]:
+        """Names of images and of masks; None where a test has no masks."""
+        folder = self.data_prefix["img_path"]
+        images = list_stems(folder, self.img_suffix, self.backend_args)
+        if not images:
+            raise UserError(
+                f"{folder} holds no images *{self.img_suffix}: look at data_root, part and "
+                "img_suffix"
+            )
+        return images, list_masks(self)
+
+    def _choose(self, images: Sequence[str]) -> list[str]:
+        """The images that split and fold ask for."""
+        chosen = list(images)
+        if self.ann_file:
+            chosen = read_split(self.ann_file, images, self.img_suffix, self.backend_args)
+        return chosen if self.fold is None else self.fold.choose(chosen)
+
+
+def check_mask(results: dict) -> dict:
+    """Refuse a loaded mask that is none of two values, or not of its image's size.
+
+    Args:
+        results: Of a pipeline, after ``LoadAnnotations``; ``gt_seg_map`` is (H, W), uint8.
+
+    Returns:
+        ``results`` as they came.
+
+    Raises:
+        UserError: Names the file.
+    """
+    mask, path = results["gt_seg_map"], results["seg_map_path"]
+    if mask.ndim != 2:
+        raise UserError(
+            f"{path} has {mask.shape[-1]} channels: save the mask with one, of 0 and 255"
+        )
+    if mask.max(initial=0) > 1:
+        greys = np.unique(mask[mask > 1]).tolist()
+        raise UserError(
+            f"{path} holds {name_some([str(g) for g in greys])} beside 0 and 255: replace the "
+            "mask, or threshold it"
+        )
+    size = results.get("ori_shape", mask.shape)
+    if mask.shape != tuple(size):
+        raise UserError(
+            f"{path} is {mask.shape} (height, width) and its image {tuple(size)}: replace the mask"
+        )
+    return results
+
+
+def _published_folders(part: str, data_prefix: Mapping[str, str] | None) -> dict[str, str]:
+    if part not in PARTS:
+        raise ValueError(f"part must be one of {', '.join(PARTS)}, got {part!r}")
+    if data_prefix is not None:
+        raise ValueError(f"part={part!r} sets data_prefix: give one of them")
+    return dict(
+        img_path=f"ISIC2018_Task1-2_{part}_Input",
+        seg_map_path=f"ISIC2018_Task1_{part}_GroundTruth",
+    )

@@ -1,0 +1,61 @@
+"""Small made-up folders in the layouts of the published data sets, and building from them."""
+
+import cv2
+import numpy as np
+from mmengine.registry import init_default_scope
+from mmseg.registry import DATASETS
+
+LOADING = [{"type": "LoadImageFromFile"}, {"type": "LoadAnnotations"}]
+PIPELINE = [*LOADING, {"type": "PackSegInputs"}]
+CLASSES_IN_TURN = np.arange(34, dtype=np.uint8)
+
+
+def build(kind, root, **arguments):
+    """A registered data set, as a config names it."""
+    init_default_scope("mmseg")
+    return DATASETS.build({"type": kind, "data_root": str(root), "pipeline": PIPELINE, **arguments})
+
+
+def write(path, pixels):
+    """Write a PNG or JPEG with its folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), pixels)
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def isic_mask(root, name, part="Training"):
+    return root / f"ISIC2018_Task1_{part}_GroundTruth" / f"{name}_segmentation.png"
+
+
+def isic_image(root, name, part="Training"):
+    return root / f"ISIC2018_Task1-2_{part}_Input" / f"{name}.jpg"
+
+
+def write_isic(root, count=6, part="Training", size=(12, 16)):
+    """Pairs ISIC_0000000 …, each with a lesion of its own size, and the files beside them."""
+    for i in range(count):
+        mask = np.zeros(size, np.uint8)
+        mask[: i + 1, : i + 2] = 255
+        write(isic_image(root, f"ISIC_{i:07d}", part), noise(*size, 3, seed=i))
+        write(isic_mask(root, f"ISIC_{i:07d}", part), mask)
+    images, masks = (path(root, "x", part).parent for path in (isic_image, isic_mask))
+    for folder in (images, masks):
+        (folder / "ATTRIBUTION.txt").write_text("from the archive")
+        (folder / "LICENSE.txt").write_text("CC-0")
+    write(images / "ISIC_0000000_superpixels.png", noise(*size, 3))
+    (images / "._ISIC_0000000.jpg").write_bytes(b"what macOS leaves")
+    return root
+
+
+def write_cityscapes(root, count=3, part="train", kinds=("labelIds",)):
+    """Scenes of which each holds all label ids, a column each, and 255 for -1."""
+    for i in range(count):
+        name = f"aachen/aachen_{i:06d}_000019"
+        write(root / "leftImg8bit" / part / f"{name}_leftImg8bit.png", noise(8, 35, 3, seed=i))
+        labels = np.tile(np.append(CLASSES_IN_TURN, 255), (8, 1)).astype(np.uint8)
+        for kind in kinds:
+            write(root / "gtFine" / part / f"{name}_gtFine_{kind}.png", labels)
+    return root
