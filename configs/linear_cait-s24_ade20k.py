@@ -1,6 +1,6 @@
 # CaiT-S24 + a linear head on ADE20K: 512², 160k iterations of 16 images.
 # Paper:   CaiT, https://arxiv.org/abs/2103.17239.
-# Start:   tools/dist_train.sh configs/linear_cait-s24_ade20k.py 8  # 2 images on each GPU
+# Start:   tools/dist_train.sh configs/linear_cait-s24_ade20k.py 8
 #          Linear probing: --cfg-options model.backbone.frozen_stages=24
 # Weights: timm's, from ImageNet at 384²; from scratch: --cfg-options model.backbone.init_cfg=None
 # Result:  not trained here; the paper has no segmentation.

@@ -1,6 +1,6 @@
 # DeepViT-S + a linear head on ADE20K: 512², 160k iterations of 16 images.
 # Paper:   DeepViT, https://arxiv.org/abs/2103.11886 (ImageNet top-1 82.3, published).
-# Start:   tools/dist_train.sh configs/linear_deepvit_ade20k.py 8  # 2 images on each GPU
+# Start:   tools/dist_train.sh configs/linear_deepvit_ade20k.py 8
 #          Linear probing: --cfg-options model.backbone.frozen_stages=16
 # Weights: as configs/upernet_deepvit_ade20k.py says.
 # Result:  not trained here; the paper has no segmentation.

@@ -1,6 +1,6 @@
 # DiversePatch-B24 (24 blocks) + a linear head on ADE20K: 512², 160k iterations of 16 images.
 # Paper:   Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753.
-# Start:   tools/dist_train.sh configs/linear_diversepatch-b24_ade20k.py 8  # 2 images on each GPU
+# Start:   tools/dist_train.sh configs/linear_diversepatch-b24_ade20k.py 8
 # Weights: as configs/upernet_diversepatch-b24_ade20k.py says.
 # Result:  not trained here; the paper's segmentation is Swin-L.
 _base_ = [

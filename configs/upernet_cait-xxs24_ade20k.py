@@ -1,6 +1,6 @@
 # CaiT-XXS24 + UPerNet on ADE20K: 512², 160k iterations of 16 images.
 # Paper:   CaiT, https://arxiv.org/abs/2103.17239.
-# Start:   tools/dist_train.sh configs/upernet_cait-xxs24_ade20k.py 8  # 2 images on each GPU
+# Start:   tools/dist_train.sh configs/upernet_cait-xxs24_ade20k.py 8
 # Weights: timm's, from ImageNet at 384²; from scratch: --cfg-options model.backbone.init_cfg=None
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [

@@ -1,6 +1,6 @@
 # DeepViT-L (32 blocks) + UPerNet on ADE20K: 512², 160k iterations of 16 images.
 # Paper:   DeepViT, https://arxiv.org/abs/2103.11886 (ImageNet top-1 83.1, published).
-# Start:   tools/dist_train.sh configs/upernet_deepvit-l_ade20k.py 8  # 2 images on each GPU
+# Start:   tools/dist_train.sh configs/upernet_deepvit-l_ade20k.py 8
 # Weights: from scratch unless model.backbone.init_cfg.checkpoint is given:
 #          --cfg-options model.backbone.init_cfg.type=Pretrained \
 #              model.backbone.init_cfg.checkpoint=deepvit_l.pth

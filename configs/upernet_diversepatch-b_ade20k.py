@@ -1,6 +1,6 @@
 # DiversePatch-B (12 blocks) + UPerNet on ADE20K: 512², 160k iterations of 16 images.
 # Paper:   Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753.
-# Start:   tools/dist_train.sh configs/upernet_diversepatch-b_ade20k.py 8  # 2 images on each GPU
+# Start:   tools/dist_train.sh configs/upernet_diversepatch-b_ade20k.py 8
 # Weights: from scratch unless model.backbone.init_cfg.checkpoint is given:
 #          --cfg-options model.backbone.init_cfg.type=Pretrained \
 #              model.backbone.init_cfg.checkpoint=diversepatch_b.pth

@@ -9,24 +9,10 @@
 #          --cfg-options model.backbone.init_cfg.type=Pretrained \
 #              model.backbone.init_cfg.checkpoint=swin_l.pth
 #          The paper's whole segmentors, once converted, are for tools/test.py.
-# Losses:  within the third stage, the deep one: all its 18 blocks have one width and grid. With
-#          weights of zero, and patch_mix=None, it is the plain segmentor.
 # Result:  not trained here.
 _base_ = [
-    "_base_/models/upernet_swin-l.py",
+    "_base_/models/upernet_diversepatch-swin-l.py",
     "_base_/datasets/ade20k.py",
     "_base_/schedules/adamw_160k.py",
     "_base_/default_runtime.py",
 ]
-model = dict(
-    type="DiverseEncoderDecoder",
-    diversity=dict(
-        early="stages.2.blocks.0",
-        last="stages.2.blocks.17",
-        cosine=1.0,
-        contrastive=1.0,
-        mixing=1.0,
-        warmup_iters=1500,
-        patch_mix=dict(patch_size=32, alpha=1.0, prob=0.5),
-    ),
-)

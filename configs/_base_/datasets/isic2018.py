@@ -70,5 +70,9 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU", "mDice"])
+# The challenge scores each image's lesion and averages; see PerImageMetric.
+val_evaluator = [
+    dict(type="IoUMetric", iou_metrics=["mIoU", "mDice"]),
+    dict(type="PerImageMetric", classes=["lesion"]),
+]
 test_evaluator = val_evaluator

@@ -1,0 +1,17 @@
+# DiversePatch ViT + a linear head on ISIC 2018, from scratch: 256², 400 epochs, batches of 4.
+# Paper:   Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753.
+# Start:   python tools/train.py configs/linear_diversepatch_isic2018-scratch.py
+# Result:  not trained here.
+_base_ = [
+    "_base_/models/linear_vit-512.py",
+    "_base_/models/diversity.py",
+    "_base_/datasets/isic2018_256.py",
+    "_base_/schedules/adam_400e.py",
+    "_base_/default_runtime.py",
+]
+model = dict(
+    type="DiverseEncoderDecoder",
+    diversity={{_base_.diversity}},
+    backbone=dict(type="DiversePatchViT"),
+)
+default_hooks = dict(checkpoint=dict(interval=6485, save_best="per_image/Dice"))
