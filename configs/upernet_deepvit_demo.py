@@ -1,6 +1,7 @@
 # A small DeepViT + UPerNet on the synthetic demo set: minutes on two CPU cores.
 # Paper:   DeepViT, https://arxiv.org/abs/2103.11886.
 # Start:   make demo
+# Cost:    1.0 M parameters, 1 GFLOPs at 128×128
 _base_ = [
     "_base_/models/upernet_vit.py",
     "_base_/datasets/demo.py",

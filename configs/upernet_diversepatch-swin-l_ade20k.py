@@ -9,6 +9,7 @@
 #          --cfg-options model.backbone.init_cfg.type=Pretrained \
 #              model.backbone.init_cfg.checkpoint=swin_l.pth
 #          The paper's whole segmentors, once converted, are for tools/test.py.
+# Cost:    234.1 M parameters, 839 GFLOPs at 512×512
 # Result:  not trained here.
 _base_ = [
     "_base_/models/upernet_diversepatch-swin-l.py",

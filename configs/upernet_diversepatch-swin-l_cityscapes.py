@@ -4,6 +4,7 @@
 # Start:   tools/dist_train.sh configs/upernet_diversepatch-swin-l_cityscapes.py 8 --cfg-options \
 #              model.backbone.with_cp=True
 # Weights: as configs/upernet_diversepatch-swin-l_ade20k.py says.
+# Cost:    233.9 M parameters, 3297 GFLOPs at 1024×1024
 # Result:  not trained here.
 _base_ = [
     "_base_/models/upernet_diversepatch-swin-l.py",

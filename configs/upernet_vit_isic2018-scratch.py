@@ -1,6 +1,7 @@
 # A plain ViT + UPerNet on ISIC 2018, from scratch: what the others are compared with.
 # Paper:   ViT, https://arxiv.org/abs/2010.11929.
 # Start:   python tools/train.py configs/upernet_vit_isic2018-scratch.py
+# Cost:    43.0 M parameters, 120 GFLOPs at 256×256
 # Result:  not trained here.
 _base_ = [
     "_base_/models/upernet_vit-512.py",
