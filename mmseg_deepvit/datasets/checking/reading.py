@@ -69,9 +69,6 @@ class PairReader:
         self.ignore_index = ignore_index
         self._loaders = list(_loaders(pipeline))
 
-    def __len__(self) -> int:
-        return len(self.infos)
-
     def __getitem__(self, i: int) -> PairFacts:
         """Read a pair and look at it; nothing is raised."""
         results, problems = self._load(i)
