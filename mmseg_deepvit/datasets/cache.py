@@ -72,8 +72,8 @@ class SharedCache:
                 self._table[-1, _LENGTH] = 1
         if not fits and not was_full:
             print_log(
-                f"cache_limit={self.max_bytes} bytes holds not all images: the others are decoded "
-                "every time",
+                f"cache_limit={self.max_bytes} bytes does not hold all images: the others are "
+                "decoded every time",
                 logger="current",
                 level=logging.WARNING,
             )

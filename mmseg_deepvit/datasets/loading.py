@@ -23,7 +23,7 @@ class CachedTransforms(BaseTransform):
     """
 
     def __init__(self, transforms: Sequence[Callable], cache: SharedCache) -> None:
-        self.transforms = list(transforms)
+        self.transforms = Compose(transforms)
         self.cache = cache
 
     def transform(self, results: dict) -> dict | None:
@@ -34,7 +34,7 @@ class CachedTransforms(BaseTransform):
         """
         kept = self.cache.get(results["img_path"])
         if kept is None:
-            kept = Compose(self.transforms)(dict(results))
+            kept = self.transforms(dict(results))
             if kept is None:
                 return None
             # The number within the data set is not the same in parts of it.

@@ -128,6 +128,20 @@ def test_more_than_the_system_gives():
         SharedCache(["a"], 2**62)
 
 
+def test_a_full_cache_is_told_once(monkeypatch):
+    told = []
+    monkeypatch.setattr(
+        "mmseg_deepvit.datasets.cache.print_log", lambda text, **_: told.append(text)
+    )
+    cache = SharedCache("abc", 100)
+    cache.put("a", "x" * 50)
+    assert told == []
+    cache.put("b", "x" * 50)
+    cache.put("c", "x" * 50)
+    assert len(told) == 1
+    assert "cache_limit=100 bytes does not hold all" in told[0]
+
+
 def test_every_value_is_put_once():
     cache = SharedCache(["a"], 1000)
     cache.put("a", 1)

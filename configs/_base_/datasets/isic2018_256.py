@@ -1,8 +1,8 @@
 # ISIC 2018 Task 1 in the protocol of models trained from scratch: 256², 4 images a batch. Published
-# numbers of that protocol score a random part of the Training images; five folds of them are
+# numbers of that protocol score a random part of the Training images; the first of five folds is
 # --cfg-options train_dataloader.dataset.fold=0 train_dataloader.dataset.fold_part=train \
 #     val_dataloader.dataset.part=Training val_dataloader.dataset.fold=0 \
-#     val_dataloader.dataset.fold_part=val
+#     val_dataloader.dataset.fold_part=val, and the same of test_dataloader.
 _base_ = "./isic2018.py"
 crop_size = (256, 256)
 

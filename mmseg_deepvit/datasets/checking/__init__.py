@@ -1,0 +1,14 @@
+"""Looking through a data set before training: what is there, and everything that is wrong."""
+
+from .contact_sheet import draw_contact_sheet
+from .report import bad_file_lines, summary
+from .survey import Survey, build_datasets, survey_dataset
+
+__all__ = [
+    "Survey",
+    "bad_file_lines",
+    "build_datasets",
+    "draw_contact_sheet",
+    "summary",
+    "survey_dataset",
+]

@@ -1,0 +1,71 @@
+"""A sheet of small pictures: what the labels look like over the images."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ...inference.pictures import draw_overlay
+from .reading import PairReader
+from .survey import Survey
+
+# Sides of an image on the sheet, in pixels: the shorter, and the most that the longer may have.
+_SIDE, _MOST = 288, 1152
+_GAP, _CAPTION = 12, 18
+_FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.4
+
+
+def draw_contact_sheet(survey: Survey, reader: PairReader, count: int = 9) -> np.ndarray | None:
+    """Draw some of the good pairs, evenly spread, with their classes painted over them.
+
+    Args:
+        survey: What was found.
+        reader: Of the pairs.
+        count: Most images on the sheet.
+
+    Returns:
+        (H, W, 3), uint8, BGR; None if there is no pair to draw.
+    """
+    count = min(count, len(survey.good))
+    numbers = [survey.good[i * len(survey.good) // count] for i in range(count)]
+    tiles = []
+    for number in numbers:
+        pair = reader.load(number)
+        if pair is not None:
+            tiles.append(_tile(*pair, Path(reader.infos[number]["img_path"]).name, survey))
+    return _arrange(tiles) if tiles else None
+
+
+def _tile(image: np.ndarray, labels: np.ndarray, name: str, survey: Survey) -> np.ndarray:
+    """An overlay at a fixed size, with the file's name below."""
+    scale = min(_SIDE / min(labels.shape), _MOST / max(labels.shape))
+    size = (max(1, round(labels.shape[1] * scale)), max(1, round(labels.shape[0] * scale)))
+    shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    image = cv2.resize(image, size, interpolation=shrink)
+    small = cv2.resize(labels.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST)
+    picture = draw_overlay(image, small, survey.classes, survey.palette)
+    tile = np.pad(picture, ((0, _CAPTION), (0, 0), (0, 0)), constant_values=255)
+    origin = (0, tile.shape[0] - 5)
+    cv2.putText(tile, name, origin, _FONT, _FONT_SCALE, (0, 0, 0), 1, cv2.LINE_AA)
+    return tile
+
+
+def _arrange(tiles: list[np.ndarray]) -> np.ndarray:
+    """Tiles in rows, about as many as columns, on white."""
+    columns = math.ceil(math.sqrt(len(tiles)))
+    rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
+    widths = [max(row[c].shape[1] for row in rows if c < len(row)) for c in range(len(rows[0]))]
+    heights = [max(tile.shape[0] for tile in row) for row in rows]
+    shape = (sum(heights) + _GAP * (len(rows) + 1), sum(widths) + _GAP * (len(widths) + 1), 3)
+    sheet = np.full(shape, 255, dtype=np.uint8)
+    top = _GAP
+    for row, height in zip(rows, heights, strict=True):
+        left = _GAP
+        for tile, width in zip(row, widths, strict=False):
+            sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
+            left += width + _GAP
+        top += height + _GAP
+    return sheet
