@@ -55,7 +55,9 @@ def run(main: Callable[[], int | None]) -> None:
 
 def one_line(error: Exception) -> str | None:
     """What to tell the user about an error, or None if it is not the user's to mend."""
-    if isinstance(error, UserError):
+    # What a worker raised arrives as an error of its type whose text is the whole traceback.
+    from_worker = "in DataLoader worker" in str(error)
+    if isinstance(error, UserError) and not from_worker:
         return " ".join(str(error).split())
     return _library_line(error)
 

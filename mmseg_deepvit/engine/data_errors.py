@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from PIL import Image
 
+from ..datasets.checking import leaf_configs
 from ..errors import UserError
 
 _MOST_NAMED = 5
@@ -55,7 +56,7 @@ def check_data_folders(cfg: Config, parts: Sequence[str]) -> None:
         UserError: A folder is missing or empty; the message names it and the option that sets it.
     """
     for part in parts:
-        for dataset in _leaf_datasets((cfg.get(f"{part}_dataloader") or {}).get("dataset")):
+        for dataset in leaf_configs((cfg.get(f"{part}_dataloader") or {}).get("dataset")):
             folder = Path(
                 dataset.get("data_root") or "",
                 (dataset.get("data_prefix") or {}).get("img_path") or "",
@@ -69,17 +70,6 @@ def check_data_folders(cfg: Config, parts: Sequence[str]) -> None:
                     f"{folder} {what}: put the images there, or set data_root "
                     f"(--cfg-options {part}_dataloader.dataset.data_root=…)"
                 )
-
-
-def _leaf_datasets(dataset: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """The configs of datasets below wrappers such as RepeatDataset and ConcatDataset."""
-    if not dataset:
-        return
-    inner = [dataset.get("dataset"), *(dataset.get("datasets") or ())]
-    if not any(inner):
-        yield dataset
-    for part in inner:
-        yield from _leaf_datasets(part)
 
 
 def unreadable_files(datasets: Sequence[Any], most: int = _MOST_NAMED + 1) -> list[str]:

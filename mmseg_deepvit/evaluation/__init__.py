@@ -1,5 +1,6 @@
 """Metrics for MMSegmentation; importing this registers them."""
 
+from .cityscapes import CityscapesIoUMetric
 from .per_image import PerImageMetric
 
-__all__ = ["PerImageMetric"]
+__all__ = ["CityscapesIoUMetric", "PerImageMetric"]

@@ -9,6 +9,10 @@ LOADING = [{"type": "LoadImageFromFile"}, {"type": "LoadAnnotations"}]
 PIPELINE = [*LOADING, {"type": "PackSegInputs"}]
 CLASSES_IN_TURN = np.arange(34, dtype=np.uint8)
 
+#: cityscapesScripts, helpers/labels.py: the train ids of label ids 0 to 33, then of 255 (-1).
+OFFICIAL = [255] * 7 + [0, 1, 255, 255, 2, 3, 4, 255, 255, 255, 5, 255, 6, 7, 8, 9, 10, 11, 12, 13]
+OFFICIAL += [14, 15, 255, 255, 16, 17, 18, 255]
+
 
 def build(kind, root, **arguments):
     """A registered data set, as a config names it."""

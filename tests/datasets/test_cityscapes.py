@@ -2,24 +2,16 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
-from mmengine.registry import init_default_scope
-from mmseg.datasets import CityscapesDataset
-from mmseg.registry import METRICS
 from PIL import Image
 
 from mmseg_deepvit.datasets.cityscapes import TRAIN_IDS
 from mmseg_deepvit.errors import UserError
 
 from ..conftest import ROOT
+from .published import OFFICIAL, write, write_cityscapes
 from .published import build as build_any
-from .published import write, write_cityscapes
 
-#: cityscapesScripts, helpers/labels.py: the train ids of label ids 0 to 33, then of 255 (-1).
-OFFICIAL = [255] * 7 + [0, 1, 255, 255, 2, 3, 4, 255, 255, 255, 5, 255, 6, 7, 8, 9, 10, 11, 12, 13]
-OFFICIAL += [14, 15, 255, 255, 16, 17, 18, 255]
 ALL_IDS = [*range(34), 255]
-CLASSES = CityscapesDataset.METAINFO["classes"]
 
 
 def build(root, part="train", kind="CityscapesLabelIdsDataset", **arguments):
@@ -38,7 +30,7 @@ def masks(root, kind):
 def test_label_ids_are_mapped_as_the_official_table_says(tmp_path):
     dataset = build(write_cityscapes(tmp_path))
     assert len(dataset) == 3
-    assert dataset.metainfo["classes"] == CLASSES
+    assert dataset.metainfo["classes"] == CityscapesDataset.METAINFO["classes"]
     assert dataset.get_data_info(1)["seg_map_path"].endswith(
         "aachen_000001_000019_gtFine_labelIds.png"
     )
@@ -123,54 +115,6 @@ def test_a_test_may_go_without_masks(tmp_path):
     with pytest.raises(UserError, match="no seg_map_path"):
         build(tmp_path, "test", data_prefix=folders)
     assert len(build(tmp_path, "test", data_prefix=folders, test_mode=True)) == 3
-
-
-def metric(classes=CLASSES, **arguments):
-    init_default_scope("mmseg")
-    metric = METRICS.build({"type": "CityscapesIoUMetric", **arguments})
-    metric.dataset_meta = {"classes": classes}
-    return metric
-
-
-def sample(name, labels, truth=None):
-    data = {"img_path": f"/x/{name}_leftImg8bit.png", "pred_sem_seg": {"data": labels[None]}}
-    return data if truth is None else {**data, "gt_sem_seg": {"data": truth[None]}}
-
-
-def test_predictions_are_written_as_the_server_takes_them(tmp_path):
-    labels = torch.arange(19).reshape(1, 19).repeat(3, 1)
-    writer = metric(output_dir=str(tmp_path / "out"), format_only=True)
-    names = ["berlin_000000_000019", "berlin_000001_000019"]
-    writer.process({}, [sample(name, labels) for name in names])
-    assert writer.evaluate(2) == {}
-    for name in names:
-        (path,) = (tmp_path / "out").glob(f"{name}*.png")  # the server's own pattern
-        image = Image.open(path)
-        assert image.mode == "L"
-        ids = np.array(image)
-        assert ids.shape == (3, 19)
-        assert [OFFICIAL[i] for i in ids[1]] == list(range(19))
-    assert len(list((tmp_path / "out").iterdir())) == 2
-
-
-def test_scores_are_those_of_the_parent(tmp_path):
-    torch.manual_seed(1)
-    truth = torch.randint(0, 19, (40, 40))
-    labels = torch.where(torch.rand(40, 40) < 0.3, truth, torch.randint(0, 19, (40, 40)))
-    parent = METRICS.build({"type": "IoUMetric"})
-    parent.dataset_meta = {"classes": CLASSES}
-    for one in (parent, ours := metric(output_dir=str(tmp_path))):
-        one.process({}, [sample("a_0_1", labels, truth)])
-    assert ours.evaluate(1) == parent.evaluate(1)
-    assert [p.name for p in tmp_path.iterdir()] == ["a_0_1_leftImg8bit.png"]
-
-
-def test_what_has_no_label_id_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="output_dir"):
-        metric(format_only=True)
-    writer = metric(("road", "pothole"), output_dir=str(tmp_path), format_only=True)
-    with pytest.raises(UserError, match="no label id for pothole"):
-        writer.process({}, [sample("a_0_1", torch.zeros(2, 2, dtype=torch.int64))])
 
 
 @pytest.mark.parametrize(("part", "count"), [("train", 3), ("val", 1)])

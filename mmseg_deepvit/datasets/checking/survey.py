@@ -78,7 +78,7 @@ def build_datasets(cfg: Config, part: str) -> list[tuple[str, BaseSegDataset]]:
     loader = cfg.get(f"{part}_dataloader")
     if not loader:
         raise UserError(f"the config has no {part}_dataloader: choose another --part")
-    leaves = list(_leaf_configs(loader["dataset"]))
+    leaves = list(leaf_configs(loader["dataset"]))
     named = []
     for i, leaf in enumerate(leaves):
         # What is wrong shall be listed, where the data set itself would stop at the first.
@@ -92,13 +92,15 @@ def build_datasets(cfg: Config, part: str) -> list[tuple[str, BaseSegDataset]]:
     return named
 
 
-def _leaf_configs(dataset: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The configs of data sets below wrappers."""
-    inner = [dataset["dataset"]] if "dataset" in dataset else list(dataset.get("datasets", ()))
-    if not inner:
+def leaf_configs(dataset: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+    """The configs of data sets below wrappers such as RepeatDataset and ConcatDataset."""
+    if not dataset:
+        return
+    inner = [dataset.get("dataset"), *(dataset.get("datasets") or ())]
+    if not any(inner):
         yield dataset
     for part in inner:
-        yield from _leaf_configs(part)
+        yield from leaf_configs(part)
 
 
 def survey_dataset(

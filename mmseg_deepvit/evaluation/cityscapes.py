@@ -19,9 +19,9 @@ from mmseg.datasets import CityscapesDataset
 from mmseg.evaluation import IoUMetric
 from mmseg.registry import METRICS
 
+from ..datasets.cityscapes import LABEL_IDS
 from ..errors import UserError
 from ..inference.pictures import write_png
-from .cityscapes import LABEL_IDS
 
 _LABEL_ID_OF = dict(zip(CityscapesDataset.METAINFO["classes"], LABEL_IDS, strict=True))
 
