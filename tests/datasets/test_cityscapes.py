@@ -2,6 +2,7 @@ import shutil
 
 import numpy as np
 import pytest
+from mmseg.datasets import CityscapesDataset
 from PIL import Image
 
 from mmseg_deepvit.datasets.cityscapes import TRAIN_IDS

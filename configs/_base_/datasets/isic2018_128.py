@@ -8,11 +8,17 @@ train_pipeline = [
     dict(type="Resize", scale=crop_size, keep_ratio=False),
     # Corners without image are black, and ignored.
     dict(type="RandomRotate", prob=0.5, degree=180),
-    dict(type="RandomResize", scale=crop_size, ratio_range=(1.0, 1.3), keep_ratio=True),
+    dict(type="RandomResize", scale=crop_size, ratio_range=(1.0, 1.2), keep_ratio=True),
     dict(type="RandomCrop", crop_size=crop_size),
     dict(type="RandomFlip", prob=0.5, direction="horizontal"),
     dict(type="RandomFlip", prob=0.5, direction="vertical"),
-    dict(type="PhotoMetricDistortion"),
+    dict(
+        type="PhotoMetricDistortion",
+        brightness_delta=16,
+        contrast_range=(0.8, 1.2),
+        saturation_range=(0.8, 1.2),
+        hue_delta=9,
+    ),
     dict(type="PackSegInputs"),
 ]
 test_pipeline = [
@@ -40,7 +46,7 @@ tta_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=16, num_workers=1, dataset=dict(pipeline=train_pipeline, cache_images=True)
+    batch_size=8, num_workers=1, dataset=dict(pipeline=train_pipeline, cache_images=True)
 )
 val_dataloader = dict(batch_size=8, num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
