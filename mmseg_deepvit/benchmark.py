@@ -55,7 +55,7 @@ def interleaved_times(
     Args:
         candidates: What to run, by name; each runs once unmeasured first.
         rounds: Measured runs of each, at least 1.
-        device: Waited for before and after each run if it is a GPU.
+        device: What they run on; a GPU measures by its own clock.
 
     Returns:
         Times by name.
@@ -65,12 +65,83 @@ def interleaved_times(
         function()
     for _ in range(rounds):
         for name, function in candidates.items():
-            _wait(device)
-            start = time.perf_counter()
-            function()
-            _wait(device)
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(_time(function, device))
     return {name: Times.of(s) for name, s in seconds.items()}
+
+
+def _time(function: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one run, on a GPU by its own clock."""
+    if device.type != "cuda":
+        start = time.perf_counter()
+        function()
+        return time.perf_counter() - start
+    torch.cuda.synchronize(device)
+    start_event, end_event = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start_event.record()
+    function()
+    end_event.record()
+    torch.cuda.synchronize(device)
+    return start_event.elapsed_time(end_event) / 1e3
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a machine reaches at its best.
+
+    Attributes:
+        operations: Floating-point operations a second of a large matrix product.
+        bytes: Read and written a second by a large copy.
+    """
+
+    operations: float
+    bytes: float
+
+    def seconds(self, operations: float, size: float) -> float:
+        """Least time for a number of operations and for bytes to be read and written."""
+        return max(operations / self.operations, size / self.bytes)
+
+
+def measure_limits(dtype: torch.dtype, device: torch.device) -> Limits:
+    """Time a matrix product and a copy.
+
+    Args:
+        dtype: Of the product.
+        device: Where.
+    """
+    size = 1024 if device.type == "cpu" else 8192
+    x = torch.randn(size, size, device=device).to(dtype)
+    source = torch.zeros(2**26, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    calls = {"product": lambda: x @ x, "copy": lambda: target.copy_(source)}
+    times = interleaved_times(calls, 10, device)
+    product, copy = times["product"].low, times["copy"].low
+    return Limits(2 * size**3 / product, 2 * source.nbytes / copy)
+
+
+#: Operators that attention without whole maps consists of.
+_ATTENTION = ("mmseg_deepvit::streamed", "aten::_scaled_dot_product")
+
+
+def attention_share(function: Callable[[], object], device: torch.device) -> float | None:
+    """Share of a run's time that PyTorch's profiler sees in attention, projections left out.
+
+    Args:
+        function: What to run.
+        device: Where it computes.
+
+    Returns:
+        In [0, 1]; None where attention is made of operators that others use too (whole maps).
+    """
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    clock = "cpu"
+    if device.type == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+        clock = "device"
+    with torch.profiler.profile(activities=activities) as profiler:
+        function()
+    found = profiler.key_averages()
+    inside = sum(getattr(e, f"{clock}_time_total") for e in found if e.key.startswith(_ATTENTION))
+    return inside / sum(getattr(e, f"self_{clock}_time_total") for e in found) if inside else None
 
 
 def peak_memory(function: Callable[[], object], device: torch.device) -> int | None:
@@ -97,11 +168,6 @@ def peak_memory(function: Callable[[], object], device: torch.device) -> int | N
         return max(_status_bytes("VmHWM") - before, 0)
     except (AttributeError, OSError):
         return None
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _status_bytes(key: str) -> int:

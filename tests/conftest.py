@@ -1,11 +1,16 @@
 """What all tests share: seeds, and the real images, where there are any."""
 
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
 ROOT = Path(__file__).parents[1]
+
+if not torch.cuda.is_available():
+    # Triton reads it when it first sees a kernel.
+    os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture(autouse=True)

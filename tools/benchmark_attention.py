@@ -3,7 +3,9 @@
 For each number of tokens and each way to compute it, in turn in one process: inference, and
 forward and backward in training; peak memory above the inputs; the largest relative error of
 output and gradients against the explicit form in float64. 'sdpa' is PyTorch's attention without
-any mixing. A second table has the passes that 'blockwise' is made of.
+any mixing, 'floor' the least time that the shapes allow: the operations and the bytes of an exact
+algorithm that keeps no maps, at the speeds that this machine reaches in a large matrix product of
+the same dtype and in a large copy. A second table has the passes that 'blockwise' is made of.
 """
 
 from __future__ import annotations
@@ -20,9 +22,12 @@ from mmseg_deepvit.attention import head_mixing_attention
 from mmseg_deepvit.attention.blockwise import default_block_rows
 from mmseg_deepvit.attention.blockwise import passes as passes_of
 from mmseg_deepvit.benchmark import (
+    Limits,
+    Times,
     describe_machine,
     interleaved_times,
     markdown_table,
+    measure_limits,
     megabytes,
     peak_memory,
     plot_lines,
@@ -52,7 +57,7 @@ class Layer:
         self.grad = torch.randn(shape[0], heads, tokens, args.head_dims, device=device)
         self.mixes: dict[str, Tensor] = {}
         for name in ("pre", "post"):
-            if args.mix in (name, "both"):
+            if name in mixes_of(args):
                 weight = torch.randn(heads, heads, device=device) / heads**0.5
                 self.mixes[f"{name}_weight"] = weight.requires_grad_()
                 self.mixes[f"{name}_bias"] = torch.zeros(heads, device=device).requires_grad_()
@@ -126,8 +131,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--backends",
         nargs="+",
-        choices=["blockwise", "explicit", "sdpa"],
-        default=["blockwise", "explicit", "sdpa"],
+        choices=["fused", "blockwise", "explicit", "sdpa"],
+        help="(all; fused on a GPU only)",
     )
     parser.add_argument("--rounds", type=int, default=5, help="measured runs of each (5)")
     parser.add_argument(
@@ -145,12 +150,44 @@ def parse_args() -> argparse.Namespace:
     if min(args.tokens) < 2:
         parser.error(f"--tokens must be at least 2, got {min(args.tokens)}")
     args.device = torch.device(args.device or ("cuda:0" if torch.cuda.is_available() else "cpu"))
+    if args.backends is None:
+        fused = ["fused"] if args.device.type == "cuda" else []
+        args.backends = [*fused, "blockwise", "explicit", "sdpa"]
     return args
 
 
 def map_gigabytes(args: argparse.Namespace, tokens: int, maps: int) -> float:
     """Memory of a number of fp32 maps."""
     return maps * 4e-9 * args.batch_size * args.heads * tokens**2
+
+
+def floor(args: argparse.Namespace, tokens: int, limits: Limits) -> dict:
+    """The entry of an algorithm that loses no time: what it must calculate, read and write.
+
+    Training has the maps once more for batch statistics, and once more in the backward pass.
+    """
+    entries = 2 * args.batch_size * args.heads * tokens**2
+    product, mixes = entries * args.head_dims, len(mixes_of(args))
+    mix = entries * args.heads
+    statistics = mix if args.norm == "bn" and args.mix != "pre" else 0
+    size = args.batch_size * args.heads * tokens * args.head_dims * DTYPES[args.dtype].itemsize
+    forward = 2 * product + mixes * mix
+    train_forward = forward + statistics
+    # S again, dP, dV, dQ, dK; each mix again, its transpose, its own gradient.
+    train = train_forward + 5 * product + 3 * mixes * mix
+    result: dict = {"tokens": tokens, "backend": "floor"}
+    for name, operations, moved in (
+        ("eval", forward, 4 * size),
+        ("forward", train_forward, 4 * size),
+        ("train", train, 12 * size),
+    ):
+        result[f"{name}_seconds"] = Times.of([limits.seconds(operations, moved)])
+    return result
+
+
+def mixes_of(args: argparse.Namespace) -> set[str]:
+    """Names of the mixes there are."""
+    return {"pre", "post"} if args.mix == "both" else {args.mix}
 
 
 def measure(args: argparse.Namespace, tokens: int) -> list[dict]:
@@ -201,8 +238,10 @@ def print_tables(args: argparse.Namespace, results: list[dict], passes: list[dic
                 result["tokens"],
                 result["backend"],
                 *(result[f"{c}_seconds"] for c in ("eval", "forward", "train")),
-                megabytes(result["eval_bytes"]),
-                megabytes(result["train_bytes"]),
+                *(
+                    "" if result["backend"] == "floor" else megabytes(result[f"{c}_bytes"])
+                    for c in ("eval", "train")
+                ),
                 f"{found['output']:.1e}" if found else "",
                 f"{max(gradients):.1e}" if gradients else "",
             ]
@@ -231,7 +270,7 @@ def plot(path: str, results: list[dict]) -> None:
     lines: dict[str, dict[str, list[tuple[float, float]]]] = {"time": {}, "memory": {}}
     for result in results:
         name, tokens = result["backend"], result["tokens"]
-        seconds, size = result["train_seconds"].median, result["train_bytes"]
+        seconds, size = result["train_seconds"].median, result.get("train_bytes")
         lines["time"].setdefault(name, []).append((tokens, seconds))
         if size:
             lines["memory"].setdefault(name, []).append((tokens, size / 1e6))
@@ -244,9 +283,15 @@ def main() -> None:
     args = parse_args()
     machine = describe_machine(args.device)
     print(", ".join(f"{k} {v}" for k, v in machine.items()), flush=True)
+    limits = measure_limits(DTYPES[args.dtype], args.device)
+    print(
+        f"reaches {limits.operations / 1e12:.3g} TFLOP/s in {args.dtype}, "
+        f"{limits.bytes / 1e9:.3g} GB/s",
+        flush=True,
+    )
     results, passes = [], []
     for tokens in args.tokens:
-        results += measure(args, tokens)
+        results += [*measure(args, tokens), floor(args, tokens, limits)]
         if "blockwise" in args.backends and args.mix == "post":
             passes.append(measure_passes(args, tokens))
     print_tables(args, results, passes)

@@ -29,6 +29,7 @@ from mmseg_deepvit.attention import BACKENDS, HeadMixingAttention
 from mmseg_deepvit.attention.explicit import normalize_maps
 from mmseg_deepvit.backbones.vit import ViTTrunk
 from mmseg_deepvit.benchmark import (
+    attention_share,
     describe_machine,
     interleaved_times,
     markdown_table,
@@ -81,6 +82,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="measured runs of each (5)")
     parser.add_argument("--device", help="cuda:0 where there is a GPU, else cpu")
     parser.add_argument("--amp", action="store_true", help="under autocast to bfloat16")
+    parser.add_argument(
+        "--profile", action="store_true", help="attention's share of the time, by the profiler"
+    )
     parser.add_argument("--no-error", action="store_true", help="skip the float64 comparison")
     parser.add_argument("--json", metavar="FILE", help="write the figures")
     add_config_options(parser)
@@ -217,7 +221,10 @@ def measure(args: argparse.Namespace, cfg: Any, candidates: list[Candidate]) -> 
         times = interleaved_times(calls, args.rounds, args.device)
         for result in results:
             result[f"{mode}_seconds"] = times[result["name"]]
-            result[f"{mode}_bytes"] = peak_memory(calls[result["name"]], args.device)
+            call = calls[result["name"]]
+            result[f"{mode}_bytes"] = peak_memory(call, args.device)
+            if args.profile:
+                result[f"{mode}_attention"] = attention_share(call, args.device)
     if not (args.no_error or args.whole):
         add_errors(args, cfg, images, list(zip(results, candidates, strict=True)))
     return results
@@ -228,6 +235,7 @@ def table(args: argparse.Namespace, results: list[dict]) -> str:
     header = ["model"]
     for mode in args.mode:
         header += [f"{mode}, ms (quartiles)", "× ours", f"{mode}, MB"]
+        header += ["attention"] * args.profile
     rows = []
     for result in results:
         row = [result["name"]]
@@ -235,6 +243,9 @@ def table(args: argparse.Namespace, results: list[dict]) -> str:
             times, first = result[f"{mode}_seconds"], results[0][f"{mode}_seconds"]
             row += [str(times), f"{times.median / first.median:.2f}"]
             row.append(megabytes(result[f"{mode}_bytes"]))
+            if args.profile:
+                share = result[f"{mode}_attention"]
+                row.append("" if share is None else f"{share:.0%}")
         error = result.get("error")
         rows.append([*row, "" if error is None else f"{error:.1e}"])
     return markdown_table([*header, "error"], rows)

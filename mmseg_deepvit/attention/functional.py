@@ -14,12 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blockwise import blockwise_attention, unsupported
+from . import fused
+from .blockwise import blockwise_attention
 from .explicit import AttentionMaps, explicit_attention
 from .head_mixing import DropoutPosition, HeadMixing
+from .streaming import unsupported
 
 #: How head-mixing attention is computed; see :func:`head_mixing_attention`.
-Backend = Literal["auto", "explicit", "blockwise"]
+Backend = Literal["auto", "explicit", "blockwise", "fused"]
 BACKENDS: tuple[str, ...] = get_args(Backend)
 
 #: Maps of a whole call up to this many bytes stay in a cache: building them is fastest.
@@ -53,9 +55,12 @@ def head_mixing_attention(
 
     * ``'explicit'`` builds all maps: (B, H, N, N) several times over.
     * ``'blockwise'`` streams over blocks of query rows: the same to rounding, O(N) memory.
+    * ``'fused'`` streams over tiles in Triton kernels, for NVIDIA GPUs: fp16, bf16 and fp32, up to
+      32 heads of up to 128, no dropout.
     * ``'auto'`` takes PyTorch's ``scaled_dot_product_attention`` where nothing is mixed,
-      ``'explicit'`` for maps of up to 2 MiB a call, for what ``'blockwise'`` does not do (a norm
-      over maps that are then dropped out) and in exports, else ``'blockwise'``.
+      ``'explicit'`` in exports and for what streams do not do (a norm over maps that are then
+      dropped out), ``'fused'`` where it does the call and has agreed with ``'blockwise'`` on this
+      GPU, ``'explicit'`` for maps of up to 2 MiB a call, else ``'blockwise'``.
 
     Inside :func:`observe_maps`, ``'explicit'`` is taken whatever is said here.
 
@@ -107,14 +112,24 @@ def _attend(
         if mixing.changes_nothing:
             p, scale = mixing.dropout_p, mixing.scale
             return F.scaled_dot_product_attention(q, k, v, dropout_p=p, scale=scale)
-        explicit = unsupported(mixing) or _small_maps(q) or _is_exporting()
-        backend = "explicit" if explicit else "blockwise"
+        backend = _choose(q, k, v, mixing)
+    if backend == "fused" and receive is None:
+        return fused.fused_attention(q, k, v, mixing)
     if backend == "blockwise" and receive is None:
         return blockwise_attention(q, k, v, mixing, block_rows)
     out, maps = explicit_attention(q, k, v, mixing)
     if receive is not None:
         receive(maps)
     return out
+
+
+def _choose(q: Tensor, k: Tensor, v: Tensor, mixing: HeadMixing) -> Backend:
+    """What ``'auto'`` takes where something is mixed."""
+    if unsupported(mixing) or _is_exporting():
+        return "explicit"
+    if q.is_cuda and fused.serves(q, k, v, mixing):
+        return "fused"
+    return "explicit" if _small_maps(q) else "blockwise"
 
 
 @contextmanager

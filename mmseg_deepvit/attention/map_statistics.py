@@ -119,4 +119,4 @@ class BatchStatistics:
 
 def pack_sums(count: int, first: Tensor, second: Tensor) -> Tensor:
     """Count of entries and sums of moments as one (1 + H + H²,) vector, to be all-reduced."""
-    return torch.cat([first.new_tensor([count]), first, second.flatten()])
+    return torch.cat([first.new_full((1,), count), first, second.flatten()])

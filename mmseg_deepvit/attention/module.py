@@ -36,7 +36,7 @@ class HeadMixingAttention(nn.Module):
         attn_drop: Probability of dropping an entry of the map, in [0, 1).
         attn_drop_position: ``'softmax'``: P, before mixing (DeepViT); ``'mix'``: A (CaiT).
         proj_drop: Dropout of the output, in [0, 1).
-        backend: ``'auto'``, ``'explicit'`` or ``'blockwise'``.
+        backend: ``'auto'``, ``'explicit'``, ``'blockwise'`` or ``'fused'``.
 
     Raises:
         ValueError: ``embed_dims`` is no multiple of ``num_heads``, a norm without ``post_mix``, a

@@ -60,8 +60,8 @@ class ViTTrunk(BaseModule):
         drop_rate: Dropout after position embedding, in MLPs and output projections, in [0, 1).
         attn_drop_rate: Dropout of attention maps, in [0, 1).
         attn_drop_position: ``'softmax'`` (before post mixing) or ``'mix'`` (after it).
-        attn_backend: How mixing attention is computed: ``'auto'``, ``'explicit'`` or
-            ``'blockwise'``; see
+        attn_backend: How mixing attention is computed: ``'auto'``, ``'explicit'``,
+            ``'blockwise'`` or ``'fused'``; see
             :func:`~mmseg_deepvit.attention.functional.head_mixing_attention`.
         drop_path_rate: Stochastic depth of the last block, in [0, 1).
         drop_path_mode: ``'linear'`` (growing from 0 at the first block) or ``'constant'``.

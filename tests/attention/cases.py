@@ -90,6 +90,12 @@ def assert_same(ours, exact, tolerance, explicit=None):
         assert error <= allowed, f"{name}: {error:.1e}, allowed {allowed:.1e}"
 
 
+def halve(call, dtype):
+    """The call with queries, keys and values in half precision, and in float64 the very same."""
+    halved = {k: t.detach().to(dtype) if k in ("q", "k", "v") else t for k, t in call.items()}
+    return halved, {k: t.detach().double() for k, t in halved.items()}
+
+
 def assert_as_exact_as_explicit(call, norm, block_rows=(None,), **options):
     """Compare outputs, every gradient and running statistics with float64."""
     exact_call = {k: t.double() for k, t in call.items()}

@@ -11,6 +11,7 @@ from .cases import (
     TOLERANCE,
     assert_as_exact_as_explicit,
     assert_same,
+    halve,
     make_call,
     make_norm,
     run,
@@ -123,10 +124,7 @@ def test_half_inputs_are_computed_in_fp32(dtype, autocast, norm):
     """Against float64 on the same rounded inputs, the error is that of rounding the result."""
     call = make_call((2, 4, 45, 8), ("pre", "post"), torch.float32)
     norm = make_norm(norm, 4, torch.float32)
-    exact_call = {k: t.double() for k, t in call.items()}
-    for name in "qkv":
-        call[name] = call[name].detach().to(dtype)
-        exact_call[name] = call[name].double()
+    call, exact_call = halve(call, dtype)
     exact_norm = norm and copy.deepcopy(norm).double()
     exact = run(explicit_head_mixing_attention, exact_call, exact_norm, scale=0.3)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):

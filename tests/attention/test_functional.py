@@ -63,7 +63,7 @@ def test_backends_agree(backend, post):
 
 
 def test_unknown_backend():
-    message = "backend must be one of auto, explicit, blockwise, got 'flash'"
+    message = "backend must be one of auto, explicit, blockwise, fused, got 'flash'"
     with pytest.raises(ValueError, match=message):
         head_mixing_attention(**make_call((1, 2, 3, 4)), backend="flash")
     with pytest.raises(ValueError, match=message):

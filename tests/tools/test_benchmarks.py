@@ -18,15 +18,19 @@ def test_one_layer(tmp_path):
     content = json.loads(figures.read_text())
     layers = [r for r in content["results"] if "backend" in r]
     assert [(r["tokens"], r["backend"]) for r in layers] == [
-        (n, b) for n in (150, 300) for b in ("blockwise", "explicit", "sdpa")
+        (n, b) for n in (150, 300) for b in ("blockwise", "explicit", "sdpa", "floor")
     ]
     for layer in layers:
         assert 0 < layer["eval_seconds"]["low"] <= layer["train_seconds"]["high"]
-        if layer["backend"] != "sdpa":
+        if layer["backend"] not in ("sdpa", "floor"):
             assert 0 < max(layer["errors"].values()) < 1e-5
     passes = [r for r in content["results"] if "backend" not in r]
     assert all(p["backward"]["median"] > 0 for p in passes)
     assert "second moment" in result.stdout
+    assert "TFLOP/s in fp32" in result.stdout
+    floors = [r["train_seconds"]["median"] for r in layers if r["backend"] == "floor"]
+    times = [r["train_seconds"]["low"] for r in layers if r["backend"] == "blockwise"]
+    assert 2 * floors[0] < floors[1] < times[1]
     assert plot.stat().st_size > 1000
 
 
@@ -46,7 +50,7 @@ def test_a_backbone_beside_others(tmp_path):
     result = run_tool(
         *("tools/benchmark_model.py", CONFIG, "--shape", 320, 336, "--rounds", 1),
         *("--backends", "auto", "explicit", "--json", figures, "--device", "cpu"),
-        *("--baseline", "maps", "mmseg-vit", "timm-vit", "timm-cait"),
+        *("--baseline", "maps", "mmseg-vit", "timm-vit", "timm-cait", "--profile"),
         *("--cfg-options", *MODEL, "model.backbone.embed_dims=48", "model.backbone.num_heads=6"),
     )
     assert result.returncode == 0, result.stderr
@@ -57,6 +61,9 @@ def test_a_backbone_beside_others(tmp_path):
     for name in ("ours, auto", "ours, explicit", "maps"):
         assert 0 < results[name]["error"] < 1e-4
     assert results["timm-vit"]["train_seconds"]["median"] > 0
+    for mode in ("eval", "train"):
+        assert results["ours, explicit"][f"{mode}_attention"] is None
+        assert 0 < results["ours, auto"][f"{mode}_attention"] < 1
     assert "| ours, auto" in result.stdout
 
 

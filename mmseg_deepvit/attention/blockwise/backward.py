@@ -2,53 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
+from ..streaming.gradients import Coupling, Gradients, empty_gradients
+from ..streaming.mixing import LayerNormOverHeads, Mixing
+from ..streaming.rows import Rows
 from .buffers import Buffers
-from .mixing import LayerNormOverHeads, Mixing
 from .row_blocks import Image, dropout_factors, mix, normalize_over_heads
-from .rows import Rows
-
-
-@dataclass
-class Gradients:
-    """Gradients of a call; those of H and H×H parameters in float64, None where there is none.
-
-    Attributes:
-        q: (B, H, N, d).
-        k: (B, H, N, d).
-        v: (B, H, N, d).
-        pre: (H, H).
-        post: (H, H), of ``Mixing.post``.
-        bias: (H,), of ``Mixing.bias``.
-        norm_weight: (H,).
-        norm_bias: (H,), of ``LayerNormOverHeads.map_bias``.
-    """
-
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    pre: Tensor | None
-    post: Tensor | None
-    bias: Tensor | None
-    norm_weight: Tensor | None
-    norm_bias: Tensor | None
-
-
-@dataclass(frozen=True)
-class Coupling:
-    """What batch statistics of the maps add to the gradient of the probabilities P.
-
-    Attributes:
-        products: (H, H): products @ P is added.
-        constant: (H,), added as it is; None where the softmax would not see it.
-    """
-
-    products: Tensor
-    constant: Tensor | None
 
 
 def backward(
@@ -76,7 +37,7 @@ def backward(
     Returns:
         The gradients.
     """
-    sums = _empty_gradients(q, k, v, mixing)
+    sums = empty_gradients(q, k, v, mixing)
     with Buffers(q.shape[1], rows, lse) as buffers:
         for b in range(len(q)):
             image = Image(q[b], k[b], mixing, rows, buffers, lse[b])
@@ -123,25 +84,6 @@ def _add_image(
         grad_v += (mixing.output_bias[:, None] * total)[:, None]
     rows.join(grad_q.mul_(mixing.scale), sums.q[b])
     sums.k[b], sums.v[b] = grad_k, grad_v
-
-
-def _empty_gradients(q: Tensor, k: Tensor, v: Tensor, mixing: Mixing) -> Gradients:
-    heads = q.shape[1]
-
-    def zeros(there: object, *shape: int) -> Tensor | None:
-        return None if there is None else q.new_zeros(shape, dtype=torch.float64)
-
-    norm = mixing.norm
-    return Gradients(
-        torch.empty_like(q),
-        torch.empty_like(k),
-        torch.empty_like(v),
-        zeros(mixing.pre, heads, heads),
-        zeros(mixing.post, heads, heads),
-        zeros(mixing.bias, heads),
-        zeros(norm, heads),
-        zeros(norm and norm.map_bias, heads),
-    )
 
 
 class _BackwardStep:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..streaming.mixing import Mixing
+from ..streaming.rows import Rows
 from .buffers import Buffers
-from .mixing import Mixing
 from .row_blocks import Image, dropout_factors, mix, normalize_over_heads
-from .rows import Rows
 
 
 def moments(q: Tensor, k: Tensor, mixing: Mixing, rows: Rows, lse: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,9 +17,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..streaming.mixing import LayerNormOverHeads, Mixing
+from ..streaming.rows import Rows
 from .buffers import Buffers
-from .mixing import LayerNormOverHeads, Mixing
-from .rows import Rows
 
 #: Logits within ±this need no row maximum: e^2x times any N is far from fp32's limits.
 SAFE_LOGIT = 30.0

@@ -1,4 +1,4 @@
-"""What happens to the attention maps of a call, in the terms of the blockwise passes."""
+"""What happens to the attention maps of a call, in the terms of the passes."""
 
 from __future__ import annotations
 

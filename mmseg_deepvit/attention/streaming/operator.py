@@ -1,4 +1,4 @@
-"""The blockwise passes as PyTorch operators: ``mmseg_deepvit::blockwise`` and its backward.
+"""Passes over the maps as PyTorch operators: ``mmseg_deepvit::streamed`` and its backward.
 
 Operators are opaque to ``torch.compile`` (no graph break) and to autocast. These have no second
 derivative.
@@ -6,6 +6,7 @@ derivative.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,19 +15,37 @@ from torch import Tensor
 from torch.distributed import _functional_collectives as collectives
 
 from ..map_statistics import BatchStatistics, pack_sums
-from .backward import Coupling, backward
-from .forward import forward, moments
+from .gradients import Coupling, Gradients
 from .mixing import Dropout, LayerNormOverHeads, Mixing
 from .rows import Rows
 
-#: Up to here batch statistics have maps in float64: var = C − m² loses digits where m = 1/N is
-#: large beside the root of eps, and these maps cost next to nothing.
-FEW_TOKENS = 128
+
+@dataclass(frozen=True)
+class Passes:
+    """What a backend does with the maps; see :mod:`mmseg_deepvit.attention.blockwise`.
+
+    Attributes:
+        map_dtype: From the queries and whether batch statistics matter: the dtype of the maps.
+        moments: From (q, k, mixing, rows, lse): sums of P and of its products between heads; fills
+            in ``lse``, the (B, n, H, R) log-sum-exp of the logits' rows.
+        forward: From (q, k, v, mixing, rows, lse, lse_known): the output, (B, N, H, d).
+        backward: From (grad, q, k, v, mixing, rows, lse, coupling): the gradients.
+    """
+
+    map_dtype: Callable[[Tensor, bool], torch.dtype]
+    moments: Callable[..., tuple[Tensor, Tensor]]
+    forward: Callable[..., Tensor]
+    backward: Callable[..., Gradients]
+
+
+#: Backends' passes by name, entered where they are defined.
+PASSES: dict[str, Passes] = {}
 
 _PARAMETERS = (
     "Tensor q, Tensor k, Tensor v, Tensor? pre_weight, Tensor? pre_bias, Tensor? post_weight, "
     "Tensor? post_bias, Tensor? norm_weight, Tensor? norm_bias, Tensor? seed, float scale, "
-    "str norm, float eps, float dropout_p, bool dropout_after_mix, int block_rows, str group"
+    "str norm, float eps, float dropout_p, bool dropout_after_mix, int block_rows, str group, "
+    "str passes"
 )
 
 
@@ -51,6 +70,7 @@ class _Call:
     dropout_after_mix: bool
     block_rows: int
     group: str
+    passes: str
 
     def mixing(self, statistics: BatchStatistics | None) -> Mixing:
         """What happens to the maps, in the dtype that they are computed in."""
@@ -82,15 +102,12 @@ class _Call:
     @property
     def dtype(self) -> torch.dtype:
         """What maps are computed in."""
-        if self.norm == "batch" and self.q.shape[2] <= FEW_TOKENS:
-            return torch.float64
-        return torch.promote_types(self.q.dtype, torch.float32)
+        return PASSES[self.passes].map_dtype(self.q, self.norm == "batch")
 
     @property
     def rows(self) -> Rows:
         """How query rows are cut into blocks."""
-        tokens = self.q.shape[2]
-        return Rows(tokens, min(self.block_rows, tokens))
+        return Rows(self.q.shape[2], self.block_rows)
 
     def no_autocast(self) -> torch.autocast:
         """Maps are computed in full precision whatever autocast says."""
@@ -105,23 +122,24 @@ def _lse_shape(q: Tensor, rows: Rows) -> tuple[int, int, int, int]:
 
 
 @torch.library.custom_op(
-    "mmseg_deepvit::blockwise",
+    "mmseg_deepvit::streamed",
     mutates_args=(),
     schema=f"({_PARAMETERS}) -> (Tensor, Tensor, Tensor)",
 )
 def _forward(*args):
     """Output (B, N, H, d), log-sum-exp by blocks, sums of moments (empty without BatchNorm)."""
     call = _Call(*args)
+    passes = PASSES[call.passes]
     lse = call.q.new_empty(_lse_shape(call.q, call.rows), dtype=call.dtype)
     sums = lse.new_empty(0, dtype=torch.float64)
     with call.no_autocast():
         if call.norm == "batch":
-            first, second = moments(call.q, call.k, call.mixing(None), call.rows, lse)
+            first, second = passes.moments(call.q, call.k, call.mixing(None), call.rows, lse)
             entries = len(call.q) * call.rows.tokens**2
             sums = _sum_over(call.group, pack_sums(entries, first, second))
         mixing = call.mixing(call.statistics(sums))
         known = call.norm == "batch"
-        out = forward(call.q, call.k, call.v, mixing, call.rows, lse, known)
+        out = passes.forward(call.q, call.k, call.v, mixing, call.rows, lse, known)
     return out, lse, sums
 
 
@@ -143,7 +161,7 @@ _DIFFERENTIABLE = _NAMES[: _NAMES.index("seed")]
 
 
 @torch.library.custom_op(
-    "mmseg_deepvit::blockwise_backward",
+    "mmseg_deepvit::streamed_backward",
     mutates_args=(),
     schema=f"(Tensor grad, Tensor out, Tensor lse, Tensor sums, {_PARAMETERS}) "
     f"-> ({', '.join(['Tensor'] * len(_DIFFERENTIABLE))})",
@@ -155,7 +173,9 @@ def _backward(grad, out, lse, sums, *args):
     with call.no_autocast():
         coupling = None if statistics is None else _coupling(call, statistics, grad, out)
         mixing = call.mixing(statistics)
-        found = backward(grad, call.q, call.k, call.v, mixing, call.rows, lse, coupling)
+        found = PASSES[call.passes].backward(
+            grad, call.q, call.k, call.v, mixing, call.rows, lse, coupling
+        )
     gradients = {"q": found.q, "k": found.k, "v": found.v, "pre_weight": found.pre}
     if statistics is not None:
         assert found.post is not None
@@ -217,7 +237,7 @@ def _differentiate(ctx, grad, *_):
     if grad is None:
         return unused
     out = grad if kept_out is None else kept_out
-    found = torch.ops.mmseg_deepvit.blockwise_backward(grad, out, lse, sums, *tensors, *ctx.options)
+    found = torch.ops.mmseg_deepvit.streamed_backward(grad, out, lse, sums, *tensors, *ctx.options)
     gradients = [
         None if tensor is None else gradient
         for tensor, gradient in zip(tensors[: len(found)], found, strict=True)
@@ -228,7 +248,7 @@ def _differentiate(ctx, grad, *_):
 _forward.register_autograd(_differentiate, setup_context=_setup_context)
 
 #: The operator; arguments as ``_PARAMETERS``, results as :func:`_forward` says.
-blockwise = _forward
+streamed = _forward
 
 
 def _sum_over(group: str, tensor: Tensor) -> Tensor:

@@ -1,0 +1,158 @@
+"""Launching Triton programs on the maps of a call, in tiles that the device has room for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import triton
+from torch import Tensor
+from triton.runtime.errors import OutOfResources
+
+from ..streaming.gradients import Coupling
+from ..streaming.mixing import Mixing
+from . import kernels
+from .tiles import Maps, Mixes, Plan, Tokens
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """How a program cuts the maps, and what it runs on.
+
+    Attributes:
+        rows: Query rows of a tile, a power of two from 16 on.
+        columns: Keys of a tile, likewise.
+        warps: Groups of 32 threads that share a program.
+        stages: Tiles of keys and values that are loaded ahead.
+    """
+
+    rows: int
+    columns: int
+    warps: int
+    stages: int
+
+
+#: From the one that suits most to the one that needs least. Larger ones than the first have
+#: registers spilled (``tests/attention/gpu_compilation.py`` shows it).
+TILINGS = (Tiling(16, 32, 8, 2), Tiling(16, 16, 8, 2), Tiling(16, 16, 8, 1))
+#: The same for programs that hold several sums, and spill sooner.
+NARROW_TILINGS = TILINGS[1:]
+
+#: The tiling that fitted, for a program with its plan on a device.
+_fitting: dict[tuple[Any, Plan, torch.device], Tiling] = {}
+
+
+class Launch:
+    """Launches programs on one call's maps.
+
+    Args:
+        q: (B, H, N, d).
+        k: (B, H, N, d).
+        mixing: What happens to the maps.
+        lse: (B, 1, H, N), log-sum-exp of the rows.
+        coupling: Of batch statistics in the backward pass, or None.
+    """
+
+    def __init__(
+        self, q: Tensor, k: Tensor, mixing: Mixing, lse: Tensor, coupling: Coupling | None = None
+    ) -> None:
+        self._batch, heads, self._tokens, width = q.shape
+        self._lse, norm = lse, mixing.norm
+        self._plan = make_plan(q, mixing, coupling is not None)
+        pre, post = (lse if w is None else w.contiguous() for w in (mixing.pre, mixing.post))
+        self._maps = Maps(as_tokens(q), as_tokens(k), lse, pre, mixing.scale, self._tokens)
+        #: What happens to probabilities, as programs take it.
+        self.mixes = Mixes(
+            post,
+            lse if norm is None else norm.weight,
+            lse.new_zeros(heads) if norm is None or norm.map_bias is None else norm.map_bias,
+            lse if coupling is None else coupling.products.contiguous(),
+            0.0 if norm is None else norm.eps,
+        )
+        self._chunks = triton.cdiv(width, self._plan.W)
+
+    def over_rows(self, kernel: Any, *args: Any, shares: tuple[int, ...] = ()) -> list[Tensor]:
+        """A program for each block of query rows of each image.
+
+        Args:
+            kernel: The Triton program; takes the maps, ``args``, the shares and the plan.
+            args: Its arguments.
+            shares: What each program leaves behind: H numbers (1) or H×H (2).
+
+        Returns:
+            The shares, (programs, H) or (programs, H, H).
+        """
+        return self._run(kernel, args, shares, lambda tiling: (tiling.rows,))
+
+    def over_row_chunks(
+        self, kernel: Any, *args: Any, shares: tuple[int, ...] = ()
+    ) -> list[Tensor]:
+        """The same, for each chunk of widths of each block of query rows."""
+        return self._run(kernel, args, shares, lambda tiling: (tiling.rows, self._chunks))
+
+    def over_key_chunks(self, kernel: Any, *args: Any) -> list[Tensor]:
+        """The same, for each chunk of widths of each block of keys."""
+        return self._run(kernel, args, (), lambda tiling: (tiling.columns, self._chunks))
+
+    def _run(self, kernel: Any, args: tuple, shares: tuple[int, ...], cut: Any) -> list[Tensor]:
+        key = (kernel, self._plan, self._lse.device)
+        tilings = (_fitting[key],) if key in _fitting else tilings_of(kernel)
+        for tiling in tilings:
+            size, *chunks = cut(tiling)
+            blocks = triton.cdiv(self._tokens, size)
+            made = [self._shares(blocks, dimensions) for dimensions in shares]
+            plan = replace(self._plan, R=tiling.rows, C=tiling.columns)
+            try:
+                kernel[(blocks, *chunks, self._batch)](
+                    self._maps, *args, *made, plan, num_warps=tiling.warps, num_stages=tiling.stages
+                )
+            except OutOfResources:
+                if tiling == tilings[-1]:
+                    raise
+                continue
+            _fitting[key] = tiling
+            return made
+        raise AssertionError("there is a tiling")
+
+    def _shares(self, blocks: int, dimensions: int) -> Tensor:
+        heads = self._plan.heads
+        return self._lse.new_empty(blocks * self._batch, *[heads] * dimensions)
+
+
+def tilings_of(kernel: Any) -> tuple[Tiling, ...]:
+    """What a program is tried with, in this order."""
+    narrow = (kernels.query_gradients, kernels.key_gradients)
+    return NARROW_TILINGS if kernel in narrow else TILINGS
+
+
+def make_plan(q: Tensor, mixing: Mixing, coupled: bool) -> Plan:
+    """What is compiled into the programs of a call, but for their tiles."""
+    heads, width = q.shape[1], q.shape[3]
+    half = q.dtype != torch.float32
+    filled = max(16, triton.next_power_of_2(heads))
+    # Tiles of queries, keys and values are of H · W numbers a token.
+    widest = (1024 if half else 512) // filled
+    return Plan(
+        heads=heads,
+        width=width,
+        H=filled,
+        R=0,
+        C=0,
+        W=min(max(16, triton.next_power_of_2(width)), widest),
+        pre=mixing.pre is not None,
+        post=mixing.post is not None,
+        layer_norm=mixing.norm is not None,
+        centred=mixing.centred,
+        coupled=coupled,
+        precision="tf32" if half else "ieee",
+        precise="tf32x3" if half else "ieee",
+        widen=q.device.type == "cpu",
+    )
+
+
+def as_tokens(x: Tensor) -> Tokens:
+    """A (B, H, N, d) tensor as programs take it, copied if widths do not lie side by side."""
+    if x.stride(-1) != 1:
+        x = x.contiguous()
+    return Tokens(x, *x.stride()[:3])

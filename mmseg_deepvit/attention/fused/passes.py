@@ -1,0 +1,131 @@
+"""The passes of fused attention: launches of the Triton programs, and sums of their shares."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..streaming.gradients import Coupling, Gradients, empty_gradients
+from ..streaming.mixing import Mixing
+from ..streaming.rows import Rows
+from . import kernels
+from .launch import Launch, as_tokens
+from .tiles import Tokens
+
+
+def moments(q: Tensor, k: Tensor, mixing: Mixing, rows: Rows, lse: Tensor) -> tuple[Tensor, Tensor]:
+    """Sums of the probabilities and of their products between heads, over images and entries.
+
+    Args:
+        q: (B, H, N, d), fp16, bf16 or fp32; so all that follows.
+        k: (B, H, N, d).
+        mixing: What happens to the maps before the post mix.
+        rows: One block of N.
+        lse: (B, 1, H, N), fp32, filled in with the log-sum-exp of the rows.
+
+    Returns:
+        Σ P_h, (H,), and Σ P_h P_g, (H, H), in float64.
+    """
+    launch = Launch(q, k, mixing, lse)
+    launch.over_rows(kernels.row_sums)
+    (shares,) = launch.over_rows(kernels.moments, shares=(2,))
+    batch, heads, tokens, _ = q.shape
+    first = shares.new_full((heads,), batch * tokens, dtype=torch.float64)  # rows sum to one
+    # The shares are of P − 1/N, of which B·N² entries lack 1/N² each.
+    return first, shares.sum(0, dtype=torch.float64) + batch
+
+
+def forward(
+    q: Tensor, k: Tensor, v: Tensor, mixing: Mixing, rows: Rows, lse: Tensor, lse_known: bool
+) -> Tensor:
+    """Outputs of head-mixing attention.
+
+    Args:
+        q: (B, H, N, d).
+        k: (B, H, N, d).
+        v: (B, H, N, d).
+        mixing: What happens to the maps.
+        rows: One block of N.
+        lse: (B, 1, H, N), fp32; filled in unless it is known already.
+        lse_known: Whether it is.
+
+    Returns:
+        (B, N, H, d) in the dtype of ``v``.
+    """
+    launch = Launch(q, k, mixing, lse)
+    if not lse_known:
+        launch.over_rows(kernels.row_sums)
+    out = v.new_empty(v.transpose(1, 2).shape)
+    shift = _times_bias(mixing, v.sum(2, dtype=torch.float32))
+    values = as_tokens(_centred(v) if mixing.centred else v)
+    launch.over_row_chunks(
+        kernels.outputs, launch.mixes, values, shift, as_tokens(out.transpose(1, 2))
+    )
+    return out
+
+
+def backward(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mixing: Mixing,
+    rows: Rows,
+    lse: Tensor,
+    coupling: Coupling | None = None,
+) -> Gradients:
+    """Gradients of head-mixing attention: by row, of the queries, of keys and values.
+
+    Args:
+        grad: Of the output, (B, N, H, d).
+        q: (B, H, N, d).
+        k: (B, H, N, d).
+        v: (B, H, N, d).
+        mixing: As in the forward pass.
+        rows: One block of N.
+        lse: (B, 1, H, N), as the forward pass left it.
+        coupling: Of batch statistics, or None.
+
+    Returns:
+        The gradients.
+    """
+    found = empty_gradients(q, k, v, mixing)
+    launch = Launch(q, k, mixing, lse, coupling)
+    grad = grad.transpose(1, 2).to(v.dtype)
+    totals = grad.sum(2, dtype=torch.float32)
+    if found.bias is not None:
+        found.bias += (totals.double() * v.sum(2, dtype=torch.float64)).sum((0, 2))
+    values = as_tokens(_centred(v) if mixing.centred else v)
+    inputs = (launch.mixes, values, as_tokens(grad), torch.empty_like(lse))
+
+    shares = launch.over_rows(kernels.row_gradients, *inputs, shares=(2, 1, 1))
+    for total, share in zip((found.post, found.norm_weight, found.norm_bias), shares, strict=True):
+        _sum_up(share, total)
+    (share,) = launch.over_row_chunks(
+        kernels.query_gradients, *inputs, as_tokens(found.q), shares=(2,)
+    )
+    _sum_up(share, found.pre)
+    shift = _times_bias(mixing, totals)
+    outputs = as_tokens(found.k), as_tokens(found.v)
+    launch.over_key_chunks(kernels.key_gradients, *inputs, shift, *outputs)
+    return found
+
+
+def _centred(v: Tensor) -> Tensor:
+    """Values less their mean over the tokens: where rows of A sum to zero it is the same.
+
+    Nothing large then cancels in the products with A, which is rounded.
+    """
+    return (v.float() - v.mean(2, dtype=torch.float32, keepdim=True)).to(v.dtype)
+
+
+def _times_bias(mixing: Mixing, totals: Tensor) -> Tokens:
+    """What the final bias adds to each token, from the (B, H, d) totals over the others."""
+    bias = mixing.output_bias
+    added = torch.zeros_like(totals) if bias is None else bias[:, None] * totals
+    return as_tokens(added[:, :, None])
+
+
+def _sum_up(shares: Tensor, total: Tensor | None) -> None:
+    if total is not None:
+        torch.sum(shares, 0, dtype=torch.float64, out=total)

@@ -1,0 +1,125 @@
+"""Whether the kernels get a small call right on a GPU, before the first large one of its kind.
+
+A compiler or driver that is too old, or a GPU with too little shared memory, shows here, and the
+blockwise form serves instead of a training run that stops or, worse, learns from wrong gradients.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..blockwise import blockwise_attention
+from ..head_mixing import HeadMixing
+from ..streaming import streamed_attention
+
+#: Two rows of tiles, the second not full.
+TOKENS = 40
+#: Largest differences over the largest values: some roundings of the dtype.
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+
+
+class Call(NamedTuple):
+    """What tells the kinds of calls apart that are compiled differently.
+
+    Attributes:
+        device: As in ``torch.device``.
+        dtype: Of queries, keys and values.
+        heads: H.
+        width: Of a head.
+        pre: Whether logits are mixed.
+        post: Whether probabilities are mixed.
+        norm: ``'none'`` (also for a BatchNorm that uses running statistics), ``'batch'`` or
+            ``'layer'``.
+    """
+
+    device: str
+    dtype: torch.dtype
+    heads: int
+    width: int
+    pre: bool
+    post: bool
+    norm: str
+
+
+# Compilers run it when they trace a call and keep what it says; a cache alone they would look into.
+@torch.compiler.assume_constant_result
+def passes_trial(*call: Any) -> bool:
+    """Whether output and all gradients of a small call equal those of the blockwise form.
+
+    It is tried once; whatever is raised on the way is an answer too, which is logged as a warning.
+
+    Args:
+        call: The fields of a :class:`Call`, one by one: compilers pass no tuples with names.
+    """
+    return _passes(Call(*call))
+
+
+@cache
+def _passes(call: Call) -> bool:
+    try:
+        error = trial_error(call)
+    except Exception as reason:  # compilers, drivers and launches raise what they like
+        problem = f"{type(reason).__name__}: {reason}".splitlines()[0]
+    else:
+        if error <= TOLERANCE[call.dtype]:
+            return True
+        problem = f"relative error {error:.1e}"
+    logging.getLogger(__name__).warning(
+        "the fused attention kernels failed their trial (%s; %s): blockwise attention is used",
+        call,
+        problem,
+    )
+    return False
+
+
+def trial_error(call: Call) -> float:
+    """Largest error of output and gradients of a small call, relative to their largest values."""
+    with torch.inference_mode(False), torch.enable_grad():
+        tensors = _tensors(call)
+        errors = [
+            ((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-12)).item()
+            for ours, theirs in zip(
+                _results(call, tensors, True), _results(call, tensors, False), strict=True
+            )
+        ]
+    # A comparison with NaN is false: NaN must not get through as a small error.
+    return max(e if e == e else float("inf") for e in errors)
+
+
+def _tensors(call: Call) -> dict[str, Tensor]:
+    heads, source = call.heads, torch.Generator().manual_seed(0)
+    shape = (2, heads, TOKENS, call.width)
+    made = {
+        name: torch.randn(shape, generator=source).to(call.dtype)
+        for name in ("q", "k", "v", "grad")
+    }
+    for name, there in (("pre_weight", call.pre), ("post_weight", call.post)):
+        if there:
+            noise = torch.randn(heads, heads, generator=source)
+            made[name] = torch.eye(heads) + noise / heads**0.5
+    return {name: x.to(call.device) for name, x in made.items()}
+
+
+def _results(call: Call, tensors: dict[str, Tensor], fused: bool) -> list[Tensor]:
+    inputs = {k: x.clone().requires_grad_() for k, x in tensors.items() if k != "grad"}
+    q, k, v = (inputs[name] for name in "qkv")
+    kinds = {"none": None, "batch": nn.BatchNorm2d, "layer": nn.LayerNorm}
+    kind = kinds[call.norm]
+    norm = None if kind is None else kind(call.heads).to(call.device)
+    mixing = HeadMixing(
+        call.width**-0.5,
+        pre_weight=inputs.get("pre_weight"),
+        post_weight=inputs.get("post_weight"),
+        map_norm=norm,
+    )
+    if fused:
+        out = streamed_attention(q, k, v, mixing, "fused", TOKENS)
+    else:
+        out = blockwise_attention(q, k, v, mixing)
+    grads = torch.autograd.grad(out, list(inputs.values()), tensors["grad"])
+    return [x.float() for x in (out.detach(), *grads)]
