@@ -11,10 +11,11 @@ from .version import __version__
 _stack.find_stack()
 
 # The stack was looked at first.
-from . import backbones, datasets, diversity, engine, evaluation, inference  # noqa: E402
+from . import analysis, backbones, datasets, diversity, engine, evaluation, inference  # noqa: E402
 
 __all__ = [
     "__version__",
+    "analysis",
     "backbones",
     "datasets",
     "diversity",

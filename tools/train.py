@@ -49,6 +49,14 @@ def parse_args() -> argparse.Namespace:
         help="validate and save an exponential moving average of the weights (0.0002)",
     )
     parser.add_argument(
+        "--collapse",
+        nargs="?",
+        const=500,
+        type=int,
+        metavar="INTERVAL",
+        help="log measures of collapse every INTERVAL iterations (500)",
+    )
+    parser.add_argument(
         "--log-to", nargs="+", choices=sorted(LOG_BACKENDS), default=[], help="beside the local log"
     )
     add_runner_options(parser)
@@ -77,6 +85,16 @@ def enable_ema(cfg: Config, momentum: float) -> None:
     cfg.custom_hooks = [*hooks, dict(type="EMAHook", momentum=momentum)]
 
 
+def enable_collapse(cfg: Config, interval: int) -> None:
+    """Add our measures of collapse."""
+    if interval < 1:
+        raise UserError(f"--collapse takes a number of iterations from 1 on, got {interval}")
+    hooks = cfg.get("custom_hooks") or []
+    if any(hook.get("type") == "CollapseHook" for hook in hooks):
+        raise UserError("--collapse adds a CollapseHook, and the config has one: drop --collapse")
+    cfg.custom_hooks = [*hooks, dict(type="CollapseHook", interval=interval)]
+
+
 def log_to(cfg: Config, name: str) -> None:
     """Have the visualizer write elsewhere too."""
     kind, package = LOG_BACKENDS[name]
@@ -95,6 +113,8 @@ def main() -> None:
         enable_amp(cfg, args.amp)
     if args.ema is not None:
         enable_ema(cfg, args.ema)
+    if args.collapse is not None:
+        enable_collapse(cfg, args.collapse)
     for name in args.log_to:
         log_to(cfg, name)
     cfg.resume = args.resume

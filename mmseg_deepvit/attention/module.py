@@ -31,8 +31,8 @@ class HeadMixingAttention(nn.Module):
         mix_bias: Whether the mixes have a bias.
         mix_norm_cfg: Norm of the mixed maps, as mmcv's ``build_norm_layer`` takes it: BN, SyncBN
             or LN (over heads); None for none. Needs ``post_mix``.
-        mix_scale: Factor of the mixed maps; None means d^-½ (DeepViT-S). Without mixes it has no
-            effect.
+        mix_scale: Factor of the maps that meet the values, mixed or not; None means d^-½
+            (DeepViT-S).
         attn_drop: Probability of dropping an entry of the map, in [0, 1).
         attn_drop_position: ``'softmax'``: P, before mixing (DeepViT); ``'mix'``: A (CaiT).
         proj_drop: Dropout of the output, in [0, 1).

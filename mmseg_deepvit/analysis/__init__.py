@@ -1,0 +1,6 @@
+"""Looking into models: measures of collapse, and pictures; importing this registers its hook."""
+
+from .collapse import Collapse, measure_collapse
+from .hook import CollapseHook
+
+__all__ = ["Collapse", "CollapseHook", "measure_collapse"]

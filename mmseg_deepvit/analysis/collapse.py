@@ -1,0 +1,319 @@
+"""Measure collapse over the depth of a backbone, image by image, without holding a map.
+
+Paper and definitions: :mod:`mmseg_deepvit.analysis.similarity`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..diversity.backbone_facts import count_prefix_tokens
+from ..diversity.taps import catch_outputs, read_tokens
+from ..errors import UserError
+from . import similarity
+from .attention_rows import AttentionRows, attention_rows, has_attention_rows, row_blocks
+
+#: DeepViT's threshold for maps of different blocks, and that for maps of heads in one block.
+SIMILAR_BLOCKS = 0.8
+SIMILAR_HEADS = 0.5
+#: Bytes of one map's rows at a time.
+BLOCK_BYTES = 16 * 2**20
+#: P and A, as results name them.
+KINDS = ("P", "A")
+
+#: Results by measure: a number for each layer, or a matrix; nan where there is none.
+Measures = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Collapse:
+    """Measures of a backbone.
+
+    Attributes:
+        layers: Names of the L blocks with attention, in order.
+        mean: Over images, by measure, (L,) each: ``similarity_P_k1`` (to the block 1 before;
+            likewise A, and 2 and 3 before), ``column_similarity_P_k1`` (by columns),
+            ``similar_blocks_P``, ``head_similarity_P``, ``similar_heads_P``, ``entropy``,
+            ``entropy_std``, ``patch_similarity``, ``effective_rank``, ``high_frequency``. Also
+            ``last_heads_P``, (H, H), and, if asked for, ``cka``, (L, L).
+        std: Standard deviation over images, likewise.
+        num_images: How many images.
+        distances: The k of block similarities.
+    """
+
+    layers: list[str]
+    mean: Measures
+    std: Measures
+    num_images: int
+    distances: tuple[int, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it in lists, None for nan."""
+        return {
+            "layers": self.layers,
+            "num_images": self.num_images,
+            "distances": list(self.distances),
+            "mean": {name: _plain(values) for name, values in self.mean.items()},
+            "std": {name: _plain(values) for name, values in self.std.items()},
+        }
+
+
+def _plain(values: np.ndarray) -> list:
+    return [
+        _plain(v) if isinstance(v, np.ndarray) else None if math.isnan(v) else float(v)
+        for v in values
+    ]
+
+
+def measure_collapse(
+    backbone: nn.Module,
+    images: Tensor,
+    distances: Sequence[int] = (1, 2, 3),
+    with_cka: bool = True,
+) -> Collapse:
+    """Measure a backbone on some images, in evaluation, leaving it as it was.
+
+    Args:
+        backbone: One with attention layers that :mod:`.attention_rows` knows.
+        images: (B, 3, H, W), normalised.
+        distances: To how many blocks before each block is compared.
+        with_cka: Whether layers' tokens are compared with each other, L²/2 products.
+
+    Returns:
+        The measures.
+
+    Raises:
+        UserError: The backbone has no such attention, or its blocks give no patch tokens.
+    """
+    names = block_names(backbone)
+    found = []
+    with torch.no_grad(), _evaluation(backbone), torch.autocast(images.device.type, enabled=False):
+        for image in images:
+            found.append(_measure_image(backbone, names, image[None], tuple(distances), with_cka))
+    mean, std = {}, {}
+    for name in found[0]:
+        values = np.stack([one[name] for one in found])
+        mean[name], std[name] = values.mean(0), values.std(0)
+    return Collapse(list(names), mean, std, len(found), tuple(distances))
+
+
+def block_names(backbone: nn.Module) -> dict[str, str]:
+    """Names of the blocks that have an attention layer, and of that layer.
+
+    Raises:
+        UserError: There is none.
+    """
+    names = {}
+    for name, module in backbone.named_modules():
+        block = re.match(r"(.*\d+)\.", name)  # the innermost that stands in a list
+        if block and has_attention_rows(module):
+            names[block[1]] = name
+    if not names:
+        raise UserError(
+            f"{type(backbone).__name__} has no attention maps that can be read: our ViTs, mmseg's "
+            "VisionTransformer and SwinTransformer and timm's VisionTransformer have"
+        )
+    return names
+
+
+@contextmanager
+def _evaluation(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and each submodule's own mode again afterwards."""
+    modes = {m: m.training for m in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for submodule, mode in modes.items():
+            submodule.training = mode
+
+
+def _measure_image(
+    backbone: nn.Module,
+    names: dict[str, str],
+    image: Tensor,
+    distances: tuple[int, ...],
+    with_cka: bool,
+) -> Measures:
+    """Measures of one image."""
+    layers, tokens = _run(backbone, names, image)
+    found = _MapMeasures(layers, distances).measure()
+    for name, function in (
+        ("patch_similarity", similarity.patch_similarity),
+        ("effective_rank", similarity.effective_rank),
+        ("high_frequency", similarity.high_frequency_energy),
+    ):
+        found[name] = np.array([function(x) for x in tokens])
+    if with_cka:
+        found["cka"] = _cka([x[0] for x in tokens])
+    return found
+
+
+def _run(
+    backbone: nn.Module, names: dict[str, str], image: Tensor
+) -> tuple[list[AttentionRows], list[Tensor]]:
+    """The blocks' attention and their patch tokens, (1, h·w, C) each."""
+    layers: dict[str, AttentionRows] = {}
+
+    def keeper(name: str) -> Any:
+        def keep(module: nn.Module, args: tuple, kwargs: dict) -> None:
+            layers[name] = attention_rows(module, args, kwargs)
+
+        return keep
+
+    handles = [
+        backbone.get_submodule(attention).register_forward_pre_hook(keeper(block), with_kwargs=True)
+        for block, attention in names.items()
+    ]
+    try:
+        with catch_outputs(backbone, names) as caught:
+            backbone(image)
+    finally:
+        for handle in handles:
+            handle.remove()
+    # Blocks behind the last output do not run.
+    for name in [name for name in names if name not in layers]:
+        del names[name]
+    prefix = count_prefix_tokens(backbone)
+    try:
+        tokens = [read_tokens(caught, name, image, prefix).tokens.float() for name in names]
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    return [layers[name] for name in names], tokens
+
+
+def _cka(tokens: list[Tensor]) -> np.ndarray:
+    """(L, L); nan for layers of different numbers of tokens."""
+    result = np.full((len(tokens), len(tokens)), np.nan)
+    for i, x in enumerate(tokens):
+        for j, y in enumerate(tokens[: i + 1]):
+            if len(x) == len(y):
+                result[i, j] = result[j, i] = similarity.linear_cka(x, y)
+    return result
+
+
+@dataclass
+class _Mean:
+    """A mean that grows."""
+
+    total: Any = 0.0
+    count: int = 0
+    squares: float = 0.0
+
+    def add(self, values: Tensor) -> None:
+        self.total += values.sum(dtype=torch.float64).item()
+        self.squares += values.double().square().sum().item()
+        self.count += values.numel()
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.count
+
+    @property
+    def std(self) -> float:
+        return math.sqrt(max(self.squares / self.count - self.mean**2, 0.0))
+
+
+@dataclass
+class _Layer:
+    """What is summed up of a layer, by P and A."""
+
+    entropy: _Mean = field(default_factory=_Mean)
+    heads: dict[str, Any] = field(default_factory=dict)
+    by_row: dict[tuple[str, int], _Mean] = field(default_factory=dict)
+    by_column: dict[tuple[str, int], similarity.ColumnCosines] = field(default_factory=dict)
+
+
+class _MapMeasures:
+    """Measures of the maps of all layers, whose rows are made block by block."""
+
+    def __init__(self, layers: list[AttentionRows], distances: tuple[int, ...]) -> None:
+        self.layers, self.distances = layers, distances
+        self.sums = [_Layer() for _ in layers]
+
+    def measure(self) -> Measures:
+        """(L,) arrays by name, and the last layer's heads."""
+        for group in self._groups():
+            for block in row_blocks(self.layers[group[0]], BLOCK_BYTES):
+                self._add_block(group, block)
+        return self._results()
+
+    def _groups(self) -> list[list[int]]:
+        """Layers whose rows are cut into the same blocks: those of the same number of tokens."""
+        groups: dict[tuple[int, int], list[int]] = {}
+        for i, layer in enumerate(self.layers):
+            groups.setdefault((layer.q.shape[0], layer.q.shape[2]), []).append(i)
+        return list(groups.values())
+
+    def _add_block(self, group: list[int], block: slice) -> None:
+        recent: dict[int, tuple[Tensor, Tensor]] = {}
+        for i in group:
+            recent[i] = self.layers[i].rows(block)
+            recent.pop(i - max(self.distances) - 1, None)
+            self._add_layer(i, recent[i])
+            for k in self.distances:
+                if i - k in recent and self._comparable(i, i - k):
+                    self._add_pair(i, k, recent[i], recent[i - k])
+
+    def _comparable(self, i: int, j: int) -> bool:
+        x, y = self.layers[i], self.layers[j]
+        return x.layout == y.layout and x.q.shape[1] == y.q.shape[1]
+
+    def _add_layer(self, i: int, maps: tuple[Tensor, Tensor]) -> None:
+        sums = self.sums[i]
+        sums.entropy.add(similarity.attention_entropy(maps[0]))
+        count = maps[0].shape[0] * maps[0].shape[2]
+        for kind, rows in zip(KINDS, maps, strict=True):
+            total, seen = sums.heads.get(kind, (0, 0))
+            sums.heads[kind] = total + similarity.head_cosines(rows).double(), seen + count
+
+    def _add_pair(
+        self, i: int, k: int, maps: tuple[Tensor, Tensor], before: tuple[Tensor, Tensor]
+    ) -> None:
+        sums = self.sums[i]
+        for kind, x, y in zip(KINDS, maps, before, strict=True):
+            sums.by_row.setdefault((kind, k), _Mean()).add(similarity.row_cosines(x, y))
+            sums.by_column.setdefault((kind, k), similarity.ColumnCosines()).add(x, y)
+
+    def _results(self) -> Measures:
+        found: Measures = {
+            "entropy": np.array([s.entropy.mean for s in self.sums]),
+            "entropy_std": np.array([s.entropy.std for s in self.sums]),
+        }
+        for kind in KINDS:
+            for k in self.distances:
+                rows = [s.by_row.get((kind, k)) for s in self.sums]
+                found[f"similarity_{kind}_k{k}"] = np.array([m.mean if m else np.nan for m in rows])
+                columns = [s.by_column.get((kind, k)) for s in self.sums]
+                found[f"column_similarity_{kind}_k{k}"] = np.array(
+                    [c.cosines().mean().item() if c else np.nan for c in columns]
+                )
+            shares = similarity.share_of_similar_blocks(self._nearest(found, kind), SIMILAR_BLOCKS)
+            found[f"similar_blocks_{kind}"] = np.array(shares)
+            heads = [total / count for total, count in (s.heads[kind] for s in self.sums)]
+            found[f"head_similarity_{kind}"] = np.array([*map(similarity.mean_of_pairs, heads)])
+            found[f"similar_heads_{kind}"] = np.array(
+                [similarity.share_of_pairs(matrix, SIMILAR_HEADS) for matrix in heads]
+            )
+            found[f"last_heads_{kind}"] = heads[-1].cpu().numpy()
+        return found
+
+    def _nearest(self, found: Measures, kind: str) -> list[float]:
+        """Similarity of each block to the nearest before it that it can be compared with.
+
+        In Swin that is the one but last: windows shift from block to block.
+        """
+        nearest = np.full(len(self.layers), np.nan)
+        for k in sorted(self.distances, reverse=True):
+            values = found[f"similarity_{kind}_k{k}"]
+            nearest = np.where(np.isnan(values), nearest, values)
+        return nearest.tolist()

@@ -1,0 +1,159 @@
+"""What is written of collapse: a table, figures, collapse.json, and a page that holds it all."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..benchmark import markdown_table
+from ..errors import UserError
+from .collapse import SIMILAR_BLOCKS, SIMILAR_HEADS, Collapse
+from .collapse_figures import draw_all
+
+#: Columns of the table: measure, what it is called, what is taken of the layers.
+_COLUMNS = (
+    ("similarity_P_k1", "blocks, P", "mean"),
+    ("similarity_A_k1", "blocks, A", "mean"),
+    ("similar_blocks_P", f"similar blocks, P > {SIMILAR_BLOCKS}", "last"),
+    ("similar_blocks_A", "the same, A", "last"),
+    ("head_similarity_P", "heads, P", "mean"),
+    ("head_similarity_A", "heads, A", "mean"),
+    ("similar_heads_A", f"similar heads, A > {SIMILAR_HEADS}", "mean"),
+    ("entropy", "entropy", "mean"),
+    ("patch_similarity", "patches, last", "last"),
+    ("effective_rank", "rank, last", "last"),
+    ("high_frequency", "high frequencies, last", "last"),
+)
+
+_CAPTIONS = {
+    "block_similarity": "Cosine similarity of each query's attention to that k blocks before "
+    "(DeepViT, eq. 3). Near 1: deeper blocks repeat what shallower ones did.",
+    "similar_blocks": f"Share of blocks whose map is more similar than {SIMILAR_BLOCKS} to that of "
+    "the block before (DeepViT, figure 3).",
+    "heads": "Similarity of two heads of the same block.",
+    "last_heads": "Heads of the last block, any two of them.",
+    "patches": "Mean absolute cosine similarity of two patches of an image (DiversePatch, eq. 1), "
+    "effective rank of an image's tokens, and the share of their energy outside the mean token.",
+    "entropy": "1: every query attends to all keys alike; 0: to a single one.",
+    "cka": "Linear CKA of the patch tokens of any two blocks: 1 where one is the other, turned.",
+}
+
+
+def summary_table(found: Mapping[str, Collapse]) -> str:
+    """A line for each model; similarities are means over blocks, or of the last one.
+
+    Args:
+        found: Measures by the model's name.
+
+    Returns:
+        A markdown table.
+    """
+    header = ["model", "blocks", *(title for _, title, _ in _COLUMNS)]
+    rows = []
+    for name, one in found.items():
+        cells = [_summary(one.mean[measure], how) for measure, _, how in _COLUMNS]
+        rows.append([name, len(one.layers), *cells])
+    return markdown_table(header, rows)
+
+
+def headline(one: Collapse) -> dict[str, float]:
+    """The table's figures of a model by measure, those that exist; for curves during training."""
+    values = {m: _reduce(one.mean[m], how) for m, _, how in _COLUMNS}
+    return {measure: value for measure, value in values.items() if not np.isnan(value)}
+
+
+def _reduce(values: np.ndarray, how: str) -> float:
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return float("nan")
+    return float(values[-1] if how == "last" else values.mean())
+
+
+def _summary(values: np.ndarray, how: str) -> str:
+    value = _reduce(values, how)
+    return "–" if np.isnan(value) else f"{value:.3g}"
+
+
+def write_report(
+    folder: Path, found: Mapping[str, Collapse], settings: Mapping[str, Any], command: Sequence[str]
+) -> list[Path]:
+    """Write collapse.json, the figures and report.html.
+
+    Args:
+        folder: Made if it is missing.
+        found: Measures by the model's name.
+        settings: What was measured how; goes into the JSON and the page.
+        command: What was typed.
+
+    Returns:
+        The files.
+
+    Raises:
+        UserError: The folder cannot be written to.
+    """
+    figures = draw_all(found)
+    content = {**settings, "models": {name: one.to_json() for name, one in found.items()}}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        written = [folder / "collapse.json"]
+        written[0].write_text(json.dumps(content, indent=1) + "\n")
+        pictures = {}
+        for name, figure in figures.items():
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format="png", dpi=110)
+            pictures[name] = buffer.getvalue()
+            written.append(folder / f"{name}.png")
+            written[-1].write_bytes(pictures[name])
+        written.append(folder / "report.html")
+        written[-1].write_text(_page(found, settings, command, pictures), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--out {folder} cannot be written ({error.strerror})") from error
+    return written
+
+
+def _page(
+    found: Mapping[str, Collapse],
+    settings: Mapping[str, Any],
+    command: Sequence[str],
+    pictures: Mapping[str, bytes],
+) -> str:
+    """One file, pictures and all."""
+    facts = "".join(
+        f"<li>{html.escape(str(k).replace('_', ' '))}: {html.escape(str(v))}</li>"
+        for k, v in settings.items()
+    )
+    parts = [
+        "<!doctype html><html lang='en'><meta charset='utf-8'><title>Collapse</title>",
+        "<style>body{font:15px/1.5 sans-serif;max-width:75em;margin:2em auto;padding:0 1em}"
+        "img{max-width:100%}table{border-collapse:collapse;font-size:13px}"
+        "td,th{border:1px solid #ccc;padding:.3em .6em;text-align:right}"
+        "td:first-child{text-align:left}code{background:#f3f3f3;padding:.2em}</style>",
+        f"<h1>Collapse of {html.escape(', '.join(found))}</h1>",
+        f"<p><code>{html.escape(' '.join(command))}</code></p><ul>{facts}</ul>",
+        _html_table(found),
+    ]
+    for name, picture in pictures.items():
+        encoded = base64.b64encode(picture).decode()
+        parts.append(
+            f"<h2>{html.escape(name.replace('_', ' '))}</h2><p>{html.escape(_CAPTIONS[name])}</p>"
+            f"<img alt='{html.escape(name)}' src='data:image/png;base64,{encoded}'>"
+        )
+    return "\n".join([*parts, "</html>\n"])
+
+
+def _html_table(found: Mapping[str, Collapse]) -> str:
+    lines = summary_table(found).splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    del rows[1]
+    cells = [
+        "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
+        for tag, row in [("th", rows[0]), *(("td", row) for row in rows[1:])]
+    ]
+    return "<table>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>"

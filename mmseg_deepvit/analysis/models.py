@@ -1,0 +1,156 @@
+"""What analysis tools look at: the backbone of a config, or a model of timm's, and images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import timm
+import torch
+from mmengine.config import Config
+from mmseg.registry import DATASETS, MODELS
+from torch import Tensor, nn
+
+from ..checkpoints import TIMM_SCHEME, load_whole_model, read_checkpoint
+from ..checkpoints.containers import find_weights
+from ..cli import config_errors, load_config
+from ..errors import UserError
+from ..inference import find_images, load_segmentor, read_image
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A backbone to be looked at.
+
+    Attributes:
+        name: For legends.
+        backbone: In evaluation mode, on its device.
+        shape: Height and width of the images that it was made for.
+        mean: Of each channel, (3,), in RGB order, of values 0..255.
+        std: Likewise.
+        cfg: The config it is from; None for a model of timm's.
+    """
+
+    name: str
+    backbone: nn.Module
+    shape: tuple[int, int]
+    mean: Sequence[float]
+    std: Sequence[float]
+    cfg: Config | None
+
+    def prepare(self, images: Sequence[np.ndarray], shape: tuple[int, int] | None) -> Tensor:
+        """Images as the backbone takes them.
+
+        Args:
+            images: BGR, (H, W, 3) uint8 each, of any sizes.
+            shape: Height and width to resize to; None for the model's own.
+
+        Returns:
+            (B, 3, H, W), normalised, on the backbone's device.
+        """
+        height, width = shape or self.shape
+        resized = [cv2.resize(i, (width, height), interpolation=cv2.INTER_AREA) for i in images]
+        batch = torch.from_numpy(np.stack(resized)[..., ::-1].copy()).permute(0, 3, 1, 2).float()
+        mean, std = (torch.tensor(list(x)).view(3, 1, 1) for x in (self.mean, self.std))
+        return ((batch - mean) / std).to(next(self.backbone.parameters()).device)
+
+
+class TimmTransformer(nn.Module):
+    """A model of timm's whose output are its tokens, prefix and all."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.num_prefix_tokens = getattr(model, "num_prefix_tokens", 0)
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, prefix + h·w, C) tokens."""
+        return self.model.forward_features(images)
+
+
+def load_subject(
+    source: str, checkpoint: str | None, device: str, options: dict | None = None
+) -> Subject:
+    """Build a backbone.
+
+    Args:
+        source: A config, or ``timm://NAME``.
+        checkpoint: Of the whole segmentor, or of timm's model. Without, a config's model begins as
+            its training would, and timm's has timm's weights.
+        device: Where it goes.
+        options: ``--cfg-options``.
+
+    Raises:
+        UserError: There is no such config, model or checkpoint, or they do not fit.
+    """
+    if source.startswith(TIMM_SCHEME):
+        return _timm_subject(source, checkpoint, device)
+    cfg = load_config(source, options)
+    with config_errors(source):
+        if checkpoint is None:
+            backbone = MODELS.build(cfg.model.backbone)
+            backbone.init_weights()
+        else:
+            backbone = load_segmentor(cfg, checkpoint).backbone
+        backbone.to(device)
+        backbone.eval()  # which mmseg's backbones return nothing from
+        return config_subject(cfg, backbone, Path(source).stem)
+
+
+def config_subject(cfg: Config, backbone: nn.Module, name: str = "model") -> Subject:
+    """A backbone that is there already, with what its config says of images."""
+    preprocessor = cfg.model.data_preprocessor
+    mean, std = preprocessor.mean, preprocessor.std
+    if not preprocessor.get("bgr_to_rgb", False):
+        mean, std = mean[::-1], std[::-1]
+    height, width = preprocessor.size
+    return Subject(name, backbone, (height, width), mean, std, cfg)
+
+
+def _timm_subject(source: str, checkpoint: str | None, device: str) -> Subject:
+    name = source.removeprefix(TIMM_SCHEME)
+    try:
+        model: Any = timm.create_model(name)
+    except RuntimeError as error:
+        raise UserError(f"timm has no model {name}: give one of timm.list_models()") from error
+    if not hasattr(model, "blocks"):
+        raise UserError(f"{source} has no list of blocks: give a VisionTransformer of timm's")
+    file = checkpoint or source
+    load_whole_model(model, find_weights(read_checkpoint(file), file), file)
+    config: dict[str, Any] = model.pretrained_cfg
+    _, height, width = config["input_size"]
+    mean, std = ([255 * x for x in config[key]] for key in ("mean", "std"))
+    backbone = TimmTransformer(model).to(device).eval()
+    return Subject(name, backbone, (height, width), mean, std, None)
+
+
+def load_images(
+    patterns: Sequence[str], subject: Subject, count: int, loader: str = "test_dataloader"
+) -> list[np.ndarray]:
+    """Images to look at: those that are named, else evenly spaced ones of a config's dataset.
+
+    Args:
+        patterns: Files, folders or patterns; may be empty.
+        subject: Whose dataset it is.
+        count: Most images that are taken.
+        loader: Which of the config's data loaders has the dataset.
+
+    Returns:
+        BGR images, (H, W, 3) uint8 each.
+
+    Raises:
+        UserError: There are none, or one cannot be read.
+    """
+    if patterns:
+        return [read_image(path) for path in find_images(patterns)[:count]]
+    if subject.cfg is None or not subject.cfg.get(loader):
+        raise UserError(f"{subject.name} has no {loader}: name images (--images photo.jpg folder/)")
+    dataset = DATASETS.build({**subject.cfg[loader].dataset, "pipeline": []})
+    if not len(dataset):
+        raise UserError(f"the {loader} of {subject.name} finds no images: look at its data_root")
+    chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
+    return [read_image(Path(dataset.get_data_info(int(i))["img_path"])) for i in chosen]

@@ -1,0 +1,194 @@
+"""Measures of collapse: how alike attention maps, heads, patches and layers are.
+
+Paper: DeepViT, https://arxiv.org/abs/2103.11886, eq. 3 and figures 3 and 6 (maps of layers and of
+heads); Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753, eq. 1
+(patches); Roy and Vetterli, The effective rank, EUSIPCO 2007; Anti-Oversmoothing in Deep Vision
+Transformers, https://arxiv.org/abs/2203.05962 (high frequencies); Kornblith et al., Similarity of
+Neural Network Representations Revisited, https://arxiv.org/abs/1905.00414 (CKA).
+Deviations: DeepViT's eq. 3 compares columns of the maps (how one key serves all queries) in its
+words; rows (how one query spreads over all keys) are compared here too.
+
+All functions take maps in blocks of rows or tokens of one or more images; none holds more than it
+is given. A vector of zeros has cosine zero with anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..diversity.cosine import mean_abs_cosine
+
+#: Lengths below this count as zero; maps of N tokens have entries of 1/N.
+LEAST_LENGTH = 1e-12
+
+
+def row_cosines(x: Tensor, y: Tensor) -> Tensor:
+    """Cosine similarity of each query's rows in two maps.
+
+    Args:
+        x: (B, H, R, N) rows of a map.
+        y: (B, H, R, N) the same rows of another.
+
+    Returns:
+        (B, H, R) in [-1, 1].
+    """
+    return F.cosine_similarity(x, y, dim=-1, eps=LEAST_LENGTH)
+
+
+class ColumnCosines:
+    """Cosine similarity of each key's columns in two maps, from blocks of rows; DeepViT eq. 3."""
+
+    def __init__(self) -> None:
+        self._sums: Tensor | None = None
+
+    def add(self, x: Tensor, y: Tensor) -> None:
+        """Add (B, H, R, N) rows of both maps."""
+        sums = torch.stack([(x * y).sum(2), x.square().sum(2), y.square().sum(2)])
+        self._sums = sums if self._sums is None else self._sums + sums
+
+    def cosines(self) -> Tensor:
+        """(B, H, N) in [-1, 1], when all rows have been added."""
+        assert self._sums is not None
+        product, x, y = self._sums
+        return product / (x * y).sqrt().clamp_min(LEAST_LENGTH**2)
+
+
+def head_cosines(rows: Tensor) -> Tensor:
+    """Cosine similarity of any two heads' rows in one map, summed over images and queries.
+
+    Args:
+        rows: (B, H, R, N).
+
+    Returns:
+        (H, H), each entry in [-B·R, B·R].
+    """
+    unit = F.normalize(rows, dim=-1, eps=LEAST_LENGTH).transpose(1, 2)
+    return (unit @ unit.transpose(-2, -1)).sum((0, 1))
+
+
+def mean_of_pairs(matrix: Tensor) -> float:
+    """Mean of a (K, K) matrix off its diagonal; nan for K = 1."""
+    count = len(matrix)
+    if count < 2:
+        return float("nan")
+    return ((matrix.sum() - matrix.diagonal().sum()) / (count * (count - 1))).item()
+
+
+def share_of_pairs(matrix: Tensor, threshold: float) -> float:
+    """Share of the pairs off the diagonal of a symmetric matrix above a threshold; nan for one."""
+    count = len(matrix)
+    if count < 2:
+        return float("nan")
+    above = matrix > threshold
+    pairs = above.sum() - above.diagonal().sum()
+    return (pairs / (count * (count - 1))).item()
+
+
+def share_of_similar_blocks(similarities: Sequence[float | None], threshold: float) -> list[float]:
+    """Share of similar blocks as models get deeper, as in DeepViT's figure 3.
+
+    Args:
+        similarities: Of each block's map with that of the block before, in [-1, 1]; None where
+            there is none to compare with.
+        threshold: A block counts as similar above it.
+
+    Returns:
+        For each depth l the share among the first l blocks that have a similarity; nan before the
+        first.
+    """
+    similar, compared, shares = 0, 0, []
+    for similarity in similarities:
+        if similarity is not None and similarity == similarity:
+            compared += 1
+            similar += similarity > threshold
+        shares.append(similar / compared if compared else float("nan"))
+    return shares
+
+
+def attention_entropy(rows: Tensor) -> Tensor:
+    """Entropy of each query's probabilities over the keys, as a share of the largest possible.
+
+    Args:
+        rows: (B, H, R, N) probabilities.
+
+    Returns:
+        (B, H, R) in [0, 1]: −Σ_j p_j ln p_j / ln N; 0 for N = 1.
+    """
+    tokens = rows.shape[-1]
+    if tokens == 1:
+        return torch.zeros_like(rows[..., 0])
+    entropy = torch.special.entr(rows).sum(-1)
+    return entropy / math.log(tokens)
+
+
+def patch_similarity(tokens: Tensor) -> float:
+    """Mean |cos| of different patches of an image, DiversePatch eq. 1.
+
+    Args:
+        tokens: (B, N, C) patch tokens.
+
+    Returns:
+        In [0, 1], the mean over images.
+    """
+    return mean_abs_cosine(tokens.float()).item()
+
+
+def effective_rank(tokens: Tensor) -> float:
+    """Effective rank of an image's tokens: e to the entropy of the normalised singular values.
+
+    Args:
+        tokens: (B, N, C).
+
+    Returns:
+        In [1, min(N, C)], the mean over images; 0 for tokens of zeros.
+    """
+    # Singular values are roots of the smaller Gram matrix's eigenvalues.
+    x = tokens.double()
+    gram = x @ x.transpose(1, 2) if x.shape[1] < x.shape[2] else x.transpose(1, 2) @ x
+    values = torch.linalg.eigvalsh(gram).clamp_min(0)
+    # What is lost in the Gram matrix's rounding is no rank.
+    floor = values.amax(-1, keepdim=True) * max(gram.shape[1:]) * torch.finfo(gram.dtype).eps
+    singular = torch.where(values > floor, values, 0.0).sqrt()
+    total = singular.sum(-1, keepdim=True)
+    shares = singular / total.clamp_min(LEAST_LENGTH)
+    ranks = torch.special.entr(shares).sum(-1).exp() * (total[:, 0] > 0)
+    return ranks.mean().item()
+
+
+def high_frequency_energy(tokens: Tensor) -> float:
+    """Share of the tokens' energy that their mean over the patches does not have.
+
+    ‖X − 1 x̄ᵀ‖² / ‖X‖² with x̄ the mean token: 0 when all patches are the same.
+
+    Args:
+        tokens: (B, N, C).
+
+    Returns:
+        In [0, 1], the mean over images.
+    """
+    x = tokens.double()
+    rest = x - x.mean(1, keepdim=True)
+    energy = x.square().sum((1, 2)).clamp_min(LEAST_LENGTH)
+    return (rest.square().sum((1, 2)) / energy).mean().item()
+
+
+def linear_cka(x: Tensor, y: Tensor) -> float:
+    """Linear centred kernel alignment of two layers' tokens: 1 if one is the other turned around.
+
+    With columns centred, ‖XᵀY‖² / (‖XᵀX‖ ‖YᵀY‖) in the Frobenius norm.
+
+    Args:
+        x: (N, C) tokens.
+        y: (N, D) the same tokens in another layer.
+
+    Returns:
+        In [0, 1]; 0 where a layer's tokens are all the same.
+    """
+    x, y = x - x.mean(0), y - y.mean(0)
+    lengths = (x.t() @ x).norm() * (y.t() @ y).norm()
+    return ((x.t() @ y).square().sum() / lengths.clamp_min(LEAST_LENGTH)).item()

@@ -1,0 +1,80 @@
+"""Rows made apart are those of the maps that the layers themselves use."""
+
+import pytest
+import torch
+from mmseg.models.backbones.swin import WindowMSA
+from timm.layers import Attention
+from torch import nn
+
+from mmseg_deepvit.analysis.attention_rows import attention_rows, has_attention_rows, row_blocks
+from mmseg_deepvit.attention import HeadMixingAttention, observe_maps
+
+
+def all_rows(rows, max_bytes=200):
+    blocks = row_blocks(rows, max_bytes)
+    assert len(blocks) > 1
+    maps = [rows.rows(block) for block in blocks]
+    return [torch.cat(parts, dim=2) for parts in zip(*maps, strict=True)]
+
+
+@pytest.mark.parametrize("norm", [None, "BN", "LN"])
+@pytest.mark.parametrize("pre", [False, True])
+@pytest.mark.parametrize("post", [False, True])
+def test_head_mixing(post, pre, norm):
+    norm = {"type": norm} if norm and post else None
+    module = HeadMixingAttention(
+        24, 3, pre_mix=pre, post_mix=post, mix_norm_cfg=norm, mix_scale=0.7
+    ).eval()
+    if norm and norm["type"] == "BN":
+        nn.init.normal_(module.mix_norm.running_mean)
+    x = torch.randn(2, 11, 24)
+    seen = []
+    with torch.no_grad(), observe_maps(seen.append):
+        module(x)
+    p, a = all_rows(attention_rows(module, (x,), {}))
+    torch.testing.assert_close(p, seen[0].probabilities)
+    torch.testing.assert_close(a, seen[0].mixed)
+
+
+def test_timm():
+    module = Attention(24, 3, qkv_bias=True, qk_norm=True, norm_layer=nn.LayerNorm).eval()
+    x = torch.randn(2, 11, 24)
+    p, a = all_rows(attention_rows(module, (x,), {}))
+    values = module.qkv(x).unflatten(-1, (3, 3, 8))[:, :, 2].transpose(1, 2)
+    torch.testing.assert_close(module.proj((a @ values).transpose(1, 2).flatten(2)), module(x))
+    assert torch.equal(p, a)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_multihead(batch_first):
+    module = nn.MultiheadAttention(24, 3, batch_first=batch_first).eval()
+    x = torch.randn(2, 11, 24)
+    given = x if batch_first else x.transpose(0, 1)
+    _, expected = module(given, given, given, average_attn_weights=False)
+    p, _ = all_rows(attention_rows(module, (), {"query": given, "key": given, "value": given}))
+    torch.testing.assert_close(p, expected)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_windows(masked):
+    module = WindowMSA(24, 3, (3, 3)).eval()
+    module.init_weights()
+    nn.init.normal_(module.relative_position_bias_table)
+    mask = None
+    if masked:
+        mask = torch.where(torch.rand(2, 9, 9) > 0.7, -100.0, 0.0)
+        mask.diagonal(dim1=1, dim2=2).zero_()
+    x = torch.randn(6, 9, 24)
+    p, _ = all_rows(attention_rows(module, (x, mask), {}))
+    values = module.qkv(x).unflatten(-1, (3, 3, 8))[:, :, 2].transpose(1, 2)
+    torch.testing.assert_close(
+        module.proj((p @ values).transpose(1, 2).flatten(2)), module(x, mask)
+    )
+
+
+def test_what_has_rows():
+    assert has_attention_rows(nn.MultiheadAttention(8, 2))
+    assert not has_attention_rows(nn.MultiheadAttention(8, 2, kdim=4))
+    assert not has_attention_rows(nn.Linear(8, 2))
+    with pytest.raises(TypeError, match="known: Linear"):
+        attention_rows(nn.Linear(8, 2), (), {})
