@@ -14,6 +14,25 @@ from ..checkpoints import load_whole_model, read_checkpoint, segmentor_state_dic
 from ..errors import CheckpointError, UserError
 
 
+def build_segmentor(cfg: Config, device: str | torch.device = "cpu") -> BaseSegmentor:
+    """Build a segmentor with the weights that training would start from.
+
+    Args:
+        cfg: Its config; pretrained weights that ``init_cfg`` names are loaded.
+        device: Where the model goes.
+
+    Returns:
+        The segmentor in eval mode, with ``cfg``.
+
+    Raises:
+        UserError: Pretrained weights cannot be loaded, or there is no such device.
+    """
+    model = MODELS.build(cfg.model.copy())
+    model.init_weights()
+    model.cfg = cfg
+    return _to_device(model, device)
+
+
 def load_segmentor(
     cfg: Config, checkpoint: str | os.PathLike, device: str | torch.device = "cpu"
 ) -> BaseSegmentor:
@@ -43,6 +62,10 @@ def load_segmentor(
     model.cfg = cfg
     model.dataset_meta = _dataset_meta(content.get("meta", {}), cfg)
     _check_classes(model, checkpoint)
+    return _to_device(model, device)
+
+
+def _to_device(model: BaseSegmentor, device: str | torch.device) -> BaseSegmentor:
     try:
         return model.to(device).eval()
     except (RuntimeError, AssertionError) as error:
