@@ -173,8 +173,8 @@ def observe(
     if trained is not None and tokens != trained:
         height, width = training_crop(model.cfg) or model.backbone.img_size
         print(
-            f"note: {tokens} tokens, and the BatchNorm of the maps belongs to {trained}: A is off "
-            f"by a constant of each head; --shape {height} {width} avoids it"
+            f"note: {tokens} tokens, and the BatchNorm of the maps belongs to {trained}: A is "
+            f"shifted; --shape {height} {width} avoids it"
         )
     return blocks
 

@@ -25,6 +25,8 @@ from .patch_grid import PatchGrid
 from .point_attention import PointRows
 from .token_pca import TokenPCA, to_colours
 
+#: The scale of P reaches at least this many times 1/N: equal attention to all must not look high.
+LEAST_P = 3
 #: Share of the values of a picture that its colour scale holds, in percent.
 SCALE_PERCENTILE = 98
 _PANEL = 1.5  # inches of the longer side of a panel
@@ -32,7 +34,7 @@ _DPI = 160
 _LONGEST = 320  # pixels of the longer side of an image in a panel
 _OPACITY, _CONTRAST = 0.75, 0.6
 _FONT_SIZE = 8
-_PCA_COLUMNS = 9
+_HEAD_COLUMNS, _OVERVIEW_COLUMNS, _PCA_COLUMNS = 6, 8, 9
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,9 @@ class Scale:
     extend: Literal["max", "both"] = "max"
 
     @classmethod
-    def sequential(cls, values: np.ndarray, label: str) -> Scale:
-        """From 0 to the largest value that is not an exception."""
-        return cls(colormaps["inferno"], 0.0, _limit(values), label)
+    def sequential(cls, values: np.ndarray, label: str, least: float = 0.0) -> Scale:
+        """From 0 to the largest value that is not an exception, and at least to ``least``."""
+        return cls(colormaps["inferno"], 0.0, max(_limit(values), least), label)
 
     @classmethod
     def diverging(cls, values: np.ndarray, label: str) -> Scale:
@@ -157,12 +159,12 @@ def draw_heads(scene: Scene, point: Point, rows: PointRows, index: int, title: s
     if scene.num_prefix:
         which = "cls" if scene.num_prefix == 1 else "prefix"
         names = [f"{n} ({which} {100 * x:.0f} %)" for n, x in zip(names, elsewhere, strict=True)]
-    parts = [Part(Scale.sequential(p, "P (softmax)"), names, list(p))]
+    parts = [Part(Scale.sequential(p, "P (softmax)", LEAST_P / whole.shape[1]), names, list(p))]
     if rows.mixed is not None:
         a = _patches(scene, rows.mixed[index])
         names = [f"A, head {head}" for head in range(len(a))]
         parts.append(Part(Scale.diverging(a, "A (mixed)"), names, list(a)))
-    return _draw_parts(scene, point, parts, 6, title)
+    return _draw_parts(scene, point, parts, _HEAD_COLUMNS, title)
 
 
 def draw_overview(
@@ -182,15 +184,17 @@ def draw_overview(
     """
     p = [_patches(scene, rows.probabilities[index]).mean(0) for rows in blocks]
     names = [f"P, block {block}" for block in range(len(p))]
-    parts = [Part(Scale.sequential(np.stack(p), "mean P"), names, list(p))]
+    least = LEAST_P / blocks[0].probabilities.shape[-1]
+    parts = [Part(Scale.sequential(np.stack(p), "mean P", least), names, list(p))]
     mixed = [r.mixed if r.mixed is None else _patches(scene, r.mixed[index]) for r in blocks]
-    a = [x if x is None else np.abs(x).mean(0) for x in mixed]
-    there = [x for x in a if x is not None]
+    a = [(i, x if x is None else np.abs(x).mean(0)) for i, x in enumerate(mixed)]
+    there = [x for _, x in a if x is not None]
     if there:
+        # In one line, P and A of a block stand below each other.
+        a = a if len(a) <= _OVERVIEW_COLUMNS else [(i, x) for i, x in a if x is not None]
         scale = Scale.sequential(np.stack(there), "mean |A|")
-        names = [f"|A|, block {block}" for block in range(len(a))]
-        parts.append(Part(scale, names, a))
-    return _draw_parts(scene, point, parts, 8, title)
+        parts.append(Part(scale, [f"|A|, block {i}" for i, _ in a], [x for _, x in a]))
+    return _draw_parts(scene, point, parts, _OVERVIEW_COLUMNS, title)
 
 
 def _draw_parts(
@@ -198,21 +202,23 @@ def _draw_parts(
 ) -> np.ndarray:
     """The image on the left; on its right the parts below each other, each with its bar."""
     count = len(parts[0].maps)
-    columns = min(count, most_columns)
-    lines = -(-count // columns)
+    columns = -(-count // -(-count // most_columns))  # lines of one length where that goes
+    lines = [-(-len(part.maps) // columns) for part in parts]
     width, height = _panel_size(scene)
-    size = (width * (columns + 1) + 0.9, (height + 0.25) * lines * len(parts) + 0.4)
+    size = (width * (columns + 1) + 0.9, (height + 0.25) * sum(lines) + 0.4)
     figure = _figure(*size, title)
-    cells = figure.add_gridspec(lines * len(parts), columns + 1)
+    cells = figure.add_gridspec(sum(lines), columns + 1)
     _show(figure.add_subplot(cells[0, 0]), scene.canvas(), scene, point, f"image, {point}")
     for i, part in enumerate(parts):
-        axes = []
-        for j, (name, values) in enumerate(zip(part.names, part.maps, strict=True)):
-            axes.append(figure.add_subplot(cells[i * lines + j // columns, 1 + j % columns]))
+        rows = range(sum(lines[:i]), sum(lines[: i + 1]))
+        axes = [figure.add_subplot(cells[row, 1 + j]) for row in rows for j in range(columns)]
+        for axis in axes[len(part.maps) :]:
+            axis.axis("off")
+        for axis, name, values in zip(axes, part.names, part.maps, strict=False):
             if values is None:
-                _say(axes[-1], f"{name}:\nnot mixed, A = P")
+                _say(axis, f"{name}:\nnot mixed, A = P")
             else:
-                _show(axes[-1], part.scale.paint(scene, values), scene, point, name)
+                _show(axis, part.scale.paint(scene, values), scene, point, name)
         bar = figure.colorbar(
             part.scale.mappable(),
             ax=axes,
@@ -223,6 +229,7 @@ def _draw_parts(
         )
         bar.set_label(part.scale.label, fontsize=_FONT_SIZE)
         bar.ax.tick_params(labelsize=_FONT_SIZE - 1)
+        bar.ax.yaxis.get_offset_text().set_fontsize(_FONT_SIZE - 1)
     return _render(figure)
 
 

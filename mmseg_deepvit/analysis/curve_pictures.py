@@ -9,13 +9,14 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.typing import LineStyleType
 
 from ..errors import UserError
 from .training_log import Curve, TrainingLog, is_bound, smooth
 
 #: What keys that are drawn by themselves start with, beside losses, metrics and learning rate.
 COLLAPSE = "collapse/"
-_STYLES = ("-", "--", ":", "-.")
+_STYLES: tuple[LineStyleType, ...] = ("-", "--", ":", "-.")
 _COLUMNS = 3
 _FONT_SIZE = 8
 
@@ -100,12 +101,15 @@ def plot_runs(
     Raises:
         UserError: The file cannot be written.
     """
-    columns = min(len(panels), _COLUMNS)
+    columns = 2 if len(panels) == 4 else min(len(panels), _COLUMNS)
     lines = -(-len(panels) // columns)
     figure = Figure(figsize=(3.6 * columns, 2.7 * lines + 0.3), dpi=160, layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False).flat
+    end = max(log.curve(key)[-1][0] for log in runs.values() for key in log.keys)
     for panel in panels:
-        _draw_panel(next(axes), panel, runs, weight)
+        axis = next(axes)
+        _draw_panel(axis, panel, runs, weight)
+        axis.set_xlim(-0.03 * end, 1.03 * end)
     for axis in axes:
         axis.axis("off")
     if len(runs) > 1:
@@ -122,12 +126,11 @@ def plot_runs(
 
 def _draw_panel(axis: Axes, panel: Panel, runs: Mapping[str, TrainingLog], weight: float) -> None:
     """Runs differ in colour; keys in colour where there is one run, else in style."""
+    alone = len(runs) == 1
+    styles = [_STYLES[0 if alone else j % len(_STYLES)] for j in range(len(panel.keys))]
     for i, log in enumerate(runs.values()):
         for j, key in enumerate(panel.keys):
-            number = j if len(runs) == 1 else i
-            style = "-" if len(runs) == 1 else _STYLES[j % len(_STYLES)]
-            # A panel of 32 blocks has more lines than there are colours.
-            _draw_curve(axis, log, key, f"C{number % 10}", style, weight)
+            _draw_curve(axis, log, key, f"C{(j if alone else i) % 10}", styles[j], weight)
     axis.set_title(panel.title, fontsize=_FONT_SIZE + 1)
     axis.set_xlabel("iteration", fontsize=_FONT_SIZE)
     axis.tick_params(labelsize=_FONT_SIZE - 1)
@@ -136,8 +139,7 @@ def _draw_panel(axis: Axes, panel: Panel, runs: Mapping[str, TrainingLog], weigh
     if len(panel.keys) > 1:
         # The prefix is in the title.
         common = f"{panel.title.removeprefix('validation ')}/"
-        colours = [f"C{j % 10}" if len(runs) == 1 else "0.3" for j in range(len(panel.keys))]
-        styles = ["-" if len(runs) == 1 else _STYLES[j % 4] for j in range(len(panel.keys))]
+        colours = [f"C{j % 10}" if alone else "0.3" for j in range(len(panel.keys))]
         marks = [
             Line2D([], [], color=colour, linestyle=style, label=key.removeprefix(common))
             for key, colour, style in zip(panel.keys, colours, styles, strict=True)
@@ -146,16 +148,16 @@ def _draw_panel(axis: Axes, panel: Panel, runs: Mapping[str, TrainingLog], weigh
 
 
 def _draw_curve(
-    axis: Axes, log: TrainingLog, key: str, colour: str, style: str, weight: float
+    axis: Axes, log: TrainingLog, key: str, colour: str, style: LineStyleType, weight: float
 ) -> None:
     if key in log.metrics:
         at, values = _columns(log.metrics[key])
         axis.plot(at, values, color=colour, linestyle=style, marker="o", markersize=3)
         low, high = (log.metrics.get(f"{key}_{end}") for end in ("low", "high"))
         if low and high and len(low) == len(high) == len(at):
-            axis.fill_between(
-                at, _columns(low)[1], _columns(high)[1], color=colour, alpha=0.15, linewidth=0
-            )
+            lows, highs = _columns(low)[1], _columns(high)[1]
+            axis.fill_between(at, lows, highs, color=colour, alpha=0.15, linewidth=0)
+            axis.vlines(at, lows, highs, color=colour, alpha=0.4, linewidth=1)
     elif key in log.training:
         at, values = _columns(log.training[key])
         if weight and key != "lr":

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmseg.models import BaseSegmentor
 from mmseg.registry import DATASETS, MODELS
 
@@ -28,7 +29,13 @@ def build_segmentor(cfg: Config, device: str | torch.device = "cpu") -> BaseSegm
         UserError: Pretrained weights cannot be loaded, or there is no such device.
     """
     model = MODELS.build(cfg.model.copy())
-    model.init_weights()
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel("WARNING")  # else each parameter is a line
+    try:
+        model.init_weights()
+    finally:
+        logger.setLevel(level)
     model.cfg = cfg
     return _to_device(model, device)
 
