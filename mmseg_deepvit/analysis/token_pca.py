@@ -114,7 +114,7 @@ def catch_layer_tokens(backbone: nn.Module, images: Tensor) -> list[LayerTokens]
         Layers in their order.
 
     Raises:
-        ValueError: The backbone gives neither tokens nor maps.
+        ValueError: The backbone gives neither tokens nor maps, or values that are not finite.
     """
     names = _block_names(backbone)
     with catch_outputs(backbone, names) as caught:
@@ -125,12 +125,15 @@ def catch_layer_tokens(backbone: nn.Module, images: Tensor) -> list[LayerTokens]
         found = [LayerTokens(n, read_tokens(caught, n, images, prefix)) for n in ran]
     except ValueError:
         found = []
-    if found:
-        return found
-    count = 1 if isinstance(outputs, Tensor) else len(outputs)
-    return [
-        LayerTokens(f"output {i}", read_tokens(caught, i, images, prefix)) for i in range(count)
-    ]
+    if not found:
+        count = 1 if isinstance(outputs, Tensor) else len(outputs)
+        found = [
+            LayerTokens(f"output {i}", read_tokens(caught, i, images, prefix)) for i in range(count)
+        ]
+    for layer in found:
+        if not layer.tokens.tokens.isfinite().all():
+            raise ValueError(f"{layer.name} gives values that are not finite")
+    return found
 
 
 def _block_names(backbone: nn.Module) -> list[str]:
