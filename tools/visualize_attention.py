@@ -28,7 +28,7 @@ from mmseg_deepvit.analysis.patch_grid import PatchGrid
 from mmseg_deepvit.analysis.point_attention import (
     PointRows,
     catch_point_rows,
-    count_trained_tokens,
+    count_norm_tokens,
     shows_attention,
 )
 from mmseg_deepvit.analysis.token_pca import (
@@ -100,7 +100,7 @@ def load_model(args: argparse.Namespace) -> BaseSegmentor:
         if args.checkpoint is not None:
             return load_segmentor(cfg, args.checkpoint, device)
         model = build_segmentor(cfg, device)
-    print("note: no --checkpoint, the weights are what training would start from")
+    print("note: no --checkpoint: the weights are the config's init, as training starts from")
     return model
 
 
@@ -168,13 +168,13 @@ def observe(
     places = [scene.num_prefix + scene.grid.index(point.x, point.y) for point in points]
     with catch_point_rows(places) as blocks:
         model.backbone(images)
-    trained = count_trained_tokens(model.backbone)
+    crop = training_crop(model.cfg)
+    trained = count_norm_tokens(model.backbone, crop) if crop else None
     tokens = blocks[0].probabilities.shape[-1]
-    if trained is not None and tokens != trained:
-        height, width = training_crop(model.cfg) or model.backbone.img_size
+    if crop and trained not in (None, tokens):
         print(
             f"note: {tokens} tokens, and the BatchNorm of the maps belongs to {trained}: A is "
-            f"shifted; --shape {height} {width} avoids it"
+            f"shifted; --shape {crop[0]} {crop[1]} avoids it"
         )
     return blocks
 

@@ -10,9 +10,12 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
+from timm.layers import to_2tuple
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..attention import AttentionMaps, HeadMixingAttention, observe_maps
+from ..diversity.backbone_facts import count_prefix_tokens
 
 
 class PointRows(NamedTuple):
@@ -55,12 +58,18 @@ def catch_point_rows(tokens: Sequence[int]) -> Iterator[list[PointRows]]:
         yield caught
 
 
-def count_trained_tokens(backbone: nn.Module) -> int | None:
-    """Number of tokens that the BatchNorms of a trunk's maps belong to; None without any."""
-    norms = [
-        module.mix_norm for module in backbone.modules() if isinstance(module, HeadMixingAttention)
-    ]
-    grid = getattr(backbone, "patch_grid", None)
-    if grid is None or not any(isinstance(n, nn.modules.batchnorm._BatchNorm) for n in norms):
+def count_norm_tokens(backbone: nn.Module, crop: tuple[int, int]) -> int | None:
+    """Number of tokens that the BatchNorms of the maps belong to.
+
+    Args:
+        backbone: Anything.
+        crop: Height and width that it was trained on, in pixels.
+
+    Returns:
+        Prefix and patches of the crop; None where no map passes a BatchNorm.
+    """
+    attentions = [m for m in backbone.modules() if isinstance(m, HeadMixingAttention)]
+    if not any(isinstance(attention.mix_norm, _BatchNorm) for attention in attentions):
         return None
-    return grid[0] * grid[1] + getattr(backbone, "num_prefix_tokens", 0)
+    height, width = to_2tuple(backbone.patch_size)
+    return count_prefix_tokens(backbone) + -(-crop[0] // height) * -(-crop[1] // width)

@@ -4,7 +4,7 @@ from mmseg.models.backbones import VisionTransformer
 
 from mmseg_deepvit.analysis.point_attention import (
     catch_point_rows,
-    count_trained_tokens,
+    count_norm_tokens,
     shows_attention,
 )
 from mmseg_deepvit.attention import observe_maps
@@ -44,6 +44,9 @@ def test_which_backbones_show_attention():
 
 
 def test_tokens_that_a_batch_norm_belongs_to():
-    assert count_trained_tokens(DeepViT(dict(), **SMALL)) == 17
-    assert count_trained_tokens(DeepViT(dict(), **SMALL, num_mixing_layers=0)) is None
-    assert count_trained_tokens(CaiT(dict(), **SMALL)) is None
+    """Those of the crop, whatever size the positions were made for."""
+    model = DeepViT(dict(), **SMALL, num_register_tokens=2)
+    assert count_norm_tokens(model, (32, 32)) == 3 + 16
+    assert count_norm_tokens(model, (33, 64)) == 3 + 5 * 8
+    assert count_norm_tokens(DeepViT(dict(), **SMALL, num_mixing_layers=0), (32, 32)) is None
+    assert count_norm_tokens(CaiT(dict(), **SMALL), (32, 32)) is None
