@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmseg_deepvit.analysis.curve_pictures import choose_panels, plot_runs
+from mmseg_deepvit.analysis.curve_pictures import COLLAPSE, choose_panels, plot_runs
 from mmseg_deepvit.analysis.training_log import TrainingLog, is_bound, read_log, summarize
 from mmseg_deepvit.benchmark import markdown_table
 from mmseg_deepvit.cli import run
@@ -57,7 +57,8 @@ def summary_table(logs: dict[str, TrainingLog], keys: list[str] | None) -> str:
     """Last and best value of each metric of each run, or of the keys that were asked for."""
     rows = []
     for name, log in logs.items():
-        there = [key for key in log.metrics if not is_bound(key, log.metrics)]
+        # Measures of collapse know no better or worse.
+        there = [k for k in log.metrics if not (is_bound(k, log.metrics) or k.startswith(COLLAPSE))]
         for key in keys or there or [key for key in log.keys if key == "loss"]:
             if log.curve(key):
                 last, best, iteration = summarize(key, log.curve(key))

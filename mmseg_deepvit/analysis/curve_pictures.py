@@ -26,7 +26,7 @@ class Panel:
     """Curves that share axes.
 
     Attributes:
-        title: Stands above them.
+        title: Stands above them, if they are several.
         keys: Of the curves.
     """
 
@@ -131,7 +131,8 @@ def _draw_panel(axis: Axes, panel: Panel, runs: Mapping[str, TrainingLog], weigh
     for i, log in enumerate(runs.values()):
         for j, key in enumerate(panel.keys):
             _draw_curve(axis, log, key, f"C{(j if alone else i) % 10}", styles[j], weight)
-    axis.set_title(panel.title, fontsize=_FONT_SIZE + 1)
+    title = panel.keys[0] if len(panel.keys) == 1 else panel.title
+    axis.set_title("learning rate" if title == "lr" else title, fontsize=_FONT_SIZE + 1)
     axis.set_xlabel("iteration", fontsize=_FONT_SIZE)
     axis.tick_params(labelsize=_FONT_SIZE - 1)
     axis.grid(alpha=0.3)
