@@ -1,16 +1,21 @@
 """Using trained segmentors: load, predict, draw; importing this registers slide inference."""
 
 from .files import find_images, read_image, result_names
+from .inputs import ModelInput, prepare_image, training_crop
 from .pictures import draw_overlay, write_png
-from .segmentor import load_segmentor
+from .segmentor import build_segmentor, load_segmentor
 from .sliding import SlidingEncoderDecoder
 
 __all__ = [
+    "ModelInput",
     "SlidingEncoderDecoder",
+    "build_segmentor",
     "draw_overlay",
     "find_images",
     "load_segmentor",
+    "prepare_image",
     "read_image",
     "result_names",
+    "training_crop",
     "write_png",
 ]

@@ -7,11 +7,37 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmseg.models import BaseSegmentor
 from mmseg.registry import DATASETS, MODELS
 
 from ..checkpoints import load_whole_model, read_checkpoint, segmentor_state_dict
 from ..errors import CheckpointError, UserError
+
+
+def build_segmentor(cfg: Config, device: str | torch.device = "cpu") -> BaseSegmentor:
+    """Build a segmentor with the weights that training would start from.
+
+    Args:
+        cfg: Its config; pretrained weights that ``init_cfg`` names are loaded.
+        device: Where the model goes.
+
+    Returns:
+        The segmentor in eval mode, with ``cfg``.
+
+    Raises:
+        UserError: Pretrained weights cannot be loaded, or there is no such device.
+    """
+    model = MODELS.build(cfg.model.copy())
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel("WARNING")  # else each parameter is a line
+    try:
+        model.init_weights()
+    finally:
+        logger.setLevel(level)
+    model.cfg = cfg
+    return _to_device(model, device)
 
 
 def load_segmentor(
@@ -43,6 +69,10 @@ def load_segmentor(
     model.cfg = cfg
     model.dataset_meta = _dataset_meta(content.get("meta", {}), cfg)
     _check_classes(model, checkpoint)
+    return _to_device(model, device)
+
+
+def _to_device(model: BaseSegmentor, device: str | torch.device) -> BaseSegmentor:
     try:
         return model.to(device).eval()
     except (RuntimeError, AssertionError) as error:

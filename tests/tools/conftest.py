@@ -1,5 +1,6 @@
 """Running the tools as a user does: real processes, real files."""
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,12 @@ def run_tool(*command, timeout=300):
     first, *rest = map(str, command)
     argv = [sys.executable, first, *rest] if first.endswith(".py") else [first, *rest]
     return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+
+
+def call_tool(monkeypatch, tool, *args):
+    """Run a tool in this process, where many calls need not start many times."""
+    monkeypatch.setattr(sys, "argv", [tool, *map(str, args)])
+    return runpy.run_path(str(ROOT / tool))["main"]()
 
 
 def assert_one_line(result, *parts):

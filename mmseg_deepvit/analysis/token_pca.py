@@ -1,0 +1,144 @@
+"""Patch tokens as colours: their first three principal components, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..diversity.backbone_facts import count_prefix_tokens
+from ..diversity.taps import PatchTokens, catch_outputs, read_tokens
+
+
+class TokenPCA(NamedTuple):
+    """Principal components of the tokens of one image in one layer.
+
+    Attributes:
+        scores: (h·w, K), the tokens along the components, those of largest variance first.
+        shares: (K,), share of the tokens' variance that each component has, in [0, 1].
+        grid: (h, w).
+    """
+
+    scores: Tensor
+    shares: Tensor
+    grid: tuple[int, int]
+
+
+class LayerTokens(NamedTuple):
+    """Tokens of one layer.
+
+    Attributes:
+        name: What the layer is called in the model, or which of its outputs it is.
+        tokens: Of one image.
+    """
+
+    name: str
+    tokens: PatchTokens
+
+
+def token_pca(tokens: PatchTokens, components: int = 3) -> TokenPCA:
+    """Principal components of an image's tokens; signs are such that the largest score is positive.
+
+    Args:
+        tokens: Of one image, (1, h·w, C).
+        components: K; where there are fewer, the others are zero.
+
+    Returns:
+        On the CPU, fp64.
+    """
+    x = tokens.tokens[0].double().cpu()
+    x = x - x.mean(0)
+    u, s, _ = torch.linalg.svd(x, full_matrices=False)
+    scores, variances = u[:, :components] * s[:components], s.square()
+    largest = scores.gather(0, scores.abs().argmax(0, keepdim=True))
+    scores = scores * torch.where(largest < 0, -1.0, 1.0)
+    shares = variances[:components] / variances.sum().clamp(min=torch.finfo(x.dtype).tiny)
+    missing = components - scores.shape[1]
+    return TokenPCA(F.pad(scores, (0, missing)), F.pad(shares, (0, missing)), tokens.grid)
+
+
+def align_signs(layers: Sequence[TokenPCA]) -> list[TokenPCA]:
+    """Turn components so that none runs against itself one layer before.
+
+    A component's sign is arbitrary, and colours would flip at random from layer to layer.
+
+    Args:
+        layers: In their order; grids may differ.
+
+    Returns:
+        The same with some components negated.
+    """
+    aligned = list(layers[:1])
+    for pca in layers[1:]:
+        before = aligned[-1].scores.T.reshape(1, -1, *aligned[-1].grid)
+        if aligned[-1].grid != pca.grid:
+            before = F.interpolate(before, pca.grid, mode="bilinear", antialias=True)
+        agreement = (before[0].flatten(1).T * pca.scores).sum(0)
+        signs = torch.where(agreement < 0, -1.0, 1.0)
+        aligned.append(pca._replace(scores=pca.scores * signs))
+    return aligned
+
+
+def to_colours(pca: TokenPCA, cut: float = 0.01) -> np.ndarray:
+    """Three components as red, green and blue, each stretched over its own range.
+
+    Args:
+        pca: With three components.
+        cut: Share of the tokens at either end that is clipped, in [0, 0.5): one token of large
+            norm would make all others grey.
+
+    Returns:
+        (h·w, 3) in [0, 1]; a component that is the same everywhere is 0.5.
+    """
+    scores = pca.scores.numpy()
+    low, high = np.quantile(scores, [cut, 1 - cut], axis=0)
+    flat = high - low <= 1e-12 * np.abs(scores).max(initial=1e-300)
+    stretched = (scores - low) / np.where(flat, 1.0, high - low)
+    return np.where(flat, 0.5, stretched.clip(0, 1))
+
+
+@torch.no_grad()
+def catch_layer_tokens(backbone: nn.Module, images: Tensor) -> list[LayerTokens]:
+    """Patch tokens behind every layer that runs, or where layers give none, in every output.
+
+    Args:
+        backbone: In eval mode. The blocks of our ViTs, of timm's and of mmseg's
+            ``VisionTransformer`` are known; of others the outputs are taken.
+        images: One normalised image, (1, 3, H, W).
+
+    Returns:
+        Layers in their order.
+
+    Raises:
+        ValueError: The backbone gives neither tokens nor maps, or values that are not finite.
+    """
+    names = _block_names(backbone)
+    with catch_outputs(backbone, names) as caught:
+        outputs = backbone(images)
+    prefix = count_prefix_tokens(backbone)
+    ran = [name for name in names if name in caught]
+    try:
+        found = [LayerTokens(n, read_tokens(caught, n, images, prefix)) for n in ran]
+    except ValueError:
+        found = []
+    if not found:
+        count = 1 if isinstance(outputs, Tensor) else len(outputs)
+        found = [
+            LayerTokens(f"output {i}", read_tokens(caught, i, images, prefix)) for i in range(count)
+        ]
+    for layer in found:
+        if not layer.tokens.tokens.isfinite().all():
+            raise ValueError(f"{layer.name} gives values that are not finite")
+    return found
+
+
+def _block_names(backbone: nn.Module) -> list[str]:
+    for name in ("blocks", "layers"):
+        blocks = getattr(backbone, name, None)
+        if isinstance(blocks, (nn.ModuleList, nn.Sequential)):
+            return [f"{name}.{i}" for i in range(len(blocks))]
+    return []

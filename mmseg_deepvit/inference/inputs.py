@@ -1,0 +1,73 @@
+"""An image as a segmentor's backbone sees it: through the config's test pipeline."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.dataset import Compose
+from mmseg.models import BaseSegmentor
+from mmseg.registry import TRANSFORMS
+from torch import Tensor
+
+from ..errors import UserError
+
+
+class ModelInput(NamedTuple):
+    """What goes into a backbone.
+
+    Attributes:
+        images: Normalised, (1, 3, H, W), on the model's device.
+        size: Height and width of the image in it, without what ``data_preprocessor`` pads.
+    """
+
+    images: Tensor
+    size: tuple[int, int]
+
+
+def training_crop(cfg: Config) -> tuple[int, int] | None:
+    """Height and width that a config trains on, where its ``data_preprocessor`` says so."""
+    size = (cfg.model.get("data_preprocessor") or {}).get("size")
+    if size is None:
+        return None
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def prepare_image(
+    model: BaseSegmentor, image: np.ndarray, shape: int | tuple[int, int] | None = None
+) -> ModelInput:
+    """Resize and normalise an image as the config's test pipeline does.
+
+    Args:
+        model: As :func:`~mmseg_deepvit.inference.load_segmentor` returns it.
+        image: (H, W, 3), uint8, BGR.
+        shape: What the pipeline's image is made smaller to: its long side at most so many pixels
+            (proportions kept), or height and width, exactly. None leaves it as it is.
+
+    Returns:
+        The image for ``model.backbone``.
+
+    Raises:
+        UserError: The config has no ``test_pipeline``.
+    """
+    steps = [dict(step) for step in model.cfg.get("test_pipeline") or ()]
+    if not steps:
+        raise UserError("the config has no test_pipeline, which says how images are prepared")
+    steps[0]["type"] = "LoadImageFromNDArray"
+    steps = [step for step in steps if step["type"] != "LoadAnnotations"]
+
+    def fit(results: dict[str, Any]) -> dict[str, Any]:
+        height, width = results["img"].shape[:2]
+        if isinstance(shape, tuple):
+            resize = dict(type="Resize", scale=(shape[1], shape[0]), keep_ratio=False)
+        elif shape is None or max(height, width) <= shape:
+            return results
+        else:
+            resize = dict(type="Resize", scale=(shape, shape), keep_ratio=True)
+        return TRANSFORMS.build(resize)(results)
+
+    data = Compose([*steps[:-1], fit, steps[-1]])(dict(img=image))
+    batch = dict(inputs=[data["inputs"]], data_samples=[data["data_samples"]])
+    images = model.data_preprocessor(batch, training=False)["inputs"]
+    return ModelInput(images, (data["inputs"].shape[-2], data["inputs"].shape[-1]))

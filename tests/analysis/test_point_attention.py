@@ -1,0 +1,52 @@
+import pytest
+import torch
+from mmseg.models.backbones import VisionTransformer
+
+from mmseg_deepvit.analysis.point_attention import (
+    catch_point_rows,
+    count_norm_tokens,
+    shows_attention,
+)
+from mmseg_deepvit.attention import observe_maps
+from mmseg_deepvit.backbones.cait import CaiT
+from mmseg_deepvit.backbones.deepvit import DeepViT
+from mmseg_deepvit.backbones.diverse_patch_vit import DiversePatchViT
+
+SMALL = dict(embed_dims=16, num_layers=3, num_heads=2, img_size=32, patch_size=8)
+
+
+@pytest.mark.parametrize("kind", [DeepViT, CaiT, DiversePatchViT])
+def test_rows_are_those_of_the_whole_maps(kind):
+    model = kind(dict(), **SMALL, num_mixing_layers=2).eval()
+    model.init_weights()
+    images = torch.randn(1, 3, 32, 40)
+    whole = []
+    with torch.no_grad(), observe_maps(whole.append):
+        model(images)
+    tokens = [7, 0, 19]
+    with catch_point_rows(tokens) as blocks:
+        model(images)
+    assert len(blocks) == len(whole) == 3
+    assert blocks[0].mixed is None
+    for rows, maps in zip(blocks, whole, strict=True):
+        for row, token in enumerate(tokens):
+            assert torch.equal(rows.probabilities[row], maps.probabilities[0, :, token])
+            if rows.mixed is not None:
+                assert torch.equal(rows.mixed[row], maps.mixed[0, :, token])
+    for rows in blocks[1:]:
+        assert (rows.mixed - rows.probabilities).abs().max() > 1e-4
+        assert torch.allclose(rows.probabilities.sum(-1), torch.ones(3, 2))
+
+
+def test_which_backbones_show_attention():
+    assert shows_attention(CaiT(dict(), **SMALL))
+    assert not shows_attention(VisionTransformer(img_size=32, num_layers=1, embed_dims=768))
+
+
+def test_tokens_that_a_batch_norm_belongs_to():
+    """Those of the crop, whatever size the positions were made for."""
+    model = DeepViT(dict(), **SMALL, num_register_tokens=2)
+    assert count_norm_tokens(model, (32, 32)) == 3 + 16
+    assert count_norm_tokens(model, (33, 64)) == 3 + 5 * 8
+    assert count_norm_tokens(DeepViT(dict(), **SMALL, num_mixing_layers=0), (32, 32)) is None
+    assert count_norm_tokens(CaiT(dict(), **SMALL), (32, 32)) is None

@@ -1,0 +1,241 @@
+"""See what points of an image attend to: tools/visualize_attention.py IMAGE --config C --out-dir D.
+
+For each point and chosen block NAME_xX_yY_blockB_heads.png shows what the point's patch attends to,
+head by head: P (probabilities), and A (the mixed maps that meet the values) where heads are mixed.
+NAME_xX_yY_overview.png shows all blocks, the mean over the heads of P and of |A|, and
+NAME_token_pca.png the patch tokens of all blocks, their first three principal components as RGB.
+
+Backbones whose attention is not this package's get the last one alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmseg.models import BaseSegmentor
+
+from mmseg_deepvit.analysis.attention_pictures import (
+    Point,
+    Scene,
+    draw_heads,
+    draw_overview,
+    draw_token_pca,
+)
+from mmseg_deepvit.analysis.patch_grid import PatchGrid
+from mmseg_deepvit.analysis.point_attention import (
+    PointRows,
+    catch_point_rows,
+    count_norm_tokens,
+    shows_attention,
+)
+from mmseg_deepvit.analysis.token_pca import (
+    LayerTokens,
+    align_signs,
+    catch_layer_tokens,
+    token_pca,
+)
+from mmseg_deepvit.cli import add_config_options, config_errors, load_config, run
+from mmseg_deepvit.diversity.backbone_facts import count_prefix_tokens, find_patch_size
+from mmseg_deepvit.errors import UserError
+from mmseg_deepvit.inference import (
+    ModelInput,
+    build_segmentor,
+    find_images,
+    load_segmentor,
+    prepare_image,
+    read_image,
+    training_crop,
+    write_png,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("image", metavar="IMAGE", help="image file")
+    parser.add_argument("--config", required=True, help="config of the model")
+    parser.add_argument("--checkpoint", help="file that training saved (the config's init)")
+    parser.add_argument("--out-dir", required=True, help="folder for the pictures")
+    parser.add_argument(
+        "--points", nargs="+", type=read_point, metavar="X,Y", help="pixels of IMAGE (its centre)"
+    )
+    parser.add_argument(
+        "--layers", nargs="+", type=int, help="blocks from 0, -1 the last (first, middle, last)"
+    )
+    parser.add_argument(
+        "--shape",
+        nargs="+",
+        type=int,
+        metavar="PIXELS",
+        help="make the test pipeline's image smaller: its long side at most this (that of the "
+        "training crop), or its height and width exactly this",
+    )
+    parser.add_argument("--device", help="cuda:0 where there is a GPU, else cpu")
+    add_config_options(parser)
+    args = parser.parse_args()
+    if args.shape and (len(args.shape) > 2 or min(args.shape) < 1):
+        parser.error("--shape takes one side or height and width, at least 1")
+    return args
+
+
+def read_point(text: str) -> Point:
+    """X,Y as a point."""
+    try:
+        x, y = map(int, text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected X,Y in pixels, got {text!r}") from error
+    return Point(x, y)
+
+
+def load_model(args: argparse.Namespace) -> BaseSegmentor:
+    """The segmentor with the weights of the checkpoint, or of the config's init."""
+    cfg = load_config(args.config, args.cfg_options)
+    device = args.device or ("cuda:0" if torch.cuda.is_available() else "cpu")
+    with config_errors(args.config):
+        if args.checkpoint is not None:
+            return load_segmentor(cfg, args.checkpoint, device)
+        model = build_segmentor(cfg, device)
+    print("note: no --checkpoint: the weights are the config's init, as training starts from")
+    return model
+
+
+def prepare(args: argparse.Namespace, model: BaseSegmentor, pixels: np.ndarray) -> ModelInput:
+    """The image in the size that ``--shape`` asks for."""
+    crop = training_crop(model.cfg) or (512, 512)
+    shape = args.shape or [max(crop)]
+    with config_errors(args.config):
+        return prepare_image(model, pixels, shape[0] if len(shape) == 1 else tuple(shape))
+
+
+def find_layers(model: BaseSegmentor, images: torch.Tensor, config: str) -> list[LayerTokens]:
+    """Tokens of the backbone's layers."""
+    try:
+        return catch_layer_tokens(model.backbone, images)
+    except ValueError as error:
+        raise UserError(f"config {config}: {error}") from error
+
+
+def lay_grid(
+    model: BaseSegmentor, layer: LayerTokens, entered: ModelInput, pixels: np.ndarray
+) -> PatchGrid:
+    """Where a layer's tokens lie on the image."""
+    shape, padded = layer.tokens.grid, tuple(entered.images.shape[-2:])
+    patch = find_patch_size(model.backbone, shape, padded)
+    if patch is None:
+        patch = (padded[0] / shape[0], padded[1] / shape[1])
+    return PatchGrid(shape, patch, entered.size, pixels.shape[:2])
+
+
+def choose_layers(asked: list[int] | None, count: int) -> list[int]:
+    """Blocks to be drawn head by head, each once."""
+    asked = [0, count // 2, -1] if asked is None else asked
+    for layer in asked:
+        if not -count <= layer < count:
+            raise UserError(f"--layers {layer}: the model runs blocks 0 to {count - 1}")
+    return sorted({layer % count for layer in asked})
+
+
+def draw_attention(
+    scene: Scene,
+    points: list[Point],
+    blocks: list[PointRows],
+    chosen: list[int],
+    name: str,
+    kind: str,
+) -> dict[str, np.ndarray]:
+    """Pictures of all points, by file name."""
+    pictures = {}
+    for i, point in enumerate(points):
+        stem = f"{name}_x{point.x}_y{point.y}"
+        for block in chosen:
+            title = f"{kind}, block {block}: attention from the patch at {point}"
+            picture = draw_heads(scene, point, blocks[block], i, title)
+            pictures[f"{stem}_block{block:02d}_heads.png"] = picture
+        title = f"{kind}: attention from the patch at {point}, mean over heads"
+        pictures[f"{stem}_overview.png"] = draw_overview(scene, point, blocks, i, title)
+    return pictures
+
+
+def observe(
+    model: BaseSegmentor, scene: Scene, points: list[Point], images: torch.Tensor
+) -> list[PointRows]:
+    """What the points' patches attend to in every block."""
+    places = [scene.num_prefix + scene.grid.index(point.x, point.y) for point in points]
+    with catch_point_rows(places) as blocks:
+        model.backbone(images)
+    crop = training_crop(model.cfg)
+    trained = count_norm_tokens(model.backbone, crop) if crop else None
+    tokens = blocks[0].probabilities.shape[-1]
+    if crop and trained not in (None, tokens):
+        print(
+            f"note: {tokens} tokens, and the BatchNorm of the maps belongs to {trained}: A is "
+            f"shifted; --shape {crop[0]} {crop[1]} avoids it"
+        )
+    return blocks
+
+
+def read_input(args: argparse.Namespace) -> tuple[str, np.ndarray, list[Point]]:
+    """Name and pixels of the image, and the points, all within it."""
+    images = find_images([args.image])
+    if len(images) > 1:
+        raise UserError(f"{args.image} names {len(images)} images: give one, points are its own")
+    pixels = read_image(images[0])
+    height, width = pixels.shape[:2]
+    points = args.points or [Point(width // 2, height // 2)]
+    for point in points:
+        if not (0 <= point.x < width and 0 <= point.y < height):
+            raise UserError(
+                f"--points {point.x},{point.y} lies outside the image of {width}×{height} pixels"
+            )
+    return images[0].stem, pixels, list(dict.fromkeys(points))
+
+
+def main() -> None:
+    """Look at one image."""
+    args = parse_args()
+    name, pixels, points = read_input(args)
+    model = load_model(args)
+    kind = type(model.backbone).__name__
+    shown = shows_attention(model.backbone)
+    if not shown and (args.points or args.layers):
+        raise UserError(
+            f"{kind} has no attention of this package to show: leave out --points and --layers "
+            "for the tokens alone"
+        )
+    entered = prepare(args, model, pixels)
+    layers = find_layers(model, entered.images, args.config)
+    grids = [lay_grid(model, layer, entered, pixels) for layer in layers]
+    scene = Scene(pixels, grids[0], count_prefix_tokens(model.backbone))
+    components = align_signs([token_pca(layer.tokens) for layer in layers])
+    named = [
+        (layer.name, grid, pca) for layer, grid, pca in zip(layers, grids, components, strict=True)
+    ]
+    title = f"{kind}: patch tokens, first three principal components (shares of variance)"
+    pictures = {f"{name}_token_pca.png": draw_token_pca(scene, named, title)}
+    if shown:
+        blocks = observe(model, scene, points, entered.images)
+        chosen = choose_layers(args.layers, len(blocks))
+        pictures |= draw_attention(scene, points, blocks, chosen, name, kind)
+    else:
+        print(f"note: {kind} has no attention of this package to show; its tokens alone are drawn")
+    write_pictures(Path(args.out_dir), pictures)
+
+
+def write_pictures(folder: Path, pictures: dict[str, np.ndarray]) -> None:
+    """Write PNGs and say where they are."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, picture in pictures.items():
+            write_png(folder / name, picture)
+    except OSError as error:
+        raise UserError(f"--out-dir {folder} cannot be written ({error.strerror})") from error
+    print("\n".join(str(folder / name) for name in sorted(pictures)))
+
+
+if __name__ == "__main__":
+    run(main)
