@@ -166,7 +166,7 @@ def observe(
 ) -> list[PointRows]:
     """What the points' patches attend to in every block."""
     places = [scene.num_prefix + scene.grid.index(point.x, point.y) for point in points]
-    with catch_point_rows(places) as blocks:
+    with catch_point_rows(model.backbone, places) as blocks:
         model.backbone(images)
     crop = training_crop(model.cfg)
     trained = count_norm_tokens(model.backbone, crop) if crop else None
@@ -204,7 +204,7 @@ def main() -> None:
     shown = shows_attention(model.backbone)
     if not shown and (args.points or args.layers):
         raise UserError(
-            f"{kind} has no attention of this package to show: leave out --points and --layers "
+            f"{kind} has no attention over all patches to show: leave out --points and --layers "
             "for the tokens alone"
         )
     entered = prepare(args, model, pixels)
@@ -222,7 +222,7 @@ def main() -> None:
         chosen = choose_layers(args.layers, len(blocks))
         pictures |= draw_attention(scene, points, blocks, chosen, name, kind)
     else:
-        print(f"note: {kind} has no attention of this package to show; its tokens alone are drawn")
+        print(f"note: {kind} has no attention over all patches to show; its tokens alone are drawn")
     write_pictures(Path(args.out_dir), pictures)
 
 

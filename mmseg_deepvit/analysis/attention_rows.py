@@ -19,6 +19,9 @@ from torch import Tensor, nn
 from ..attention import HeadMixingAttention
 from ..attention.explicit import mix_heads, normalize_maps
 
+#: Which query rows.
+Block = slice | list[int]
+
 
 @dataclass(frozen=True)
 class AttentionRows:
@@ -36,11 +39,11 @@ class AttentionRows:
     q: Tensor
     k: Tensor
     scale: float
-    finish: Callable[[Tensor, slice], tuple[Tensor, Tensor]]
+    finish: Callable[[Tensor, Block], tuple[Tensor, Tensor]]
     layout: Hashable
 
-    def rows(self, block: slice) -> tuple[Tensor, Tensor]:
-        """P and A of some queries, (B, H, R, N) each, fp32."""
+    def rows(self, block: Block) -> tuple[Tensor, Tensor]:
+        """P and A of some queries, a slice or a list of them, (B, H, R, N) each, fp32."""
         logits = self.scale * (self.q[:, :, block] @ self.k.transpose(-2, -1))
         return self.finish(logits, block)
 
@@ -75,13 +78,13 @@ def _split(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
     return q, k
 
 
-def _softmax(logits: Tensor, block: slice) -> tuple[Tensor, Tensor]:
+def _softmax(logits: Tensor, block: Block) -> tuple[Tensor, Tensor]:
     maps = logits.softmax(-1)
     return maps, maps
 
 
 def _of_head_mixing(module: HeadMixingAttention, x: Tensor) -> AttentionRows:
-    def finish(logits: Tensor, block: slice) -> tuple[Tensor, Tensor]:
+    def finish(logits: Tensor, block: Block) -> tuple[Tensor, Tensor]:
         if (pre := module.pre_mix) is not None:
             logits = mix_heads(logits, pre.weight, pre.bias)
         probabilities = maps = logits.softmax(-1)
@@ -114,7 +117,7 @@ def _of_windows(module: Any, x: Tensor, mask: Tensor | None = None) -> Attention
     table = module.relative_position_bias_table[module.relative_position_index.view(-1)]
     bias = table.view(tokens, tokens, -1).permute(2, 0, 1).float()
 
-    def finish(logits: Tensor, block: slice) -> tuple[Tensor, Tensor]:
+    def finish(logits: Tensor, block: Block) -> tuple[Tensor, Tensor]:
         logits = logits + bias[:, block]
         if mask is not None:
             logits = logits.unflatten(0, (-1, len(mask))) + mask[:, None, block]

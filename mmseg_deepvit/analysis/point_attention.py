@@ -10,12 +10,14 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
+from mmseg.models.backbones.swin import WindowMSA
 from timm.layers import to_2tuple
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..attention import AttentionMaps, HeadMixingAttention, observe_maps
+from ..attention import HeadMixingAttention
 from ..diversity.backbone_facts import count_prefix_tokens
+from .attention_rows import attention_rows, has_attention_rows
 
 
 class PointRows(NamedTuple):
@@ -30,18 +32,26 @@ class PointRows(NamedTuple):
     mixed: Tensor | None
 
 
-def shows_attention(backbone: nn.Module) -> bool:
-    """Whether maps of a backbone can be observed: whether its attention is ours."""
-    return any(isinstance(module, HeadMixingAttention) for module in backbone.modules())
+def shows_attention(module: nn.Module) -> bool:
+    """Whether there is attention over all patches of an image in a module, ours or another's.
+
+    Swin's is within windows, where a point has other neighbours in each block.
+    """
+    return any(_over_all_patches(m) for m in module.modules())
+
+
+def _over_all_patches(module: nn.Module) -> bool:
+    return has_attention_rows(module) and not isinstance(module, WindowMSA)
 
 
 @contextmanager
-def catch_point_rows(tokens: Sequence[int]) -> Iterator[list[PointRows]]:
+def catch_point_rows(backbone: nn.Module, tokens: Sequence[int]) -> Iterator[list[PointRows]]:
     """Catch what some tokens attend to in every block that runs within the context.
 
-    Each block's whole maps live only while it runs; the rows alone are kept.
+    No whole map is made for it.
 
     Args:
+        backbone: In evaluation mode.
         tokens: Which queries, by their place among the N tokens, prefix counted.
 
     Yields:
@@ -50,12 +60,19 @@ def catch_point_rows(tokens: Sequence[int]) -> Iterator[list[PointRows]]:
     caught: list[PointRows] = []
     queries = list(tokens)
 
-    def keep(maps: AttentionMaps) -> None:
-        rows = [x[0][:, queries].transpose(0, 1).float().cpu() for x in maps]
+    def keep(module: nn.Module, args: tuple, kwargs: dict) -> None:
+        maps = attention_rows(module, args, kwargs).rows(queries)
+        rows = [x[0].transpose(0, 1).cpu() for x in maps]
         caught.append(PointRows(rows[0], None if torch.equal(*rows) else rows[1]))
 
-    with torch.no_grad(), observe_maps(keep):
-        yield caught
+    layers = [m for m in backbone.modules() if _over_all_patches(m)]
+    handles = [m.register_forward_pre_hook(keep, with_kwargs=True) for m in layers]
+    try:
+        with torch.no_grad():
+            yield caught
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def count_norm_tokens(backbone: nn.Module, crop: tuple[int, int]) -> int | None:

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from mmseg.models.backbones import VisionTransformer
+from mmseg.models.backbones import SwinTransformer, VisionTransformer
 
 from mmseg_deepvit.analysis.point_attention import (
     catch_point_rows,
@@ -24,15 +24,16 @@ def test_rows_are_those_of_the_whole_maps(kind):
     with torch.no_grad(), observe_maps(whole.append):
         model(images)
     tokens = [7, 0, 19]
-    with catch_point_rows(tokens) as blocks:
+    with catch_point_rows(model, tokens) as blocks:
         model(images)
     assert len(blocks) == len(whole) == 3
     assert blocks[0].mixed is None
     for rows, maps in zip(blocks, whole, strict=True):
         for row, token in enumerate(tokens):
-            assert torch.equal(rows.probabilities[row], maps.probabilities[0, :, token])
+            expected = maps.probabilities[0, :, token]
+            torch.testing.assert_close(rows.probabilities[row], expected)
             if rows.mixed is not None:
-                assert torch.equal(rows.mixed[row], maps.mixed[0, :, token])
+                torch.testing.assert_close(rows.mixed[row], maps.mixed[0, :, token])
     for rows in blocks[1:]:
         assert (rows.mixed - rows.probabilities).abs().max() > 1e-4
         assert torch.allclose(rows.probabilities.sum(-1), torch.ones(3, 2))
@@ -40,7 +41,8 @@ def test_rows_are_those_of_the_whole_maps(kind):
 
 def test_which_backbones_show_attention():
     assert shows_attention(CaiT(dict(), **SMALL))
-    assert not shows_attention(VisionTransformer(img_size=32, num_layers=1, embed_dims=768))
+    assert shows_attention(VisionTransformer(img_size=32, num_layers=1, embed_dims=768))
+    assert not shows_attention(SwinTransformer(embed_dims=12, depths=(1, 1, 1, 1)))
 
 
 def test_tokens_that_a_batch_norm_belongs_to():

@@ -61,28 +61,37 @@ def test_without_checkpoint_the_init_is_shown_and_a_wrong_size_told(image, tmp_p
     read(tmp_path / f"{image.stem}_x{width // 2}_y{height // 2}_block01_heads.png")
 
 
-def test_other_backbones_get_their_tokens_alone(image, tmp_path, look):
-    config = tmp_path / "vit.py"
-    backbone = dict(
-        _delete_=True,
-        type="VisionTransformer",
-        img_size=(64, 64),
-        embed_dims=96,
-        num_layers=2,
-        num_heads=2,
-        out_indices=(0, 1, 1, 1),
+def other_backbone(folder, backbone, in_channels, neck):
+    """A config like ours with another backbone."""
+    config = folder / f"{backbone['type']}.py"
+    heads = dict(
+        decode_head=dict(in_channels=in_channels), auxiliary_head=dict(in_channels=in_channels[2])
     )
-    widths = dict(decode_head=dict(in_channels=[96] * 4), auxiliary_head=dict(in_channels=96))
-    model = dict(backbone=backbone, neck=dict(embed_dim=96), **widths)
+    model = dict(backbone=dict(_delete_=True, **backbone), neck=neck, **heads)
     config.write_text(f"_base_ = {str(ROOT / CONFIG)!r}\nmodel = {model!r}\n")
-    options = [o for o in SMALL if not o.startswith("model.backbone")]
+    return dict(config=config, options=[o for o in SMALL if not o.startswith("model.backbone")])
+
+
+def test_plain_transformers_of_others_are_shown(image, tmp_path, look):
+    sizes = dict(img_size=(64, 64), embed_dims=96, num_layers=2, num_heads=2)
+    backbone = dict(type="VisionTransformer", **sizes, out_indices=(0, 1, 1, 1))
+    config = other_backbone(tmp_path, backbone, [96] * 4, dict(embed_dim=96))
+    look(image, tmp_path / "out", "--points", "9,9", "--layers", "1", **config)
+    for part in ("token_pca", "x9_y9_block01_heads", "x9_y9_overview"):
+        read(tmp_path / "out" / f"{image.stem}_{part}.png")
+
+
+def test_attention_within_windows_is_not(image, tmp_path, look):
+    sizes = dict(embed_dims=12, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=4)
+    backbone = dict(type="SwinTransformer", **sizes)
+    config = other_backbone(tmp_path, backbone, [12, 24, 48, 96], None)
     out = tmp_path / "out"
-    said = look(image, out, config=config, options=options)
-    assert "note: VisionTransformer has no attention of this package" in said
+    said = look(image, out, **config)
+    assert "note: SwinTransformer has no attention over all patches" in said
     assert [p.name for p in out.iterdir()] == [f"{image.stem}_token_pca.png"]
     read(out / f"{image.stem}_token_pca.png")
-    with pytest.raises(UserError, match=r"VisionTransformer has no attention.*leave out --points"):
-        look(image, tmp_path / "none", "--points", "1,1", config=config, options=options)
+    with pytest.raises(UserError, match=r"SwinTransformer has no attention.*leave out --points"):
+        look(image, tmp_path / "none", "--points", "1,1", **config)
     assert not (tmp_path / "none").exists()
 
 
