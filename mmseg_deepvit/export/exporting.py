@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..attention import HeadMixingAttention
 from ..backbones.block import is_batch_norm
+from ..backbones.vit import ViTTrunk
 from ..errors import UserError
 from .formats import FORMATS, first_line
 from .metadata import describe
@@ -81,6 +82,10 @@ def export_segmentor(
     path, chosen = Path(path), FORMATS[kind]
     if path.suffix != chosen.suffix:
         raise UserError(f"--out {path} must end in {chosen.suffix} for --format {kind}")
+    if dynamic and not isinstance(model.backbone, ViTTrunk):
+        # Swin's windows, for one, are counted out for a size; tracing them symbolically never ends.
+        backbone = type(model.backbone).__name__
+        raise UserError(f"{backbone} takes one size when exported: use --shape, not --dynamic")
     size = shape or training_size(model)
     if size is None:
         raise UserError("the config does not tell the training crop: give --shape HEIGHT WIDTH")
