@@ -1,5 +1,7 @@
 """Segment images: tools/predict.py IMAGE|FOLDER|GLOB… --config C --checkpoint FILE --out-dir DIR.
 
+An ONNX file that tools/export.py wrote needs no config: --checkpoint FILE.onnx.
+
 For each image it writes NAME_overlay.png (the classes over the image, with a legend) and
 NAME_labels.png (one channel, the class index of each pixel, at the image's size).
 """
@@ -8,17 +10,19 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from mmseg.apis import inference_model
-from mmseg.models import BaseSegmentor
 from rich.console import Console
 from rich.progress import track
 
 from mmseg_deepvit.cli import add_config_options, config_errors, load_config, run
 from mmseg_deepvit.errors import UserError
+from mmseg_deepvit.export import OnnxSegmentor
 from mmseg_deepvit.inference import (
     draw_overlay,
     find_images,
@@ -35,10 +39,10 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="file, folder or quoted pattern")
+    parser.add_argument("--config", help="config that the checkpoint was trained with")
     parser.add_argument(
-        "--config", required=True, help="config that the checkpoint was trained with"
+        "--checkpoint", required=True, help="file that training saved, or tools/export.py (.onnx)"
     )
-    parser.add_argument("--checkpoint", required=True, help="checkpoint file that training saved")
     parser.add_argument("--out-dir", required=True, help="folder for the results, made if missing")
     parser.add_argument("--device", help="cuda:0 where there is a GPU, else cpu")
     parser.add_argument("--opacity", type=float, default=0.5, help="of the paint, 0 to 1 (0.5)")
@@ -46,14 +50,51 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if not 0 <= args.opacity <= 1:
         parser.error(f"--opacity must be from 0 to 1, got {args.opacity}")
+    if not (args.config or is_onnx(args.checkpoint)):
+        parser.error("--config is needed with a checkpoint that is no .onnx file")
     return args
 
 
-def predict_image(model: BaseSegmentor, image: Path, target: Path, opacity: float) -> None:
+def is_onnx(checkpoint: str) -> bool:
+    """Whether a file is an exported one, by its name."""
+    return Path(checkpoint).suffix == ".onnx"
+
+
+class Segmentor(NamedTuple):
+    """What segments images.
+
+    Attributes:
+        segment: Takes an image, (H, W, 3) uint8 BGR; returns class indices, (H, W).
+        classes: Name of each class.
+        palette: RGB of each class, 0 to 255.
+    """
+
+    segment: Callable[[np.ndarray], np.ndarray]
+    classes: list[str]
+    palette: list[list[int]]
+
+
+def load(args: argparse.Namespace) -> Segmentor:
+    """Load what the command line names."""
+    if is_onnx(args.checkpoint):
+        exported = OnnxSegmentor(args.checkpoint, args.device or "cpu")
+        return Segmentor(exported.segment, **exported.dataset_meta)
+    cfg = load_config(args.config, args.cfg_options)
+    device = args.device or ("cuda:0" if torch.cuda.is_available() else "cpu")
+    with config_errors(args.config):
+        model = load_segmentor(cfg, args.checkpoint, device)
+
+    def segment(pixels: np.ndarray) -> np.ndarray:
+        return inference_model(model, pixels).pred_sem_seg.data[0].cpu().numpy()
+
+    return Segmentor(segment, model.dataset_meta["classes"], model.dataset_meta["palette"])
+
+
+def predict_image(model: Segmentor, image: Path, target: Path, opacity: float) -> None:
     """Segment one image and write its overlay and label map.
 
     Args:
-        model: As ``load_segmentor`` returns it.
+        model: What segments it.
         image: The image file.
         target: Folder and name of the results, without ending.
         opacity: Of the paint, in [0, 1].
@@ -62,10 +103,9 @@ def predict_image(model: BaseSegmentor, image: Path, target: Path, opacity: floa
         UserError: The image cannot be read.
     """
     pixels = read_image(image)
-    labels = inference_model(model, pixels).pred_sem_seg.data[0].cpu().numpy()
-    meta = model.dataset_meta
-    dtype = np.uint8 if len(meta["classes"]) <= 256 else np.uint16
-    overlay = draw_overlay(pixels, labels, meta["classes"], meta["palette"], opacity)
+    labels = model.segment(pixels)
+    dtype = np.uint8 if len(model.classes) <= 256 else np.uint16
+    overlay = draw_overlay(pixels, labels, model.classes, model.palette, opacity)
     write_png(target.with_name(f"{target.name}_labels.png"), labels.astype(dtype))
     write_png(target.with_name(f"{target.name}_overlay.png"), overlay)
 
@@ -74,10 +114,7 @@ def main() -> int:
     """Segment all images; 1 if some could not be read."""
     args = parse_args()
     images = find_images(args.images)
-    cfg = load_config(args.config, args.cfg_options)
-    device = args.device or ("cuda:0" if torch.cuda.is_available() else "cpu")
-    with config_errors(args.config):
-        model = load_segmentor(cfg, args.checkpoint, device)
+    model = load(args)
     out_dir = Path(args.out_dir)
     try:
         out_dir.mkdir(parents=True, exist_ok=True)

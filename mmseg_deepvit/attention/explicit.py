@@ -92,8 +92,18 @@ def mix_heads(maps: Tensor, weight: Tensor | None, bias: Tensor | None = None) -
     """
     if weight is None:
         return maps
+    if is_exporting():
+        # Reshapes to (B, H, N·N) tie graphs whose N varies to what held for the example.
+        bias = None if bias is None else bias.to(maps.dtype)
+        return F.conv2d(maps, weight.to(maps.dtype)[:, :, None, None], bias)
     mixed = torch.matmul(weight.to(maps.dtype), maps.flatten(2)).view_as(maps)
     return mixed if bias is None else mixed + bias.to(maps.dtype)[:, None, None]
+
+
+def is_exporting() -> bool:
+    """Whether the call is traced into a format that knows standard operators only."""
+    exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # PyTorch ≥ 2.7
+    return torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or exporting()
 
 
 def normalize_maps(maps: Tensor, norm: nn.Module | None) -> Tensor:

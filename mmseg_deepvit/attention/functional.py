@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from . import fused
 from .blockwise import blockwise_attention
-from .explicit import AttentionMaps, explicit_attention
+from .explicit import AttentionMaps, explicit_attention, is_exporting
 from .head_mixing import DropoutPosition, HeadMixing
 from .streaming import unsupported
 
@@ -125,7 +125,7 @@ def _attend(
 
 def _choose(q: Tensor, k: Tensor, v: Tensor, mixing: HeadMixing) -> Backend:
     """What ``'auto'`` takes where something is mixed."""
-    if unsupported(mixing) or _is_exporting():
+    if unsupported(mixing) or is_exporting():
         return "explicit"
     if q.is_cuda and fused.serves(q, k, v, mixing):
         return "fused"
@@ -158,9 +158,3 @@ def observe_maps(receive: Callable[[AttentionMaps], Any]) -> Iterator[None]:
 def _small_maps(q: Tensor) -> bool:
     batch, heads, tokens, _ = q.shape
     return batch * heads * tokens**2 * max(q.element_size(), 4) <= SMALL_MAPS_BYTES
-
-
-def _is_exporting() -> bool:
-    """Whether the call is traced into a format that knows standard operators only."""
-    is_exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # PyTorch ≥ 2.7
-    return torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or is_exporting()

@@ -115,7 +115,7 @@ class CaiT(ViTTrunk):
         if self.blocks_token_only is None or self.cls_token is None:
             return super().forward_features(x)
         patches, _ = self.run_blocks(x)
-        cls_token = self.cls_token.expand(len(x), -1, -1)
+        cls_token = self.cls_token.expand(x.shape[0], -1, -1)
         for block in self.blocks_token_only:
             cls_token = block(cls_token, patches)
         return self.norm(torch.cat([cls_token, patches], dim=1))

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .resampling import resampling_weights
+
 Grid = tuple[int, int]
 
 
@@ -26,7 +28,14 @@ def pad_to_multiple(x: Tensor, size: tuple[int, int]) -> Tensor:
         (B, C, H', W') with H' and W' the next multiples; ``x`` itself where nothing is missing.
     """
     pad_h, pad_w = (-x.shape[-2] % size[0], -x.shape[-1] % size[1])
-    return F.pad(x, (0, pad_w, 0, pad_h)) if pad_h or pad_w else x
+    if is_fixed((pad_h, pad_w)) and not (pad_h or pad_w):
+        return x
+    return F.pad(x, (0, pad_w, 0, pad_h))
+
+
+def is_fixed(grid: Grid) -> bool:
+    """Whether a size is plain numbers, and not what a graph that is being exported computes."""
+    return all(isinstance(side, int) for side in grid)
 
 
 class PatchEmbed(nn.Module):
@@ -114,15 +123,22 @@ def resize_pos_embed(
             f"{pos_embed.shape[1]} positions are not {num_prefix} prefix tokens and a grid of "
             f"{old_grid[0]}×{old_grid[1]}"
         )
-    if old_grid == new_grid:
+    if is_fixed(new_grid) and old_grid == new_grid:
         return pos_embed
     prefix, patches = pos_embed.split([num_prefix, old_grid[0] * old_grid[1]], dim=1)
     # At least fp32: interpolation has no half kernels on CPU, and positions are worth it.
     dtype = torch.promote_types(patches.dtype, torch.float32)
     maps = patches.to(dtype).unflatten(1, old_grid).permute(0, 3, 1, 2)
     smooth = mode in ("bicubic", "bilinear")
-    maps = F.interpolate(
-        maps, new_grid, mode=mode, align_corners=False if smooth else None, antialias=smooth
-    )
+    if is_fixed(new_grid):
+        maps = F.interpolate(
+            maps, new_grid, mode=mode, align_corners=False if smooth else None, antialias=smooth
+        )
+    else:
+        rows, columns = (
+            resampling_weights(old, new, mode, maps)
+            for old, new in zip(old_grid, new_grid, strict=True)
+        )
+        maps = rows @ maps @ columns.T
     resized = maps.flatten(2).transpose(1, 2).to(pos_embed.dtype)
     return torch.cat([prefix, resized], dim=1)

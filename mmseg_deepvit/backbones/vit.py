@@ -250,9 +250,9 @@ class ViTTrunk(BaseModule):
         )
         tokens = [x + pos_embed[:, count:]]
         if self.reg_token is not None:
-            tokens.insert(0, self.reg_token.expand(len(x), -1, -1))
+            tokens.insert(0, self.reg_token.expand(x.shape[0], -1, -1))
         if self.cls_token is not None and count:
-            tokens.insert(0, (self.cls_token + pos_embed[:, :count]).expand(len(x), -1, -1))
+            tokens.insert(0, (self.cls_token + pos_embed[:, :count]).expand(x.shape[0], -1, -1))
         return self.pos_drop(torch.cat(tokens, dim=1) if len(tokens) > 1 else tokens[0]), grid
 
     def _run(self, block: nn.Module, x: Tensor) -> Tensor:

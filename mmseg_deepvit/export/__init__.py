@@ -1,0 +1,18 @@
+"""Trained segmentors as files that run without this package: ONNX, TorchScript, torch.export."""
+
+from .exporting import Comparison, export_segmentor
+from .folding import fold_map_norms
+from .formats import FORMATS
+from .metadata import Metadata
+from .network import ExportNetwork
+from .onnx_segmentor import OnnxSegmentor
+
+__all__ = [
+    "FORMATS",
+    "Comparison",
+    "ExportNetwork",
+    "Metadata",
+    "OnnxSegmentor",
+    "export_segmentor",
+    "fold_map_norms",
+]

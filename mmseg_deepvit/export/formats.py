@@ -1,0 +1,201 @@
+"""Write and read the three formats.
+
+ONNX goes through ``torch.export`` (``dynamo=True``): the older exporter, which PyTorch has
+deprecated, knows neither adaptive pooling nor sizes that vary, and the graph is then the very one
+that ``--format exported-program`` saves. Opset 18 is the lowest that it writes itself, so the
+files run on runtimes from 2023 on. TorchScript is traced.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+from .metadata import EXTRA_FILE, Metadata
+
+OPSET = 18
+#: What protobuf, and so a single ONNX file, can hold.
+MAX_ONNX_BYTES = 2 * 2**30
+INPUT, OUTPUT = "images", "logits"
+
+
+class Format(NamedTuple):
+    """A format of exported files.
+
+    Attributes:
+        suffix: Ending of its files.
+        write: Takes network, example input, whether sizes vary, metadata and the file.
+        read: Takes the file; returns what computes logits.
+    """
+
+    suffix: str
+    write: Callable[[nn.Module, Tensor, bool, Metadata, Path], None]
+    read: Callable[[Path], Callable[[Tensor], Tensor]]
+
+
+def require(*names: str) -> list[Any]:
+    """Import modules that only exports want.
+
+    Raises:
+        UserError: One is not installed.
+    """
+    try:
+        return [importlib.import_module(name) for name in names]
+    except ImportError as error:
+        raise UserError(
+            f"{error.name or names[0]} is not installed: pip install 'mmseg_deepvit[export]'"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporters' remarks on their own workings from the user."""
+    loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def capture(network: nn.Module, example: Tensor, dynamic: bool) -> torch.export.ExportedProgram:
+    """Write a network out as a graph.
+
+    Args:
+        network: One input, one output.
+        example: (B, 3, H, W); with ``dynamic`` three sizes that differ, none of them 1.
+        dynamic: Whether batch, height and width vary.
+
+    Raises:
+        UserError: They cannot, in this network.
+    """
+    hint = getattr(torch.export.Dim, "DYNAMIC", None)
+    if dynamic and hint is None:
+        raise UserError("--dynamic needs PyTorch 2.6 or newer, but for TorchScript: use --shape")
+    shapes = ({0: hint, 2: hint, 3: hint},) if dynamic else None
+    try:
+        with torch.no_grad(), _quiet():
+            return torch.export.export(network, (example,), dynamic_shapes=shapes, strict=False)
+    except Exception as error:  # the exporter raises errors of many kinds
+        raise _refusal(network, dynamic, error) from error
+
+
+def _refusal(network: nn.Module, dynamic: bool, error: Exception) -> UserError:
+    backbone = type(getattr(getattr(network, "model", None), "backbone", network)).__name__
+    if dynamic:
+        return UserError(f"{backbone} cannot take sizes that vary in this format: use --shape")
+    return UserError(f"{backbone} cannot be exported in this format ({first_line(error)})")
+
+
+def first_line(error: Exception) -> str:
+    """What an error says first; those of the exporters and runtimes go on for pages."""
+    return (str(error).strip() or type(error).__name__).split("\n")[0]
+
+
+def write_onnx(
+    network: nn.Module, example: Tensor, dynamic: bool, metadata: Metadata, path: Path
+) -> None:
+    """Write an ONNX file whose ``metadata_props`` hold the metadata.
+
+    Raises:
+        UserError: onnx or onnxscript is missing, the file would be too large, or the graph has
+            operators that are not ONNX's own.
+    """
+    require("onnx", "onnxscript", "onnxruntime")
+    size = sum(tensor.nbytes for tensor in network.state_dict().values())
+    if size >= MAX_ONNX_BYTES:
+        raise UserError(
+            f"an ONNX file holds up to 2 GiB and the weights have {size / 2**30:.1f}: use --format "
+            "torchscript or exported-program"
+        )
+    graph = capture(network, example, dynamic)
+    with _quiet():
+        program = torch.onnx.export(
+            graph,
+            (),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            verbose=False,
+        )
+    assert program is not None
+    model: Any = program.model
+    foreign = {node.domain for node in model.graph.all_nodes()} - {"", "ai.onnx"}
+    if foreign or model.functions:
+        raise UserError(f"the graph has operators of {sorted(foreign)}, which are not ONNX's own")
+    if dynamic:
+        for value in (model.graph.inputs[0], model.graph.outputs[0]):
+            for dim, name in ((0, "batch"), (2, "height"), (3, "width")):
+                value.shape[dim] = name
+    model.metadata_props.update(metadata.to_strings())
+    program.save(str(path), external_data=False)
+
+
+def read_onnx(path: Path) -> Callable[[Tensor], Tensor]:
+    """Open an ONNX file on the CPU."""
+    (runtime,) = require("onnxruntime")
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return lambda images: torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
+
+
+def write_torchscript(
+    network: nn.Module, example: Tensor, dynamic: bool, metadata: Metadata, path: Path
+) -> None:
+    """Trace a network into a TorchScript file whose ``metadata.json`` holds the metadata."""
+    try:
+        with torch.no_grad(), _quiet():
+            traced = torch.jit.trace(network, example, check_trace=False)
+    except RuntimeError as error:
+        raise _refusal(network, dynamic, error) from error
+    with _quiet():
+        torch.jit.save(traced, str(path), _extra_files=_extra_files(metadata))
+
+
+def read_torchscript(path: Path) -> Callable[[Tensor], Tensor]:
+    """Open a TorchScript file on the CPU."""
+    with _quiet():
+        return torch.jit.load(str(path), map_location="cpu")
+
+
+def write_program(
+    network: nn.Module, example: Tensor, dynamic: bool, metadata: Metadata, path: Path
+) -> None:
+    """Write a ``torch.export`` archive whose ``metadata.json`` holds the metadata."""
+    graph = capture(network, example, dynamic)
+    with _quiet():
+        torch.export.save(graph, str(path), extra_files=_extra_files(metadata))
+
+
+def read_program(path: Path) -> Callable[[Tensor], Tensor]:
+    """Open a ``torch.export`` archive."""
+    with _quiet():
+        return torch.export.load(str(path)).module()
+
+
+def _extra_files(metadata: Metadata) -> dict[str, str]:
+    facts = {name: json.loads(value) for name, value in metadata.to_strings().items()}
+    return {EXTRA_FILE: json.dumps(facts, ensure_ascii=False, indent=1)}
+
+
+#: The formats by the names that ``tools/export.py --format`` takes.
+FORMATS: dict[str, Format] = {
+    "onnx": Format(".onnx", write_onnx, read_onnx),
+    "torchscript": Format(".pt", write_torchscript, read_torchscript),
+    "exported-program": Format(".pt2", write_program, read_program),
+}

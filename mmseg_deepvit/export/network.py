@@ -1,0 +1,153 @@
+"""The network that goes into the file: raw images to class logits, in standard operators.
+
+Reference: mmsegmentation ``mmseg/models/data_preprocessor.py`` and ``encoder_decoder.py`` for what
+inference on a whole image does.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from mmseg.models import BaseSegmentor
+from timm.layers import to_2tuple
+from torch import Tensor, nn
+
+from ..attention import HeadMixingAttention
+from ..backbones.embed import resize_pos_embed
+from ..backbones.vit import ViTTrunk
+from .folding import fold_map_norms
+
+#: What only training uses.
+_TRAINING_PARTS = ("auxiliary_head", "patch_head", "diversity_loss")
+
+
+class ExportNetwork(nn.Module):
+    """A segmentor from raw images to logits, ready to be exported.
+
+    Works on a copy, whose map norms are folded and whose training heads are gone.
+
+    Args:
+        model: As :func:`~mmseg_deepvit.inference.load_segmentor` returns it, on the CPU.
+        shape: Height and width that the position embeddings are brought to, in pixels; None keeps
+            them, to be resized in the graph.
+    """
+
+    def __init__(self, model: BaseSegmentor, shape: tuple[int, int] | None = None) -> None:
+        super().__init__()
+        self.normalize = Normalize(model)
+        self.model = copy.deepcopy(model).eval()
+        self.model.data_preprocessor = None
+        for name in _TRAINING_PARTS:
+            if hasattr(self.model, name):
+                setattr(self.model, name, None)
+        self.num_folded = fold_map_norms(self.model)
+        for attention in self.model.modules():
+            if isinstance(attention, HeadMixingAttention):
+                mixes = attention.pre_mix is not None or attention.post_mix is not None
+                attention.backend = "explicit" if mixes else "auto"
+        _replace_adaptive_pools(self.model)
+        if shape is not None and isinstance(self.model.backbone, ViTTrunk):
+            _resize_positions(self.model.backbone, shape)
+        self.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits at the images' size.
+
+        Args:
+            images: RGB, 0 to 255, (B, 3, H, W), float32.
+
+        Returns:
+            (B, classes, H, W).
+        """
+        return whole_logits(self.model, self.normalize(images))
+
+
+class Normalize(nn.Module):
+    """A segmentor's own normalisation, from RGB whatever order it was trained with.
+
+    Args:
+        model: Has mmseg's ``SegDataPreProcessor``.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: BaseSegmentor) -> None:
+        super().__init__()
+        own = model.data_preprocessor
+        #: Images are read as BGR, so that a conversion makes RGB.
+        self.rgb = bool(own._channel_conversion)
+        normalizes = own._enable_normalize
+        self.register_buffer("mean", own.mean.clone() if normalizes else torch.zeros(3, 1, 1))
+        self.register_buffer("std", own.std.clone() if normalizes else torch.ones(3, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Raw RGB, (B, 3, H, W), to what the segmentor takes, (B, 3, H, W)."""
+        return ((images if self.rgb else images.flip(1)) - self.mean) / self.std
+
+
+def whole_logits(model: BaseSegmentor, inputs: Tensor) -> Tensor:
+    """A segmentor's logits at the size of its normalised inputs, without windows."""
+    size = inputs.shape[2:]
+    # One for all images: heads read the first, and a list would tie the graph to its length.
+    return model.encode_decode(inputs, [dict(img_shape=size, ori_shape=size, pad_shape=size)])
+
+
+class AdaptiveAveragePool(nn.Module):
+    """``nn.AdaptiveAvgPool2d`` as two matrix products, which graphs of any size have.
+
+    Args:
+        size: Height and width of the result.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, C, h, w)."""
+        rows, columns = (
+            _pooling_weights(x.shape[dim], size, x)
+            for dim, size in zip((-2, -1), self.size, strict=True)
+        )
+        return rows @ x @ columns.T
+
+
+def _pooling_weights(old: int, new: int, like: Tensor) -> Tensor:
+    """(new, old): cell i is the mean of values ⌊i·old/new⌋ to ⌈(i+1)·old/new⌉ - 1."""
+    values = torch.arange(old, device=like.device)
+    cells = torch.arange(new, device=like.device)[:, None]
+    # As a tensor: arithmetic on a traced size does not stay in every kind of graph.
+    count = values[-1:] + 1
+    inside = (values >= cells * count // new) & (values < ((cells + 1) * count + new - 1) // new)
+    weights = inside.to(like.dtype)
+    return weights / weights.sum(dim=1, keepdim=True)
+
+
+def _replace_adaptive_pools(model: nn.Module) -> None:
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.AdaptiveAvgPool2d):
+                height, width = to_2tuple(child.output_size)
+                if height is not None and width is not None:
+                    setattr(parent, name, AdaptiveAveragePool((height, width)))
+
+
+@torch.no_grad()
+def _resize_positions(backbone: ViTTrunk, shape: tuple[int, int]) -> None:
+    grid = (
+        math.ceil(shape[0] / backbone.patch_size[0]),
+        math.ceil(shape[1] / backbone.patch_size[1]),
+    )
+    backbone.pos_embed = nn.Parameter(
+        resize_pos_embed(
+            backbone.pos_embed,
+            backbone.patch_grid,
+            grid,
+            backbone.num_prefix_positions,
+            backbone.interpolate_mode,
+        )
+    )
+    backbone.patch_grid = grid

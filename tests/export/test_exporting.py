@@ -1,0 +1,116 @@
+import json
+
+import onnx
+import pytest
+import torch
+
+from mmseg_deepvit.errors import UserError
+from mmseg_deepvit.export import FORMATS, export_segmentor
+
+CAIT, DEEPVIT = "linear_cait-xxs24_ade20k", "upernet_deepvit_ade20k"
+DIVERSE, SWIN = "upernet_diversepatch-b_ade20k", "upernet_diversepatch-swin-l_ade20k"
+
+
+def export(model, folder, kind, **settings):
+    path = folder / f"model{FORMATS[kind].suffix}"
+    return path, export_segmentor(model, path, kind, **settings)
+
+
+@pytest.mark.parametrize("kind", list(FORMATS))
+def test_sizes_vary(small, tmp_path, kind):
+    """Sizes that are no multiples of the patch, other batches, also those not tried on writing."""
+    model = small(CAIT)
+    path, results = export(model, tmp_path, kind, dynamic=True)
+    assert [r.shape for r in results] == [(2, 3, 61, 69), (1, 3, 85, 105)]
+    assert all(0 < r.relative < 1e-4 or r.absolute == 0 for r in results)
+    run = FORMATS[kind].read(path)
+    images = torch.rand(3, 3, 50, 111) * 255
+    with torch.no_grad():
+        inputs = (images - model.data_preprocessor.mean) / model.data_preprocessor.std
+        expected = model.encode_decode(inputs, [dict(img_shape=images.shape[2:])])
+        torch.testing.assert_close(run(images), expected, rtol=1e-3, atol=1e-3)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        (DEEPVIT, "exported-program"),
+        (DIVERSE, "torchscript"),
+        (SWIN, "onnx"),
+        (SWIN, "torchscript"),
+    ],
+)
+def test_one_size(small, tmp_path, name, kind):
+    _, (result,) = export(small(name), tmp_path, kind, shape=(70, 90))
+    assert result.shape == (1, 3, 70, 90)
+    assert result.relative < 1e-4
+
+
+def test_onnx_is_standard_and_says_what_it_is(small, tmp_path):
+    model = small("linear_deepvit_ade20k")
+    path, _ = export(model, tmp_path, "onnx", dynamic=True)
+    file = onnx.load(path)
+    onnx.checker.check_model(file, full_check=True)
+    assert [(o.domain, o.version) for o in file.opset_import] == [("", 18)]
+    assert {node.domain for node in file.graph.node} == {""}
+    assert not file.functions
+    (images,), (logits,) = file.graph.input, file.graph.output
+    assert (images.name, logits.name) == ("images", "logits")
+    dims = [d.dim_param or d.dim_value for d in images.type.tensor_type.shape.dim]
+    assert dims == ["batch", 3, "height", "width"]
+    said = {p.key: json.loads(p.value) for p in file.metadata_props}
+    assert said["classes"] == list(model.dataset_meta["classes"])
+    assert said["palette"] == [list(colour) for colour in model.dataset_meta["palette"]]
+    assert said["mean"] == pytest.approx([123.675, 116.28, 103.53])
+    assert said["std"] == pytest.approx([58.395, 57.12, 57.375])
+    assert (said["input_order"], said["input_range"]) == ("RGB", [0, 255])
+    assert (said["input_size"], said["patch_size"]) == (None, [16, 16])
+    assert said["windows"] == {"crop_size": [64, 64], "stride": [48, 48]}
+    assert said["resize"] == {"scale": [2048, 512], "keep_ratio": True}
+
+
+def test_archives_say_what_they_are(small, tmp_path):
+    model = small(CAIT)
+    for kind, load in (
+        ("torchscript", lambda path, files: torch.jit.load(path, _extra_files=files)),
+        ("exported-program", lambda path, files: torch.export.load(path, extra_files=files)),
+    ):
+        path, _ = export(model, tmp_path, kind)
+        files = {"metadata.json": ""}
+        load(str(path), files)
+        said = json.loads(files["metadata.json"])
+        assert said["classes"] == list(model.dataset_meta["classes"])
+        assert said["input_size"] == [64, 64]
+
+
+def test_what_cannot_vary_is_refused(small, tmp_path):
+    """mmseg's Swin counts its windows out for one size."""
+    model = small(SWIN)
+    for kind in FORMATS:
+        with pytest.raises(UserError, match=r"SwinTransformer takes one size .* use --shape"):
+            export(model, tmp_path, kind, dynamic=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_differs_is_not_kept(small, tmp_path):
+    model = small(DEEPVIT)
+    path = tmp_path / "model.pt"
+    path.write_bytes(b"an older file")
+    with pytest.raises(UserError, match=r"differs from the model by .* no file is written"):
+        export(model, tmp_path, "torchscript", tolerance=1e-12)
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == b"an older file"
+
+
+def test_bad_places(small, tmp_path):
+    model = small(CAIT)
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match=r"file/model.onnx cannot be written"):
+        export(model, tmp_path / "file", "onnx")
+    with pytest.raises(UserError, match=r"model.pt must end in \.onnx"):
+        export_segmentor(model, tmp_path / "model.pt", "onnx")
+    model.cfg.model.data_preprocessor.pop("size")
+    model.test_cfg.pop("crop_size")
+    with pytest.raises(UserError, match="give --shape"):
+        export(model, tmp_path, "onnx")

@@ -1,0 +1,83 @@
+"""Write a trained segmentor as one file that runs elsewhere, checked against the model.
+
+The file maps raw images, RGB from 0 to 255, float32 (batch, 3, H, W), to class logits (batch,
+classes, H, W): normalisation is inside. Its metadata tell classes, palette and sizes. Windows of
+slide inference are not part of it; tools/predict.py --checkpoint FILE.onnx makes them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from mmseg_deepvit.cli import add_config_options, config_errors, load_config, run
+from mmseg_deepvit.errors import UserError
+from mmseg_deepvit.export import FORMATS, export_segmentor
+from mmseg_deepvit.export.exporting import TOLERANCE, normalizes_maps, training_size
+from mmseg_deepvit.inference import load_segmentor
+
+
+def parse_args() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", help="config that the checkpoint was trained with")
+    parser.add_argument("checkpoint", help="checkpoint file that training saved")
+    parser.add_argument("--format", choices=list(FORMATS), default="onnx", help="(onnx)")
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument(
+        "--shape", nargs="+", type=int, help="height and width of the images (the training crop)"
+    )
+    sizes.add_argument("--dynamic", action="store_true", help="batch, height and width may vary")
+    parser.add_argument("--out", help="the file (beside the checkpoint, with the format's ending)")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=TOLERANCE,
+        help=f"largest difference from the model over the largest logit ({TOLERANCE:g})",
+    )
+    add_config_options(parser)
+    args = parser.parse_args()
+    if args.shape and (len(args.shape) > 2 or min(args.shape) < 1):
+        parser.error(f"--shape takes one or two positive numbers, got {args.shape}")
+    if not args.tolerance > 0:
+        parser.error(f"--tolerance must be above 0, got {args.tolerance}")
+    return args
+
+
+def main() -> None:
+    """Read, write, compare and say what the file takes."""
+    args = parse_args()
+    suffix = FORMATS[args.format].suffix
+    out = Path(args.out) if args.out else Path(args.checkpoint).with_suffix(suffix)
+    if out.resolve() == Path(args.checkpoint).resolve():
+        raise UserError(f"--out {out} is the checkpoint itself: give another file")
+    cfg = load_config(args.config, args.cfg_options)
+    with config_errors(args.config):
+        model = load_segmentor(cfg, args.checkpoint)
+    crop = training_size(model)
+    shape = (args.shape[0], args.shape[-1]) if args.shape else None
+    if normalizes_maps(model) and (args.dynamic or shape not in (None, crop)):
+        print(
+            "warning: BatchNorm of attention maps belongs to the training number of tokens: "
+            f"expect lower accuracy on images that are not {_by(crop)}",
+            file=sys.stderr,
+        )
+    results = export_segmentor(model, out, args.format, shape, args.dynamic, args.tolerance)
+    size = "any size, in batches" if args.dynamic else _by(shape or crop)
+    print(f"{out}: {args.format}, {out.stat().st_size / 1e6:.1f} MB, images of {size}")
+    for result in results:
+        print(
+            f"compared on {_by(result.shape)}: largest difference {result.absolute:.2e}, "
+            f"{result.relative:.1e} of the largest logit"
+        )
+
+
+def _by(sizes: tuple[int, ...] | None) -> str:
+    return "×".join(map(str, sizes or ()))
+
+
+if __name__ == "__main__":
+    run(main)
