@@ -59,8 +59,7 @@ def choose_panels(logs: Sequence[TrainingLog], keys: Sequence[str] | None = None
     for key in there:
         group = _group(key, key in measured)
         if group is not None and not is_bound(key, there):
-            alone = len(logs) > 1 and not key.startswith(COLLAPSE)
-            groups.setdefault(key if alone else group, []).append(key)
+            groups.setdefault(key if len(logs) > 1 else group, []).append(key)
     order = sorted(groups, key=lambda title: _rank(groups[title][0], measured))
     return [Panel(title, tuple(groups[title])) for title in order]
 
@@ -68,7 +67,7 @@ def choose_panels(logs: Sequence[TrainingLog], keys: Sequence[str] | None = None
 def _group(key: str, measured: bool) -> str | None:
     """Title of the panel that a key of one run belongs to; None for keys that are not drawn."""
     if key.startswith(COLLAPSE):
-        return key.rpartition("/")[0]
+        return key  # measures of collapse have scales of their own
     if measured:
         # A distance in pixels among percentages would flatten them.
         return key if "HD95" in key else f"validation {key.rpartition('/')[0]}".strip()

@@ -121,11 +121,12 @@ def test_panels_of_one_run_and_of_several():
         "validation per_image": ("per_image/Dice",),
         "per_image/HD95": ("per_image/HD95",),
         "learning rate": ("lr",),
-        "collapse/maps": ("collapse/maps/0", "collapse/maps/1"),
+        "collapse/maps/0": ("collapse/maps/0",),
+        "collapse/maps/1": ("collapse/maps/1",),
     }
     two = [panel.title for panel in choose_panels([log, log])]
     assert two[:3] == ["loss", "decode.loss_ce", "mIoU"]
-    assert two[-2:] == ["lr", "collapse/maps"]
+    assert two[-3:] == ["lr", "collapse/maps/0", "collapse/maps/1"]
     assert [p.keys for p in choose_panels([log], ["time", "mIoU"])] == [("time",), ("mIoU",)]
     with pytest.raises(UserError, match=r"--keys mIuO .* there are lr, loss, .*mIoU"):
         choose_panels([log], ["mIuO"])
