@@ -24,6 +24,7 @@ from mmseg_deepvit.analysis.attention_pictures import (
     draw_overview,
     draw_token_pca,
 )
+from mmseg_deepvit.analysis.clicking import click_points
 from mmseg_deepvit.analysis.patch_grid import PatchGrid
 from mmseg_deepvit.analysis.point_attention import (
     PointRows,
@@ -61,9 +62,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--config", required=True, help="config of the model")
     parser.add_argument("--checkpoint", help="file that training saved (the config's init)")
     parser.add_argument("--out-dir", required=True, help="folder for the pictures")
-    parser.add_argument(
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
         "--points", nargs="+", type=read_point, metavar="X,Y", help="pixels of IMAGE (its centre)"
     )
+    where.add_argument("--click", action="store_true", help="click on points in a window")
     parser.add_argument(
         "--layers", nargs="+", type=int, help="blocks from 0, -1 the last (first, middle, last)"
     )
@@ -186,6 +189,8 @@ def read_input(args: argparse.Namespace) -> tuple[str, np.ndarray, list[Point]]:
         raise UserError(f"{args.image} names {len(images)} images: give one, points are its own")
     pixels = read_image(images[0])
     height, width = pixels.shape[:2]
+    if args.click:
+        args.points = [Point(*point) for point in click_points(pixels)]
     points = args.points or [Point(width // 2, height // 2)]
     for point in points:
         if not (0 <= point.x < width and 0 <= point.y < height):
