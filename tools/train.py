@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
 from mmseg_deepvit.cli import add_runner_options, config_errors, run, runner_config
-from mmseg_deepvit.engine import check_data_folders, named_data_errors
+from mmseg_deepvit.engine import check_data_folders, find_whole_checkpoint, named_data_errors
 from mmseg_deepvit.errors import UserError
 
 #: What ``--amp`` sets: bf16 has the range of fp32 and needs no loss scaling.
@@ -105,6 +105,16 @@ def log_to(cfg: Config, name: str) -> None:
         cfg.visualizer.vis_backends = [*backends, dict(type=kind)]
 
 
+def go_on(cfg: Config) -> None:
+    """Resume from the newest whole checkpoint; without one, start as without --resume."""
+    checkpoint = find_whole_checkpoint(cfg.work_dir)
+    cfg.resume = checkpoint is not None
+    if checkpoint is not None:
+        cfg.load_from = checkpoint
+    else:
+        print(f"nothing to resume in {cfg.work_dir}: starting anew")
+
+
 def main() -> None:
     """Train."""
     args = parse_args()
@@ -117,7 +127,8 @@ def main() -> None:
         enable_collapse(cfg, args.collapse)
     for name in args.log_to:
         log_to(cfg, name)
-    cfg.resume = args.resume
+    if args.resume:
+        go_on(cfg)
     check_data_folders(cfg, ("train", "val"))
     with config_errors(args.config):
         runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)

@@ -1,0 +1,149 @@
+"""Checkpoints that a kill cannot take away, and a clean stop when the scheduler asks for one.
+
+mmengine's hook deletes the oldest file before it writes the newest, and writes it in place: killed
+in between, a run that keeps one file has none.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import all_reduce, get_world_size, is_main_process
+from mmengine.hooks import CheckpointHook
+from mmengine.runner import Runner
+from mmseg.registry import HOOKS
+
+from .atomic_files import BACKEND, write_atomically
+
+#: Exit status of a run that was asked to stop and has saved: 128 + SIGTERM, as shells count.
+STOPPED = 143
+
+
+@HOOKS.register_module()
+class AtomicCheckpointHook(CheckpointHook):
+    """mmengine's CheckpointHook, every file of which is whole or not there.
+
+    A checkpoint and ``last_checkpoint`` are written beside, synced and renamed, and only then is an
+    old one deleted. On SIGTERM the running iteration is finished, a checkpoint is saved, and the
+    process exits with status 143. Arguments are those of mmengine's hook; files elsewhere than on
+    local disks (``out_dir='s3://…'``, ``backend_args``) are left to their backends.
+    """
+
+    backend_args: dict | None
+    file_backend: Any
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._asked_to_stop = False
+        remote = self.out_dir is not None and "://" in str(self.out_dir)
+        if self.backend_args is None and self.file_client_args is None and not remote:
+            self.backend_args = dict(backend=BACKEND)
+
+    def before_train(self, runner: Runner) -> None:
+        """Listen for SIGTERM."""
+        super().before_train(runner)
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._ask_to_stop)
+
+    def after_train(self, runner: Runner) -> None:
+        """Save the last one, if it is asked for, and listen no more."""
+        super().after_train(runner)
+        if hasattr(self, "_before"):
+            signal.signal(signal.SIGTERM, self._before)
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        """Save when it is time, or when it is time to stop."""
+        super().after_train_iter(runner, *args, **kwargs)
+        if self._all_asked_to_stop():
+            if not self.by_epoch:  # else it would begin behind an epoch that has not ended
+                self._save_checkpoint(runner)
+            runner.logger.info("Stopped by SIGTERM; --resume goes on from %s", self.last_ckpt)
+            raise SystemExit(STOPPED)
+
+    def _ask_to_stop(self, *signal_and_frame: Any) -> None:
+        self._asked_to_stop = True
+
+    def _all_asked_to_stop(self) -> bool:
+        """Whether any process was asked: all must save and stop in the same iteration."""
+        if get_world_size() == 1:
+            return self._asked_to_stop
+        asked = torch.tensor(int(self._asked_to_stop))
+        all_reduce(asked, "max")
+        return bool(asked)
+
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        """Save, point to it, then delete what is one too many."""
+        outdated = self._note_step(runner, step)
+        self.last_ckpt = self._path(step)
+        runner.message_hub.update_info("last_ckpt", self.last_ckpt)
+        runner.save_checkpoint(
+            self.out_dir,
+            self.filename_tmpl.format(step),
+            self.file_client_args,
+            save_optimizer=self.save_optimizer,
+            save_param_scheduler=self.save_param_scheduler,
+            meta=meta,
+            by_epoch=self.by_epoch,
+            backend_args=self.backend_args,
+            **self.args,
+        )
+        if is_main_process():
+            write_atomically(Path(runner.work_dir) / "last_checkpoint", self.last_ckpt.encode())
+            if outdated is not None:
+                _remove(self.file_backend, self._path(outdated))
+
+    def _note_step(self, runner: Runner, step: int) -> int | None:
+        """Add a step to those that are kept; returns the one that no longer is."""
+        kept = self.keep_ckpt_ids
+        if self.max_keep_ckpts <= 0 or (kept and kept[-1] == step):
+            return None
+        outdated = kept.popleft() if len(kept) == self.max_keep_ckpts else None
+        kept.append(step)
+        runner.message_hub.update_info("keep_ckpt_ids", list(kept))
+        return outdated
+
+    def _path(self, step: int) -> str:
+        return self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
+
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+        """As mmengine does, but that the best so far goes when the better one is there."""
+        backend, later = self.file_backend, _DeletesLater(self.file_backend)
+        self.file_backend = later
+        try:
+            super()._save_best_checkpoint(runner, metrics)
+        finally:
+            self.file_backend = backend
+        for path in later.paths:
+            if path not in self._best_paths():
+                _remove(backend, path)
+
+    def _best_paths(self) -> list[str]:
+        return [self.best_ckpt_path, *getattr(self, "best_ckpt_path_dict", {}).values()]
+
+
+class _DeletesLater:
+    """A file backend that notes what it is told to delete."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend = backend
+        self.paths: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def remove(self, path: str) -> None:
+        """Note a file."""
+        self.paths.append(path)
+
+    rmtree = remove
+
+
+def _remove(backend: Any, path: str) -> None:
+    if backend.isfile(path):
+        backend.remove(path)
+    elif backend.isdir(path):  # sharded checkpoints are folders
+        backend.rmtree(path)
