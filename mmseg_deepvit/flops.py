@@ -73,7 +73,8 @@ def _parts(model: nn.Module, counter: FlopCounterMode) -> dict[str, int]:
 
 def cost_line(cost: Cost, shape: tuple[int, int]) -> str:
     """Parameters and operations in words, as the configs' headers have them."""
+    billions = cost.flops / 1e9
+    operations = f"{billions:.0f}" if billions >= 1 else f"{billions:.1g}"
     return (
-        f"{cost.parameters / 1e6:.1f} M parameters, {cost.flops / 1e9:.0f} GFLOPs at "
-        f"{shape[0]}×{shape[1]}"
+        f"{cost.parameters / 1e6:.1f} M parameters, {operations} GFLOPs at {shape[0]}×{shape[1]}"
     )

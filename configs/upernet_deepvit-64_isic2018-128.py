@@ -1,0 +1,16 @@
+# A narrow DeepViT + UPerNet on ISIC 2018 at 128², from scratch, on a CPU.
+# Paper:   DeepViT, https://arxiv.org/abs/2103.11886.
+# Start:   python tools/train.py configs/upernet_deepvit-64_isic2018-128.py
+# Cost:    0.8 M parameters, 0.7 GFLOPs at 128×128
+# Result:  results/isic2018-scratch/README.md.
+_base_ = [
+    "_base_/models/upernet_vit-64.py",
+    "_base_/datasets/isic2018_128.py",
+    "_base_/schedules/adamw_1500.py",
+    "_base_/default_runtime.py",
+]
+model = dict(
+    backbone=dict(type="DeepViT", mix_norm_cfg=dict(type="BN")),
+)
+default_hooks = dict(checkpoint=dict(interval=1500, save_best=None))
+randomness = dict(seed=0)
