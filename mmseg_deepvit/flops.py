@@ -75,6 +75,4 @@ def cost_line(cost: Cost, shape: tuple[int, int]) -> str:
     """Parameters and operations in words, as the configs' headers have them."""
     billions = cost.flops / 1e9
     operations = f"{billions:.0f}" if billions >= 1 else f"{billions:.1g}"
-    return (
-        f"{cost.parameters / 1e6:.1f} M parameters, {operations} GFLOPs at {shape[0]}×{shape[1]}"
-    )
+    return f"{cost.parameters / 1e6:.1f} M parameters, {operations} GFLOPs at {shape[0]}×{shape[1]}"

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,8 +21,11 @@ from mmseg.evaluation import IoUMetric
 from mmseg_deepvit.cli import run
 from mmseg_deepvit.datasets.demo import otsu_lesion_mask, write_demo_dataset
 from mmseg_deepvit.errors import UserError
+from mmseg_deepvit.inference import draw_outline
+from mmseg_deepvit.tool_process import newest_scores, run_tool
 
 ROOT = Path(__file__).resolve().parents[1]
+TOOLS = ROOT / "tools"
 CONFIG = ROOT / "configs" / "upernet_deepvit_demo.py"
 IMAGES, MASKS = "ISIC2018_Task1-2_Validation_Input", "ISIC2018_Task1_Validation_GroundTruth"
 
@@ -40,48 +40,6 @@ def parse_args() -> argparse.Namespace:
         "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override the config"
     )
     return parser.parse_args()
-
-
-def run_tool(name: str, arguments: Sequence[str | Path], log: Path) -> None:
-    """Run one of our tools; its progress is shown, everything it says goes to a log.
-
-    Args:
-        name: File in tools/.
-        arguments: Its command line.
-        log: Where its output goes.
-
-    Raises:
-        UserError: It failed; the message names the log.
-    """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, ROOT / "tools" / name, *arguments]
-    print(f"\n$ tools/{name} {' '.join(map(str, arguments[:2]))} …", flush=True)
-    with (
-        log.open("w") as file,
-        subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
-        ) as process,
-    ):
-        for line in process.stdout or ():
-            file.write(line)
-            if shown := progress(line):
-                print(f"  {shown}", flush=True)
-    if process.returncode:
-        raise UserError(f"tools/{name} failed with status {process.returncode}: see {log}")
-
-
-def progress(line: str) -> str | None:
-    """What to show of a line that a tool printed, or None."""
-    step = re.search(r"Iter\(train\) \[ *(\d+/\d+)\].* eta: (\S+).*  loss: (\S+)", line)
-    if step:
-        return f"iteration {step[1]:>9}   loss {step[3]}   {step[2]} to go"
-    return line.rstrip() if "images segmented" in line or line.startswith("error:") else None
-
-
-def read_scores(folder: Path) -> dict[str, float]:
-    """The scores that the last test below a folder wrote."""
-    newest = max(folder.glob("*/*.json"), key=lambda path: path.stat().st_mtime)
-    return json.loads(newest.read_text())
 
 
 def held_out(data: Path) -> list[tuple[Path, np.ndarray, np.ndarray]]:
@@ -114,7 +72,7 @@ def overview(samples: Sequence[tuple[Path, np.ndarray, np.ndarray]], pictures: P
     columns = []
     for path, image, mask in samples:
         model = cv2.imread(str(pictures / f"{path.stem}_labels.png"), cv2.IMREAD_UNCHANGED) == 1
-        parts = [image, *(outlined(image, m) for m in (mask, otsu_lesion_mask(image), model))]
+        parts = [image, *(draw_outline(image, m) for m in (mask, otsu_lesion_mask(image), model))]
         columns.append(
             np.concatenate([cv2.copyMakeBorder(p, 2, 2, 2, 2, 0, value=(255,) * 3) for p in parts])
         )
@@ -124,13 +82,6 @@ def overview(samples: Sequence[tuple[Path, np.ndarray, np.ndarray]], pictures: P
         y = int((i + 0.5) * len(rows) / 4)
         cv2.putText(names, name, (4, y), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
     return np.concatenate([names, rows], axis=1)
-
-
-def outlined(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The image with what is outside the mask paled and the mask's border in red."""
-    out = np.where(mask[..., None], image, image // 2 + 128).astype(np.uint8)
-    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(out, contours, -1, (64, 64, 255), 1)
 
 
 def main() -> None:
@@ -149,19 +100,19 @@ def main() -> None:
         *(f"{part}_dataloader.dataset.data_root={data}" for part in ("train", "val", "test")),
         *args.cfg_options,
     ]
-    run_tool("train.py", [CONFIG, "--work-dir", work / "run", *options], work / "train.log")
+    run_tool(TOOLS / "train.py", [CONFIG, "--work-dir", work / "run", *options], work / "train.log")
     checkpoint = (work / "run" / "last_checkpoint").read_text().strip()
     arguments = [CONFIG, checkpoint, "--work-dir", work / "test", *options]
-    run_tool("test.py", arguments, work / "test.log")
+    run_tool(TOOLS / "test.py", arguments, work / "test.log")
     pictures = work / "pictures"
     files = ["--config", CONFIG, "--checkpoint", checkpoint, "--out-dir", pictures]
-    run_tool("predict.py", [data / IMAGES, *files, *options], work / "predict.log")
+    run_tool(TOOLS / "predict.py", [data / IMAGES, *files, *options], work / "predict.log")
 
     samples = held_out(data)
     # JPEG: the picture is for looking at, and noisy skin makes a large PNG.
     picture = overview(samples[:10], pictures)
     cv2.imwrite(str(work / "overview.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 85])
-    model, otsu = read_scores(work / "test"), otsu_scores(samples)
+    model, otsu = json.loads(newest_scores(work / "test").read_text()), otsu_scores(samples)
     print(f"\nOn {len(samples)} held-out images, after {time.monotonic() - start:.0f} s in all:")
     print(f"  DeepViT + UPerNet  mIoU {model['mIoU']:.1f}  mDice {model['mDice']:.1f}")
     print(f"  Otsu's threshold   mIoU {otsu['mIoU']:.1f}  mDice {otsu['mDice']:.1f}")

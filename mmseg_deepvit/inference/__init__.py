@@ -2,7 +2,7 @@
 
 from .files import find_images, read_image, result_names
 from .inputs import ModelInput, prepare_image, training_crop
-from .pictures import draw_overlay, write_png
+from .pictures import draw_outline, draw_overlay, write_png
 from .segmentor import build_segmentor, load_segmentor
 from .sliding import SlidingEncoderDecoder
 
@@ -10,6 +10,7 @@ __all__ = [
     "ModelInput",
     "SlidingEncoderDecoder",
     "build_segmentor",
+    "draw_outline",
     "draw_overlay",
     "find_images",
     "load_segmentor",

@@ -53,6 +53,21 @@ def draw_overlay(
     return _beside(painted, _legend(labels, classes, colours))
 
 
+def draw_outline(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """An image with what is outside a mask paled and the mask's border in red.
+
+    Args:
+        image: (H, W, 3), uint8, BGR.
+        mask: (H, W), bool.
+
+    Returns:
+        (H, W, 3), uint8, BGR.
+    """
+    out = np.where(mask[..., None], image, image // 2 + 128).astype(np.uint8)
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(out, contours, -1, (64, 64, 255), max(1, max(mask.shape) // 128))
+
+
 def _outline(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Draw a white line where the class changes, so that faint paint still shows its border."""
     edge = np.zeros(labels.shape, dtype=bool)

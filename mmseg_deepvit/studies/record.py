@@ -1,0 +1,148 @@
+"""What a finished run leaves: one small folder with all that its figures must be read with.
+
+``run.json`` (model, command, seed, versions, hardware, iterations, time, scores, collapse),
+``config.py`` (whole), ``scalars.json`` (the log, as tools/plot_log.py reads it), ``curve.png``,
+``TEST.csv`` (scores of each image), ``collapse.json`` (measures of each block), ``cases.jpg``.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import statistics
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from ..analysis.collapse import Collapse, measure_collapse
+from ..analysis.collapse_report import headline
+from ..analysis.curve_pictures import choose_panels, plot_runs
+from ..analysis.models import config_subject, load_images
+from ..analysis.training_log import TrainingLog, find_logs, read_log
+from ..benchmark import describe_machine
+from ..cli import load_config
+from ..inference import load_segmentor
+from ..version import __version__
+from .cases import draw_cases
+from .study import Run
+
+#: The file that is written last: a folder with it is whole.
+SUMMARY = "run.json"
+#: Images of the test set, evenly spaced, that collapse is measured on.
+NUM_COLLAPSE_IMAGES = 16
+_PACKAGES = ("torch", "timm", "opencv-python", "numpy")
+_STACKS = ("mmengine", "mmcv", "mmsegmentation")
+
+
+def recorded(folder: Path) -> dict[str, Any] | None:
+    """What a run left, or None where there is nothing whole."""
+    summary = folder / SUMMARY
+    return json.loads(summary.read_text()) if summary.is_file() else None
+
+
+def record_run(
+    run: Run, folder: Path, work_dir: Path, checkpoint: str, scores: Mapping[str, dict[str, float]]
+) -> None:
+    """Write a run's folder.
+
+    Args:
+        run: Which one.
+        folder: Made if it is missing; a file of scores, ``TEST.csv``, is in it for each test.
+        work_dir: Where it was trained.
+        checkpoint: What training left.
+        scores: What each test found, by the test's name.
+
+    Raises:
+        UserError: The checkpoint or the images cannot be read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    cfg = load_config(run.model.config, run.options)
+    cfg.dump(str(folder / "config.py"))
+    _copy_log(work_dir, folder / "scalars.json")
+    log = read_log(str(folder / "scalars.json"))
+    keys = [key for key in log.training if key.rpartition(".")[2].startswith("loss")]
+    _draw_curve(folder / "curve.png", run.name, log)
+    model = load_segmentor(cfg, checkpoint, "cuda:0" if torch.cuda.is_available() else "cpu")
+    first = next(iter(run.model.tests))
+    draw_cases(folder / "cases.jpg", model, cfg, folder / f"{first}.csv")
+    collapse = _measure(cfg, model.backbone)
+    (folder / "collapse.json").write_text(json.dumps(_rounded(collapse.to_json())) + "\n")
+    summary = {
+        "model": run.model.name,
+        "labels": dict(run.model.labels),
+        "seed": run.seed,
+        "config": run.model.config,
+        "train": _command("train.py", run.model.config, run.option_words),
+        "test": {
+            name: _command("test.py", f"{run.model.config} CHECKPOINT", [*words, *run.option_words])
+            for name, words in run.model.tests.items()
+        },
+        "iterations": max(log.curve("loss"))[0],
+        "final_losses": {key: statistics.fmean(v for _, v in log.curve(key)[-3:]) for key in keys},
+        "seconds_an_iteration": statistics.median(_iteration_times(folder / "scalars.json")),
+        "scores": scores,
+        "collapse": headline(collapse),
+        "machine": describe_machine(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+        "versions": _versions(),
+    }
+    partial = folder / f".{SUMMARY}.partial"
+    partial.write_text(json.dumps(_rounded(summary), indent=1) + "\n")
+    partial.replace(folder / SUMMARY)
+
+
+def _measure(cfg: Config, backbone: torch.nn.Module) -> Collapse:
+    subject = config_subject(cfg, backbone)
+    images = load_images([], subject, NUM_COLLAPSE_IMAGES)
+    return measure_collapse(backbone, subject.prepare(images, None), with_cka=False)
+
+
+def _draw_curve(path: Path, name: str, log: TrainingLog) -> None:
+    """The loss, in the few colours that it needs: such pictures are many, and kept in git."""
+    plot_runs(str(path), {name: log}, choose_panels([log], ["loss"]), 0.8)
+    with Image.open(path) as picture:
+        small = picture.convert("RGB").quantize(16)
+    small.save(path, optimize=True)
+
+
+def _copy_log(work_dir: Path, target: Path) -> None:
+    """The scalars of all starts of a run, one after the other."""
+    with target.open("wb") as file:
+        for log in find_logs(str(work_dir)):
+            with log.open("rb") as source:
+                shutil.copyfileobj(source, file)
+
+
+def _iteration_times(scalars: Path) -> list[float]:
+    lines = (json.loads(line) for line in scalars.read_text().splitlines())
+    return [line["time"] for line in lines if "loss" in line]
+
+
+def _command(tool: str, subject: str, words: list[str]) -> str:
+    return " ".join(["python", f"tools/{tool}", subject, *words])
+
+
+def _versions() -> dict[str, str]:
+    found = {"mmseg_deepvit": __version__, "python": platform.python_version()}
+    for name in (*_PACKAGES, *_STACKS, *(f"onedl-{name}" for name in _STACKS)):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:  # of the two stacks only one is there
+            continue
+    return found
+
+
+def _rounded(value: Any) -> Any:
+    """Floats with five digits: more is noise, and the files are kept in git."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return value

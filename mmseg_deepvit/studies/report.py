@@ -1,0 +1,38 @@
+"""Write a study's table and figure into the README.md beside its file, between two marks."""
+
+from __future__ import annotations
+
+from ..errors import UserError
+from .figure import draw_figure
+from .study import Study
+from .table import read_rows, study_table
+
+#: What is between them is replaced; the rest of the file is a person's.
+BEGIN = "<!-- made by tools/run_study.py, do not edit -->"
+END = "<!-- end -->"
+
+
+def write_report(study: Study) -> str:
+    """Make table and figure from the recorded runs.
+
+    Args:
+        study: Its folder gets ``study.png`` and, in ``README.md``, the table.
+
+    Returns:
+        The table.
+
+    Raises:
+        UserError: No run is recorded, or the file lost one of its marks.
+    """
+    rows = read_rows(study)
+    table = study_table(study, rows)
+    drawn = draw_figure(study.folder / "study.png", study, rows)
+    figure = f"\n\n![{study.title}](study.png)" if drawn else ""
+    readme = study.folder / "README.md"
+    text = readme.read_text() if readme.is_file() else f"# {study.title}\n\n{BEGIN}\n{END}\n"
+    if text.count(BEGIN) != 1 or END not in text.split(BEGIN)[1]:
+        raise UserError(f"{readme} needs the lines {BEGIN} and {END}: between them goes the table")
+    before, rest = text.split(BEGIN)
+    after = rest.split(END, 1)[1]
+    readme.write_text(f"{before}{BEGIN}\n{table}{figure}\n{END}{after}")
+    return table

@@ -1,0 +1,150 @@
+"""A study's table: a row for each model and test, from what its runs left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..benchmark import markdown_table
+from ..errors import UserError
+from ..evaluation.bootstrap import Interval, summarize_seeds
+from .image_scores import SCORES, common_images, read_scores
+from .record import recorded
+from .study import Model, Run, Study
+
+#: Measures of collapse and how tables call them.
+MEASURES = {
+    "similarity_P_k1": "blocks alike, P",
+    "similarity_A_k1": "blocks alike, A",
+    "head_similarity_P": "heads alike, P",
+    "head_similarity_A": "heads alike, A",
+    "entropy": "entropy",
+    "patch_similarity": "patches alike",
+    "effective_rank": "rank of tokens",
+    "high_frequency": "energy off the mean",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model and one of its tests.
+
+    Attributes:
+        model: The model.
+        test: The test's name.
+        scores: By score, (S seeds, N images) in percent.
+        seeds: Those whose runs are recorded.
+        collapse: By measure, one value for each seed.
+        runs: What those runs left.
+    """
+
+    model: Model
+    test: str
+    scores: Mapping[str, np.ndarray]
+    seeds: list[int]
+    collapse: Mapping[str, list[float]]
+    runs: list[dict[str, Any]]
+
+    def interval(self, score: str = "Dice") -> Interval:
+        """Mean and interval over seeds and images."""
+        return summarize_seeds(self.scores[score])
+
+    def difference(self, baseline: Row, score: str = "Dice") -> Interval | None:
+        """This one less the baseline, image by image, for the seeds that both have."""
+        common = [s for s in self.seeds if s in baseline.seeds]
+        if not common:
+            return None
+        mine, theirs = (
+            row.scores[score][[row.seeds.index(s) for s in common]] for row in (self, baseline)
+        )
+        return summarize_seeds(mine - theirs)
+
+
+def read_rows(study: Study) -> dict[tuple[str, str], Row]:
+    """Rows by model and test, of models that have a recorded run.
+
+    Raises:
+        UserError: There is none, or runs were tested on different images.
+    """
+    rows = {}
+    for model in study.models.values():
+        for test in model.tests:
+            if (row := _read_row(study, model, test)) is not None:
+                rows[model.name, test] = row
+    if not rows:
+        raise UserError(f"{study.folder} has no finished run: python tools/run_study.py makes them")
+    return rows
+
+
+def _read_row(study: Study, model: Model, test: str) -> Row | None:
+    runs = [Run(model, seed) for seed in model.seeds]
+    done = [(run, left) for run in runs if (left := recorded(study.folder / run.name))]
+    done = [(run, left) for run, left in done if test in left["scores"]]
+    if not done:
+        return None
+    files = [read_scores(study.folder / run.name / f"{test}.csv") for run, _ in done]
+    names = common_images([file[SCORES[0]] for file in files], model.name)
+    return Row(
+        model,
+        test,
+        {s: np.array([[file[s][n] for n in names] for file in files]) for s in SCORES},
+        [run.seed for run, _ in done],
+        {m: [left["collapse"].get(m, np.nan) for _, left in done] for m in MEASURES},
+        [left for _, left in done],
+    )
+
+
+def study_table(study: Study, rows: Mapping[tuple[str, str], Row]) -> str:
+    """A markdown table: Dice with its interval, of each seed, less the baseline's, and measures."""
+    several = any(len(m.tests) > 1 for m in study.models.values())
+    compared = any(m.baseline for m in study.models.values())
+    header = [
+        *study.columns,
+        *(["test"] if several else []),
+        "seeds",
+        "Dice",
+        "of each seed",
+        *(["Dice less the baseline's"] if compared else []),
+        "thresholded Jaccard",
+        *(MEASURES[m] for m in study.measures),
+    ]
+    lines = []
+    for (_, test), row in rows.items():
+        line = [row.model.labels.get(column, "") for column in study.columns]
+        line += [test] if several else []
+        line += [len(row.seeds), _cell(row.interval()), _each_seed(row)]
+        line += [_difference(row, rows)] if compared else []
+        line += [f"{row.interval('TJaccard').mean:.1f}"]
+        line += [_measure(row.collapse[m]) for m in study.measures]
+        lines.append(line)
+    return markdown_table(header, lines)
+
+
+def _cell(interval: Interval, sign: str = "") -> str:
+    mean, low, high = (f"{v:{sign}.1f}" for v in (interval.mean, interval.low, interval.high))
+    return f"{mean} [{low}, {high}]"
+
+
+def _each_seed(row: Row) -> str:
+    return ", ".join(f"{dice:.1f}" for dice in row.scores["Dice"].mean(1))
+
+
+def _difference(row: Row, rows: Mapping[tuple[str, str], Row]) -> str:
+    """Against the same test of the baseline, or its first where it has no such test."""
+    name = row.model.baseline
+    if name is None:
+        return "–"
+    tests = [test for model, test in rows if model == name]
+    if not tests:
+        return "–"
+    baseline = rows[name, row.test if row.test in tests else tests[0]]
+    difference = row.difference(baseline)
+    return "–" if difference is None else _cell(difference, "+")
+
+
+def _measure(values: list[float]) -> str:
+    known = [value for value in values if not np.isnan(value)]
+    return f"{np.mean(known):.2f}" if known else "–"
