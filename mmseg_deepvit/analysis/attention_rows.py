@@ -89,7 +89,7 @@ def _of_head_mixing(module: HeadMixingAttention, x: Tensor) -> AttentionRows:
             logits = mix_heads(logits, pre.weight, pre.bias)
         probabilities = maps = logits.softmax(-1)
         if (post := module.post_mix) is not None:
-            maps = mix_heads(maps, post.weight, post.bias)
+            maps = mix_heads(maps, post.weight, module.post_bias(x.shape[1]))
             maps = normalize_maps(maps, module.mix_norm)
         return probabilities, maps if module.mix_scale == 1.0 else module.mix_scale * maps
 

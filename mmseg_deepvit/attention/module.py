@@ -33,6 +33,8 @@ class HeadMixingAttention(nn.Module):
             or LN (over heads); None for none. Needs ``post_mix``.
         mix_scale: Factor of the maps that meet the values, mixed or not; None means d^-½
             (DeepViT-S).
+        recenter_maps: Whether evaluation subtracts the mean that the maps of so many tokens have
+            (see :meth:`post_bias`), where a BatchNorm would subtract that of training's.
         attn_drop: Probability of dropping an entry of the map, in [0, 1).
         attn_drop_position: ``'softmax'``: P, before mixing (DeepViT); ``'mix'``: A (CaiT).
         proj_drop: Dropout of the output, in [0, 1).
@@ -40,8 +42,8 @@ class HeadMixingAttention(nn.Module):
 
     Raises:
         ValueError: ``embed_dims`` is no multiple of ``num_heads``, a norm without ``post_mix``, a
-            norm that is none of BN, SyncBN and LN, or an unknown ``attn_drop_position`` or
-            ``backend``.
+            norm that is none of BN, SyncBN and LN, ``recenter_maps`` without BN, or an unknown
+            ``attn_drop_position`` or ``backend``.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class HeadMixingAttention(nn.Module):
         mix_bias: bool = True,
         mix_norm_cfg: dict | None = None,
         mix_scale: float | None = 1.0,
+        recenter_maps: bool = False,
         attn_drop: float = 0.0,
         attn_drop_position: DropoutPosition = "softmax",
         proj_drop: float = 0.0,
@@ -81,6 +84,11 @@ class HeadMixingAttention(nn.Module):
         self.pre_mix = nn.Linear(num_heads, num_heads, bias=mix_bias) if pre_mix else None
         self.post_mix = nn.Linear(num_heads, num_heads, bias=mix_bias) if post_mix else None
         self.mix_norm = _build_map_norm(mix_norm_cfg, num_heads, post_mix)
+        if recenter_maps and post_mix and not isinstance(self.mix_norm, _BatchNorm):
+            raise ValueError(
+                f"recenter_maps is for maps with a BatchNorm, got mix_norm_cfg={mix_norm_cfg}"
+            )
+        self.recenter_maps = recenter_maps
         self.proj = nn.Linear(embed_dims, embed_dims)
         self.proj_drop = nn.Dropout(proj_drop)
 
@@ -97,6 +105,31 @@ class HeadMixingAttention(nn.Module):
         x = self._attend(q, k, v).transpose(1, 2).flatten(2)
         return self.proj_drop(self.proj(x))
 
+    def post_bias(self, num_tokens: int) -> Tensor | None:
+        """The bias of the post mix in a call with so many tokens.
+
+        Rows of P sum to one, so the mean of its entries is 1/N exactly, and that of the mixed maps
+        Σ_g post[h,g] / N + bias: a BatchNorm's running mean holds for training's N alone. With
+        ``recenter_maps`` the bias is such that in evaluation the norm subtracts the mean at this N.
+        Its variance stays training's.
+
+        Args:
+            num_tokens: N, class and register tokens among them.
+
+        Returns:
+            (H,), or None for none.
+        """
+        if self.post_mix is None:
+            return None
+        if not self.recenter_maps:
+            return self.post_mix.bias
+        mean = self.post_mix.weight.sum(1) / num_tokens
+        if self.mix_norm is None:  # folded into the mix
+            return self.post_mix.bias - mean
+        if self.mix_norm.training or self.mix_norm.running_mean is None:
+            return self.post_mix.bias
+        return self.mix_norm.running_mean - mean
+
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(B, H, N, d) queries, keys and values to (B, H, N, d) outputs."""
         return head_mixing_attention(
@@ -107,7 +140,7 @@ class HeadMixingAttention(nn.Module):
             pre_weight=None if self.pre_mix is None else self.pre_mix.weight,
             pre_bias=None if self.pre_mix is None else self.pre_mix.bias,
             post_weight=None if self.post_mix is None else self.post_mix.weight,
-            post_bias=None if self.post_mix is None else self.post_mix.bias,
+            post_bias=self.post_bias(q.shape[2]),
             map_norm=self.mix_norm,
             mix_scale=self.mix_scale,
             dropout_p=self.attn_drop if self.training else 0.0,

@@ -55,6 +55,8 @@ class ViTTrunk(BaseModule):
         mix_bias: Whether the mixes have a bias.
         mix_norm_cfg: Norm of the mixed maps: ``dict(type='BN' | 'SyncBN' | 'LN')`` or None.
         mix_scale: Factor of the mixed maps; None for (head width)^-½.
+        recenter_maps: Whether images of another size than training's have the mean of their own
+            maps subtracted, exactly, where a BatchNorm of the maps knows training's.
         mix_init: How the mixes start from scratch: ``'uniform'`` (as a convolution),
             ``'trunc_normal'`` (deviation 0.02) or ``'identity'`` (no mixing).
         drop_rate: Dropout after position embedding, in MLPs and output projections, in [0, 1).
@@ -105,6 +107,7 @@ class ViTTrunk(BaseModule):
         mix_bias: bool = True,
         mix_norm_cfg: dict | None = None,
         mix_scale: float | None = 1.0,
+        recenter_maps: bool = False,
         mix_init: str = "uniform",
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
@@ -162,6 +165,7 @@ class ViTTrunk(BaseModule):
             mix_bias=mix_bias,
             mix_norm_cfg=mix_norm_cfg,
             mix_scale=mix_scale,
+            recenter_maps=recenter_maps,
             attn_drop_position=attn_drop_position,
         )
         first_mixing = num_layers - num_mixing_layers

@@ -23,7 +23,12 @@ def all_rows(rows, max_bytes=200):
 def test_head_mixing(post, pre, norm):
     norm = {"type": norm} if norm and post else None
     module = HeadMixingAttention(
-        24, 3, pre_mix=pre, post_mix=post, mix_norm_cfg=norm, mix_scale=0.7
+        *(24, 3),
+        pre_mix=pre,
+        post_mix=post,
+        mix_norm_cfg=norm,
+        mix_scale=0.7,
+        recenter_maps=norm == {"type": "BN"},
     ).eval()
     if norm and norm["type"] == "BN":
         nn.init.normal_(module.mix_norm.running_mean)

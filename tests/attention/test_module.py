@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmseg_deepvit.attention import HeadMixingAttention
+from mmseg_deepvit.attention import HeadMixingAttention, observe_maps
 
 from .reference import attention_by_hand
 
@@ -69,9 +69,62 @@ def test_map_norms(kind, cls):
         ({"embed_dims": 10, "num_heads": 3}, "multiple of num_heads, got 10 and 3"),
         ({"mix_norm_cfg": {"type": "BN"}}, "needs post_mix"),
         ({"post_mix": True, "mix_norm_cfg": {"type": "IN"}}, "BN, SyncBN or LN"),
+        ({"post_mix": True, "recenter_maps": True}, "maps with a BatchNorm, got mix_norm_cfg=None"),
         ({"attn_drop_position": "logits"}, "'softmax' or 'mix', got 'logits'"),
     ],
 )
 def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         HeadMixingAttention(**{"embed_dims": 12, "num_heads": 3, **arguments})
+
+
+def trained_norm(module):
+    """Statistics of some training, a mean far from any map's among them."""
+    with torch.no_grad():
+        module.mix_norm.running_mean.normal_()
+        module.mix_norm.running_var.uniform_(0.001, 0.01)
+        module.mix_norm.weight.uniform_(0.5, 1.5)
+        module.mix_norm.bias.normal_()
+    return module.double().eval()
+
+
+@pytest.mark.parametrize("mix_bias", [True, False])
+@pytest.mark.parametrize("tokens", [5, 17, 64])
+@pytest.mark.parametrize("backend", ["explicit", "blockwise"])
+def test_recentred_maps_have_the_mean_of_their_own(backend, tokens, mix_bias):
+    """Whatever N: each head's map, averaged over the batch and the entries, is β."""
+    settings = dict(post_mix=True, mix_bias=mix_bias, mix_norm_cfg={"type": "BN"})
+    module = trained_norm(HeadMixingAttention(12, 3, **settings, recenter_maps=True))
+    x = torch.randn(2, tokens, 12, dtype=torch.float64)
+    maps = []
+    with torch.no_grad(), observe_maps(maps.append):
+        expected = module(x)
+    means = maps[0].mixed.mean((0, 2, 3))
+    torch.testing.assert_close(means, module.mix_norm.bias, rtol=0, atol=1e-12)
+    module.backend = backend
+    torch.testing.assert_close(module(x), expected, rtol=0, atol=1e-12)
+
+
+def test_recentring_leaves_training_and_its_statistics_alone():
+    settings = dict(post_mix=True, mix_norm_cfg={"type": "BN"})
+    plain = trained_norm(HeadMixingAttention(12, 3, **settings)).train()
+    recentred = HeadMixingAttention(12, 3, **settings, recenter_maps=True).double().train()
+    recentred.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 7, 12, dtype=torch.float64)
+    assert torch.equal(recentred(x), plain(x))
+    assert torch.equal(recentred.mix_norm.running_mean, plain.mix_norm.running_mean)
+
+
+def test_recentred_is_the_same_where_the_running_mean_is_right():
+    """At training's own N nothing changes."""
+    settings = dict(post_mix=True, mix_norm_cfg={"type": "BN"})
+    plain = trained_norm(HeadMixingAttention(12, 3, **settings))
+    mix = plain.post_mix
+    with torch.no_grad():
+        plain.mix_norm.running_mean.copy_(mix.weight.sum(1) / 9 + mix.bias)
+    recentred = HeadMixingAttention(12, 3, **settings, recenter_maps=True).double().eval()
+    recentred.load_state_dict(plain.state_dict())
+    x = torch.randn(2, 9, 12, dtype=torch.float64)
+    torch.testing.assert_close(recentred(x), plain(x), rtol=0, atol=1e-12)
+    other = torch.randn(2, 21, 12, dtype=torch.float64)
+    assert (recentred(other) - plain(other)).abs().max() > 1e-3
