@@ -8,6 +8,8 @@ Deviations: one module serves plain attention, Re-attention and talking heads; p
 
 from __future__ import annotations
 
+from typing import Any
+
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -124,11 +126,12 @@ class HeadMixingAttention(nn.Module):
         if not self.recenter_maps:
             return self.post_mix.bias
         mean = self.post_mix.weight.sum(1) / num_tokens
-        if self.mix_norm is None:  # folded into the mix
+        norm: Any = self.mix_norm
+        if norm is None:  # folded into the mix
             return self.post_mix.bias - mean
-        if self.mix_norm.training or self.mix_norm.running_mean is None:
+        if norm.training or norm.running_mean is None:
             return self.post_mix.bias
-        return self.mix_norm.running_mean - mean
+        return norm.running_mean - mean
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(B, H, N, d) queries, keys and values to (B, H, N, d) outputs."""

@@ -1,0 +1,75 @@
+"""A study's file: what is read from it, and what is refused."""
+
+import pytest
+
+from mmseg_deepvit.errors import UserError
+from mmseg_deepvit.studies import read_study
+
+from ..conftest import ROOT
+
+STUDY = """
+title: Two depths
+seeds: [3, 5]
+options: {train_cfg.max_iters: 7, a: 1}
+models:
+  shallow: {config: c.py, labels: {depth: 2}}
+  deep:
+    config: d.py
+    baseline: shallow
+    seeds: [5]
+    labels: {kind: deep, depth: 4}
+    options: {a: 2}
+    tests: {plain: [], tta: [--tta]}
+"""
+
+
+def written(tmp_path, text):
+    path = tmp_path / "study.yml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_models_runs_and_options(tmp_path):
+    study = read_study(written(tmp_path, STUDY))
+    assert study.title == "Two depths"
+    assert study.columns == ["depth", "kind"]
+    assert [run.name for run in study.runs] == ["shallow-seed3", "shallow-seed5", "deep-seed5"]
+    assert study.runs[2].options == {"train_cfg.max_iters": 7, "a": 2, "randomness.seed": 5}
+    assert study.runs[0].option_words[:2] == ["--cfg-options", "train_cfg.max_iters=7"]
+    assert list(study.models["shallow"].tests) == ["test"]
+    assert study.models["deep"].tests["tta"] == ["--tta"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*/study.yml")), ids=str)
+def test_ours_name_configs_that_are_there(path):
+    study = read_study(str(path))
+    for model in study.models.values():
+        assert (ROOT / model.config).is_file()
+        assert "randomness.seed" not in model.options
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("models: {a: {config: c.py}}\nmodel: 1", "it has model, and takes"),
+        ("models: {a: {config: c.py, seed: 1}}", "models.a has seed"),
+        ("models: {a: {}}", "models.a needs a name without / and a config"),
+        ("models: {a/b: {config: c.py}}", "models.a/b needs a name without /"),
+        ("models: {a: {config: c.py, seeds: []}}", "seeds of a must be a list of integers"),
+        ("models: {a: {config: c.py, seeds: 3}}", "got 3"),
+        ("models: {a: {config: c.py, baseline: b}}", "baseline b of a is no model"),
+        ("models: {a: c.py}", "models.a must map names to values, got str"),
+        ("[1]", "the file must map names to values, got list"),
+        ("a: b: c", "is no YAML file"),
+        ("a: !!python/object/apply:os.getcwd []", "is no YAML file"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path, text, says):
+    with pytest.raises(UserError, match="study") as error:
+        read_study(written(tmp_path, text))
+    assert says in str(error.value)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        read_study(str(tmp_path / "study.yml"))

@@ -1,0 +1,138 @@
+"""Tables from recorded runs: every figure worked out by hand."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mmseg_deepvit.errors import UserError
+from mmseg_deepvit.studies import read_study, write_report
+from mmseg_deepvit.studies.image_scores import keep_scores, read_scores
+from mmseg_deepvit.studies.report import BEGIN, END
+from mmseg_deepvit.studies.table import read_rows
+
+STUDY = """
+seeds: [0, 1]
+measures: [patch_similarity]
+models:
+  plain: {config: c.py, labels: {model: plain, blocks: 12}}
+  mixed: {config: c.py, baseline: plain, labels: {model: mixed, blocks: 12}}
+"""
+#: Dice of two images, by run.
+DICE = {
+    "plain-seed0": (60.0, 80.0),
+    "plain-seed1": (64.0, 84.0),
+    "mixed-seed0": (70.0, 90.0),
+    "mixed-seed1": (72.0, 92.0),
+}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "study.yml").write_text(STUDY)
+    for name, dice in DICE.items():
+        record(tmp_path / name, dice)
+    return tmp_path
+
+
+def record(folder, dice, images=("a.jpg", "b.jpg")):
+    folder.mkdir()
+    rows = [f"data/{n},{d},{d / 2}" for n, d in zip(images, dice, strict=True)]
+    (folder / "test.csv").write_text("\n".join(["image,Dice,TJaccard", *rows]) + "\n")
+    left = {"scores": {"test": {}}, "collapse": {"patch_similarity": dice[0] / 100}}
+    (folder / "run.json").write_text(json.dumps(left))
+
+
+def study_of(folder):
+    return read_study(str(folder / "study.yml"))
+
+
+def test_rows(folder):
+    rows = read_rows(study_of(folder))
+    plain, mixed = rows["plain", "test"], rows["mixed", "test"]
+    np.testing.assert_array_equal(plain.scores["Dice"], [[60, 80], [64, 84]])
+    assert plain.interval().mean == 72
+    assert plain.interval("TJaccard").mean == 36
+    assert plain.collapse["patch_similarity"] == [0.6, 0.64]
+    difference = mixed.difference(plain)
+    assert difference.mean == 9
+    # Both images gain alike: what is left is the seeds' 10 and 8, whatever images are drawn.
+    assert (difference.low, difference.high) == (8, 10)
+    assert plain.interval().low <= 62 < 82 <= plain.interval().high
+
+
+def test_differences_are_of_common_seeds(folder):
+    (folder / "plain-seed0" / "run.json").unlink()
+    rows = read_rows(study_of(folder))
+    assert rows["mixed", "test"].difference(rows["plain", "test"]).mean == 8
+    (folder / "plain-seed1" / "run.json").unlink()
+    assert "plain" not in {name for name, _ in read_rows(study_of(folder))}
+
+
+def test_report(folder):
+    table = write_report(study_of(folder))
+    cells = [[c.strip() for c in line.strip("|").split("|")] for line in table.splitlines()]
+    assert cells[0] == [
+        *("model", "blocks", "seeds", "Dice", "of each seed", "Dice less the baseline's"),
+        *("thresholded Jaccard", "patches alike"),
+    ]
+    assert cells[3][:3] == ["mixed", "12", "2"]
+    assert cells[3][3].startswith("81.0 [")
+    assert cells[3][4:] == ["80.0, 82.0", "+9.0 [+8.0, +10.0]", "40.5", "0.71"]
+    assert (folder / "study.png").stat().st_size > 1000
+    text = (folder / "README.md").read_text()
+    assert table in text
+    # What people wrote around it stays; the table is replaced.
+    (folder / "README.md").write_text(text.replace(BEGIN, f"Mine.\n{BEGIN}") + "And mine.\n")
+    (folder / "mixed-seed1" / "run.json").unlink()
+    again = write_report(study_of(folder))
+    text = (folder / "README.md").read_text()
+    assert "Mine.\n" in text
+    assert text.endswith("And mine.\n")
+    assert again in text
+    assert table not in text
+
+
+def test_a_file_without_marks_is_left_alone(folder):
+    (folder / "README.md").write_text(f"Mine.\n{END}\n{BEGIN}\n")
+    with pytest.raises(UserError, match="needs the lines"):
+        write_report(study_of(folder))
+    assert (folder / "README.md").read_text() == f"Mine.\n{END}\n{BEGIN}\n"
+
+
+def test_nothing_recorded(tmp_path):
+    (tmp_path / "study.yml").write_text(STUDY)
+    with pytest.raises(UserError, match="no finished run"):
+        read_rows(study_of(tmp_path))
+
+
+def test_runs_of_other_images_are_not_compared(folder):
+    (folder / "plain-seed0" / "test.csv").unlink()
+    (folder / "plain-seed0" / "run.json").unlink()
+    (folder / "plain-seed0").rmdir()
+    record(folder / "plain-seed0", (1.0, 2.0), images=("a.jpg", "c.jpg"))
+    with pytest.raises(UserError, match="tests of plain are not of the same images"):
+        read_rows(study_of(folder))
+
+
+def test_kept_scores(tmp_path):
+    (tmp_path / "all.csv").write_text(
+        "image,class,Dice,Jaccard,TJaccard\nx/a.jpg,lesion,50.123,33.3,0.0\n"
+    )
+    keep_scores(tmp_path / "all.csv", tmp_path / "kept.csv")
+    assert (tmp_path / "kept.csv").read_text() == "image,Dice,TJaccard\na.jpg,50.12,0.00\n"
+    assert read_scores(tmp_path / "kept.csv")["Dice"] == {"a.jpg": 50.12}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("image,Dice\na.jpg,1\n", "TJaccard"),
+        ("image,Dice,TJaccard\na.jpg,,1\n", "could not convert"),
+        ("image,Dice,TJaccard\na.jpg,1,1\nb/a.jpg,1,1\n", "several rows of an image"),
+    ],
+)
+def test_other_files_are_refused(tmp_path, text, says):
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(UserError, match=says):
+        read_scores(tmp_path / "a.csv")

@@ -1,0 +1,91 @@
+"""A study from its file to its table: real processes on real, generated images."""
+
+import csv
+import json
+
+import cv2
+import pytest
+
+from mmseg_deepvit.datasets.demo import write_demo_dataset
+
+from .conftest import assert_one_line, run_tool
+
+STUDY = """
+title: A small study
+options:
+  train_dataloader.dataset.data_root: {data}
+  test_dataloader.dataset.data_root: {data}
+  val_dataloader.dataset.data_root: {data}
+  train_dataloader.num_workers: 0
+  train_dataloader.persistent_workers: false
+  test_dataloader.num_workers: 0
+  test_dataloader.persistent_workers: false
+  train_cfg.max_iters: 2
+  train_cfg.val_interval: 100
+  default_hooks.checkpoint.interval: 2
+  default_hooks.logger.interval: 1
+  model.backbone.arch.num_layers: 2
+measures: [patch_similarity]
+models:
+  plain: {{config: configs/linear_vit-64_isic2018-128.py, tests: {{once: [], tta: [--tta]}}}}
+  mixed: {{config: configs/linear_deepvit-64_isic2018-128.py, baseline: plain}}
+"""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A study of two models, one of them run."""
+    folder = tmp_path_factory.mktemp("study")
+    write_demo_dataset(folder / "data", num_train=4, num_val=3)
+    path = folder / "study.yml"
+    path.write_text(STUDY.format(data=folder / "data"))
+    command = ("tools/run_study.py", path, "--work-dir", folder / "work")
+    result = run_tool(*command, "--runs", "plain*")
+    assert result.returncode == 0, result.stderr[-3000:]
+    return folder, command, result
+
+
+def test_a_run_leaves_what_its_figures_need(study):
+    folder, _, result = study
+    left = folder / "plain-seed0"
+    names = {p.name for p in left.iterdir()}
+    assert names == {
+        *("run.json", "config.py", "scalars.json", "curve.png", "once.csv", "tta.csv"),
+        *("collapse.json", "cases.jpg"),
+    }
+    run = json.loads((left / "run.json").read_text())
+    assert run["iterations"] == 2
+    assert run["seed"] == 0
+    assert "randomness.seed=0" in run["train"]
+    assert run["versions"]["python"]
+    assert run["machine"]["processor"]
+    assert run["test"]["tta"].startswith("python tools/test.py configs/linear_vit-64")
+    assert set(run["scores"]) == {"once", "tta"}
+    rows = list(csv.DictReader((left / "once.csv").open()))
+    dice = [float(row["Dice"]) for row in rows]
+    assert len(dice) == 3
+    assert sum(dice) / 3 == pytest.approx(run["scores"]["once"]["per_image/Dice"], abs=0.01)
+    assert cv2.imread(str(left / "cases.jpg")).shape[0] > 100
+    assert "| plain" in result.stdout
+    assert "![A small study]" not in (folder / "README.md").read_text()  # no label is a number
+
+
+def test_what_is_recorded_is_not_run_again(study):
+    folder, command, _ = study
+    before = (folder / "plain-seed0" / "run.json").stat().st_mtime_ns
+    result = run_tool(*command, "--runs", "plain*")
+    assert result.returncode == 0, result.stderr[-3000:]
+    assert "tools/train.py" not in result.stdout
+    assert (folder / "plain-seed0" / "run.json").stat().st_mtime_ns == before
+    listed = run_tool(*command, "--list").stdout.splitlines()[-2:]
+    assert listed == ["plain-seed0 recorded", "mixed-seed0 to do"]
+
+
+def test_bad_input_is_one_line(study, tmp_path):
+    _, command, _ = study
+    assert_one_line(run_tool(*command, "--runs", "other*"), "--runs other* names no run", "--list")
+    assert_one_line(run_tool("tools/run_study.py", tmp_path / "no.yml"), "cannot be read")
+    path = tmp_path / "study.yml"
+    path.write_text("models: {a: {config: configs/nothing.py}}")
+    result = run_tool("tools/run_study.py", path, "--work-dir", tmp_path / "work")
+    assert_one_line(result, "configs/nothing.py does not exist")
