@@ -6,7 +6,7 @@
 # Note:    a resumed run would keep the first stage's schedule, which has ended at zero; so this one
 #          counts from 0 to 40k, with fresh moments of AdamW and a short warm-up.
 # Cost:    234.1 M parameters, 839 GFLOPs at 512×512
-# Result:  not trained here.
+# Result:  not trained here; mIoU 53.1, multi-scale 54.4, after both stages (published).
 _base_ = "./upernet_diversepatch-swin-l_ade20k.py"
 model = dict(backbone=dict(drop_path_rate=0.5), diversity=dict(warmup_iters=0))
 max_iters = 40000

@@ -10,7 +10,7 @@
 #              model.backbone.init_cfg.checkpoint=swin_l.pth
 #          The paper's whole segmentors, once converted, are for tools/test.py.
 # Cost:    234.1 M parameters, 839 GFLOPs at 512×512
-# Result:  not trained here.
+# Result:  not trained here; mIoU 53.1, multi-scale 54.4, after both stages (published).
 _base_ = [
     "_base_/models/upernet_diversepatch-swin-l.py",
     "_base_/datasets/ade20k.py",

@@ -5,7 +5,7 @@
 #              model.backbone.with_cp=True
 # Weights: as configs/upernet_diversepatch-swin-l_ade20k.py says.
 # Cost:    233.9 M parameters, 3297 GFLOPs at 1024×1024
-# Result:  not trained here.
+# Result:  not trained here; mIoU 82.7, multi-scale 83.6, at crops of 1025² (published).
 _base_ = [
     "_base_/models/upernet_diversepatch-swin-l.py",
     "_base_/datasets/cityscapes_1024.py",

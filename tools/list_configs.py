@@ -1,0 +1,29 @@
+"""Write configs/README.md, the page of all configs, from what they say of themselves."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mmseg_deepvit.cli import run
+from mmseg_deepvit.config_headers import page_of_configs
+from mmseg_deepvit.errors import UserError
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+
+
+def main() -> None:
+    """Read the headers, write the page."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", default=CONFIGS / "README.md", type=Path, help="another file")
+    out = parser.parse_args().out
+    page = page_of_configs(CONFIGS.glob("*.py"))
+    try:
+        out.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written ({error.strerror})") from error
+    print(f"page of configs: {out}")
+
+
+if __name__ == "__main__":
+    run(main)
