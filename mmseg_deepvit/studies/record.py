@@ -1,7 +1,7 @@
 """What a finished run leaves: one small folder with all that its figures must be read with.
 
 ``run.json`` (model, command, seed, versions, hardware, iterations, time, scores, collapse),
-``config.py`` (whole), ``scalars.json`` (the log, as tools/plot_log.py reads it), ``curve.png``,
+``config.json`` (whole), ``scalars.json`` (the log, as tools/plot_log.py reads it), ``curve.png``,
 ``TEST.csv`` (scores of each image), ``collapse.json`` (measures of each block), ``cases.jpg``.
 """
 
@@ -63,7 +63,7 @@ def record_run(
     """
     folder.mkdir(parents=True, exist_ok=True)
     cfg = load_config(run.model.config, run.options)
-    cfg.dump(str(folder / "config.py"))
+    (folder / "config.json").write_text(json.dumps(cfg.to_dict(), indent=1) + "\n")
     _copy_log(work_dir, folder / "scalars.json")
     log = read_log(str(folder / "scalars.json"))
     keys = [key for key in log.training if key.rpartition(".")[2].startswith("loss")]

@@ -50,7 +50,7 @@ def test_a_run_leaves_what_its_figures_need(study):
     left = folder / "plain-seed0"
     names = {p.name for p in left.iterdir()}
     assert names == {
-        *("run.json", "config.py", "scalars.json", "curve.png", "once.csv", "tta.csv"),
+        *("run.json", "config.json", "scalars.json", "curve.png", "once.csv", "tta.csv"),
         *("collapse.json", "cases.jpg"),
     }
     run = json.loads((left / "run.json").read_text())
