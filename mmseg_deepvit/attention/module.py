@@ -35,8 +35,8 @@ class HeadMixingAttention(nn.Module):
             or LN (over heads); None for none. Needs ``post_mix``.
         mix_scale: Factor of the maps that meet the values, mixed or not; None means d^-½
             (DeepViT-S).
-        recenter_maps: Whether evaluation subtracts the mean that the maps of so many tokens have
-            (see :meth:`post_bias`), where a BatchNorm would subtract that of training's.
+        recenter_maps: Whether a BatchNorm of the maps, in evaluation, subtracts the mean that maps
+            of so many tokens have (see :meth:`post_bias`), not the running mean of training's.
         attn_drop: Probability of dropping an entry of the map, in [0, 1).
         attn_drop_position: ``'softmax'``: P, before mixing (DeepViT); ``'mix'``: A (CaiT).
         proj_drop: Dropout of the output, in [0, 1).
@@ -44,8 +44,8 @@ class HeadMixingAttention(nn.Module):
 
     Raises:
         ValueError: ``embed_dims`` is no multiple of ``num_heads``, a norm without ``post_mix``, a
-            norm that is none of BN, SyncBN and LN, ``recenter_maps`` without BN, or an unknown
-            ``attn_drop_position`` or ``backend``.
+            norm that is none of BN, SyncBN and LN, or an unknown ``attn_drop_position`` or
+            ``backend``.
     """
 
     def __init__(
@@ -86,11 +86,7 @@ class HeadMixingAttention(nn.Module):
         self.pre_mix = nn.Linear(num_heads, num_heads, bias=mix_bias) if pre_mix else None
         self.post_mix = nn.Linear(num_heads, num_heads, bias=mix_bias) if post_mix else None
         self.mix_norm = _build_map_norm(mix_norm_cfg, num_heads, post_mix)
-        if recenter_maps and post_mix and not isinstance(self.mix_norm, _BatchNorm):
-            raise ValueError(
-                f"recenter_maps is for maps with a BatchNorm, got mix_norm_cfg={mix_norm_cfg}"
-            )
-        self.recenter_maps = recenter_maps
+        self.recenter_maps = recenter_maps and isinstance(self.mix_norm, _BatchNorm)
         self.proj = nn.Linear(embed_dims, embed_dims)
         self.proj_drop = nn.Dropout(proj_drop)
 

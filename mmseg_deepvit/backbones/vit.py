@@ -23,6 +23,7 @@ from .arguments import check_choice, check_range, check_rate, normalize_out_indi
 from .block import Block, is_batch_norm, recompute_in_backward
 from .embed import ConvStem, Grid, PatchEmbed, resize_pos_embed
 from .initialization import MIX_INITS, initialize_from_scratch
+from .map_means import MapMeanCheck
 from .pretrained import load_pretrained
 
 STEMS: dict[str, type[PatchEmbed]] = {"linear": PatchEmbed, "conv": ConvStem}
@@ -55,8 +56,9 @@ class ViTTrunk(BaseModule):
         mix_bias: Whether the mixes have a bias.
         mix_norm_cfg: Norm of the mixed maps: ``dict(type='BN' | 'SyncBN' | 'LN')`` or None.
         mix_scale: Factor of the mixed maps; None for (head width)^-½.
-        recenter_maps: Whether images of another size than training's have the mean of their own
-            maps subtracted, exactly, where a BatchNorm of the maps knows training's.
+        recenter_maps: Whether a BatchNorm of the maps, in evaluation, subtracts the exact mean of
+            maps of the image's size; its running mean is that of the training crop, and a warning
+            says where it is far off.
         mix_init: How the mixes start from scratch: ``'uniform'`` (as a convolution),
             ``'trunc_normal'`` (deviation 0.02) or ``'identity'`` (no mixing).
         drop_rate: Dropout after position embedding, in MLPs and output projections, in [0, 1).
@@ -182,6 +184,7 @@ class ViTTrunk(BaseModule):
             for i, rate in enumerate(_drop_path_rates(drop_path_rate, drop_path_mode, num_layers))
         )
         self.norm = nn.LayerNorm(embed_dims, eps=1e-6) if final_norm else nn.Identity()
+        self._check_map_means = MapMeanCheck()
         self._freeze()
 
     def _make_tokens(self, with_cls_token: bool, num_register_tokens: int) -> None:
@@ -257,7 +260,10 @@ class ViTTrunk(BaseModule):
             tokens.insert(0, self.reg_token.expand(x.shape[0], -1, -1))
         if self.cls_token is not None and count:
             tokens.insert(0, (self.cls_token + pos_embed[:, :count]).expand(x.shape[0], -1, -1))
-        return self.pos_drop(torch.cat(tokens, dim=1) if len(tokens) > 1 else tokens[0]), grid
+        x = torch.cat(tokens, dim=1) if len(tokens) > 1 else tokens[0]
+        if not self.training:
+            self._check_map_means(self.blocks, x.shape[1])
+        return self.pos_drop(x), grid
 
     def _run(self, block: nn.Module, x: Tensor) -> Tensor:
         return recompute_in_backward(block, x) if self._recompute() else block(x)

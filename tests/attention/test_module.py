@@ -69,7 +69,6 @@ def test_map_norms(kind, cls):
         ({"embed_dims": 10, "num_heads": 3}, "multiple of num_heads, got 10 and 3"),
         ({"mix_norm_cfg": {"type": "BN"}}, "needs post_mix"),
         ({"post_mix": True, "mix_norm_cfg": {"type": "IN"}}, "BN, SyncBN or LN"),
-        ({"post_mix": True, "recenter_maps": True}, "maps with a BatchNorm, got mix_norm_cfg=None"),
         ({"attn_drop_position": "logits"}, "'softmax' or 'mix', got 'logits'"),
     ],
 )
