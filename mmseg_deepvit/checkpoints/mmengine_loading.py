@@ -108,14 +108,16 @@ def _restore_histories(content: dict[str, Any], path: str) -> None:
 def _history(value: Any, path: str) -> Any:
     if not isinstance(value, InertHistory):
         return value
-    logged, counts, most = (
-        vars(value).get(name) for name in ("_log_history", "_count_history", "max_length")
+    state = vars(value)
+    logged, counts, most = (state.get(k) for k in ("_log_history", "_count_history", "max_length"))
+    plain = (
+        isinstance(logged, np.ndarray)
+        and isinstance(counts, np.ndarray)
+        and logged.ndim == 1
+        and logged.shape == counts.shape
+        and {logged.dtype.kind, counts.dtype.kind} <= set("biuf")
     )
-    plain = all(
-        isinstance(a, np.ndarray) and a.ndim == 1 and a.dtype.kind in "biuf"
-        for a in (logged, counts)
-    )
-    if not plain or len(logged) != len(counts) or not isinstance(most, int) or most < 1:
+    if not plain or not isinstance(most, int) or most < 1:
         raise CheckpointError(
             f"checkpoint {path} is damaged (a log history in it is none): take an earlier one"
         )

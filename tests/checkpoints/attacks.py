@@ -100,9 +100,7 @@ LIVE = {
         {"state_dict": WEIGHTS, "x": touch(c)}, _use_new_zipfile_serialization=False
     ),
     "pickle in pickle": lambda c: beside(Call(pickle.loads, pickle.dumps(touch(c)))),
-    "file in file": lambda c: beside(
-        Call(pickle.load, Call(io.BytesIO, pickle.dumps(touch(c))))
-    ),
+    "file in file": lambda c: beside(Call(pickle.load, Call(io.BytesIO, pickle.dumps(touch(c))))),
     "in a history": lambda c: saved(history(extra=touch(c))),
     "in a history's methods": lambda c: beside(
         Rebuilt(HistoryBuffer, (), {"statistics_methods": {"harm": touch(c)}})
@@ -134,14 +132,18 @@ REACHING = {
     "attributes of allowed objects": lambda c: beside(
         Call(getattr(np, "__getattr__", getattr), "os")
     ),
-    "a call of what getattr gave": lambda c: b"\x80\x02cbuiltins\ngetattr\ncnumpy\nndarray\n"
-    b"X\x06\x00\x00\x00tofile\x86R)R.",
-    "a new function for a stand-in": lambda c: b"\x80\x02cnumpy.core.multiarray\nscalar\n"
-    b"(cbuiltins\ngetattr\n)}}tb.",
-    "a state for a class": lambda c: b"\x80\x02cargparse\nNamespace\n}X\x08\x00\x00\x00__init__N"
-    b"sb.",
-    "a state for a history's class": lambda c: b"\x80\x02cmmengine.logging.history_buffer\n"
-    b"HistoryBuffer\n}X\x04\x00\x00\x00meanNsb.",
+    "a call of what getattr gave": lambda c: (
+        b"\x80\x02cbuiltins\ngetattr\ncnumpy\nndarray\nX\x06\x00\x00\x00tofile\x86R)R."
+    ),
+    "a new function for a stand-in": lambda c: (
+        b"\x80\x02cnumpy.core.multiarray\nscalar\n(cbuiltins\ngetattr\n)}}tb."
+    ),
+    "a state for a class": lambda c: (
+        b"\x80\x02cargparse\nNamespace\n}X\x08\x00\x00\x00__init__Nsb."
+    ),
+    "a state for a history's class": lambda c: (
+        b"\x80\x02cmmengine.logging.history_buffer\nHistoryBuffer\n}X\x04\x00\x00\x00meanNsb."
+    ),
     "a method by its dotted name": lambda c: b"\x80\x02cargparse\nNamespace.__init__\n.",
     "stack global": lambda c: b"\x80\x04\x8c\x02os\x8c\x06system\x93.",
     "instance opcode": lambda c: b"(S'touch x'\nios\nsystem\n.",

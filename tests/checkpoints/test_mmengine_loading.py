@@ -40,6 +40,7 @@ def runner(work_dir, max_iters=4, **arguments):
         default_hooks=dict(checkpoint=dict(type="CheckpointHook", interval=1, by_epoch=False)),
         experiment_name=f"{work_dir.name}-{max_iters}",
         log_level="ERROR",
+        default_scope="mmseg",
         cfg=Config(dict(custom_imports=dict(imports=["mmseg_deepvit"]), seed=3)),
         **arguments,
     )

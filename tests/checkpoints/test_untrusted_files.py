@@ -69,9 +69,7 @@ def test_weights_to_begin_with(tmp_path, canary):
     """What mmseg's own backbones load by their config, and what init_model loads."""
     path = write(tmp_path, beside(touch(canary)))
     backbone = MODELS.build(
-        dict(
-            type="mmseg.ResNetV1c", depth=18, init_cfg=dict(type="Pretrained", checkpoint=path)
-        )
+        dict(type="mmseg.ResNetV1c", depth=18, init_cfg=dict(type="Pretrained", checkpoint=path))
     )
     for load in (backbone.init_weights, lambda: load_checkpoint(backbone, path)):
         with pytest.raises(CheckpointError, match="would run code from the file"):
