@@ -14,23 +14,27 @@ from typing import Any
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
+from .config_options import merge_options
 from .errors import UserError
 
 #: Set to show the traceback of an error that the tools would print as one line.
 TRACEBACK_VARIABLE = "MMSEG_DEEPVIT_TRACEBACK"
 
+_MOST_SAID = 600  # letters of what a library says that are passed on
+#: What our errors look like in the traceback of a worker process, which arrives as text.
+_OURS = re.compile(r"^mmseg_deepvit\.[\w.]+Error: (.+)$", re.MULTILINE)
 #: Errors that arrive with no type of ours: what libraries say, and what to tell the user.
 _LIBRARY_ERRORS = (
-    (
-        r"\[Errno 2\] No such file or directory: '(?P<path>[^']+)'",
-        "{path} does not exist: put the data there, or set data_root (--cfg-options "
-        "train_dataloader.dataset.data_root=…, the same for val and test)",
-    ),
     (
         "need at least one array to concatenate",
         "a dataset finds no images: look at its data_root, data_prefix and img_suffix",
     ),
-    (r"UserError: (?P<line>.+)", "{line}"),  # from a worker process, whose errors arrive as text
+    ("No space left on device", "the disk is full: make room, or write elsewhere"),
+    (
+        r"DataLoader worker \(pid\(?s?\)? [\d, ]+\) (?:is killed|exited unexpectedly)",
+        "a worker process of a data loader was killed, mostly for want of memory: set "
+        "num_workers=0 or a smaller batch_size of that dataloader",
+    ),
 )
 
 
@@ -53,20 +57,26 @@ def run(main: Callable[[], int | None]) -> None:
     sys.exit(status)
 
 
-def one_line(error: Exception) -> str | None:
+def one_line(error: BaseException) -> str | None:
     """What to tell the user about an error, or None if it is not the user's to mend."""
     # What a worker raised arrives as an error of its type whose text is the whole traceback.
-    from_worker = "in DataLoader worker" in str(error)
-    if isinstance(error, UserError) and not from_worker:
+    if "in DataLoader worker" in str(error):
+        ours = _OURS.findall(str(error))
+        return ours[-1] if ours else _library_line(error)
+    if isinstance(error, UserError):
         return " ".join(str(error).split())
     return _library_line(error)
 
 
-def _library_line(error: Exception) -> str | None:
+def _library_line(error: BaseException) -> str | None:
+    if isinstance(error, OSError) and isinstance(error.filename, str | bytes | os.PathLike):
+        path = os.fsdecode(error.filename)
+        if isinstance(error, FileNotFoundError):
+            return f"{path} does not exist: put it there, or give another path"
+        return f"{path} cannot be used ({error.strerror}): give another path"
     for pattern, message in _LIBRARY_ERRORS:
-        match = re.search(pattern, str(error))
-        if match:
-            return message.format(**match.groupdict())
+        if re.search(pattern, str(error)):
+            return message
     return None
 
 
@@ -77,9 +87,12 @@ def config_errors(config: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (AssertionError, AttributeError, ImportError, KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # what is in a config reaches any code
+        line = _library_line(error)
+        if line is not None:
+            raise UserError(line) from error
         text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-        said = _library_line(error) or " ".join(text.split()) or type(error).__name__
+        said = " ".join(text.split())[:_MOST_SAID] or type(error).__name__
         raise UserError(f"config {config}: {said} ({TRACEBACK_VARIABLE}=1 shows where)") from error
 
 
@@ -94,18 +107,19 @@ def load_config(path: str, options: dict | None = None) -> Config:
         The config; its default scope is entered, so that registries find mmseg's classes.
 
     Raises:
-        UserError: No such file, or it is no config.
+        UserError: No such file, it is no config, or an option names nothing that there is.
     """
-    if not Path(path).is_file():
-        raise UserError(f"config {path} does not exist: see configs/ for those that come with us")
+    if not os.path.isfile(path):
+        what = "is a folder" if os.path.isdir(path) else "does not exist"
+        raise UserError(f"config {path} {what}: see configs/ for those that come with us")
     try:
         cfg = Config.fromfile(path)
-        if options:
-            cfg.merge_from_dict(options)
-    except Exception as error:  # a config is code: it can raise anything
-        said = " ".join(str(error).split())
+    except (Exception, SystemExit) as error:  # a config is code: it can raise anything
+        said = " ".join(str(error).split())[:_MOST_SAID]
         raise UserError(f"config {path} cannot be read ({type(error).__name__}: {said})") from error
-    if "model" not in cfg:
+    if options:
+        merge_options(cfg, options)
+    if not isinstance(cfg.get("model"), dict):
         raise UserError(f"config {path} has no model: give a whole config, not a part of _base_")
     init_default_scope(cfg.get("default_scope", "mmseg"))
     return cfg

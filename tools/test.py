@@ -10,7 +10,7 @@ from mmseg.registry import RUNNERS
 
 from mmseg_deepvit.checkpoints import load_whole_model, read_checkpoint, segmentor_state_dict
 from mmseg_deepvit.cli import add_runner_options, config_errors, run, runner_config
-from mmseg_deepvit.engine import check_data_folders, named_data_errors, unwrap_segmentor
+from mmseg_deepvit.engine import check_data_folders, unwrap_segmentor
 from mmseg_deepvit.errors import UserError
 
 
@@ -82,8 +82,7 @@ def main() -> None:
         _ = runner.test_loop  # builds the data: what is wrong there is told as the config's fault
     load_whole_model(unwrap_segmentor(runner.model), state, args.checkpoint)
     runner.logger.info(f"Load checkpoint from {args.checkpoint}")
-    with named_data_errors(runner):
-        runner.test()
+    runner.test()
 
 
 if __name__ == "__main__":

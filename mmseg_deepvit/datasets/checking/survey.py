@@ -35,6 +35,7 @@ class Survey:
         images_with: Number of images that hold each label.
         problems: Everything that is wrong, in the order of the data set.
         good: Numbers of pairs with which nothing is wrong.
+        unlabelled: How many masks hold nothing but ``ignore_index``: no error, but nothing to learn.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Survey:
     images_with: Counter[int] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
     good: list[int] = field(default_factory=list)
+    unlabelled: int = 0
 
     def add(self, number: int, facts: PairFacts) -> None:
         """Count a pair in."""
@@ -58,6 +60,7 @@ class Survey:
         self.pixels.update(facts.pixels)
         self.images_with.update(facts.pixels.keys())
         self.problems += facts.problems
+        self.unlabelled += facts.pixels.keys() == {self.ignore_index}
         if facts.pixels and not facts.problems:
             self.good.append(number)
 
