@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
@@ -20,6 +21,7 @@ from .errors import UserError
 #: Set to show the traceback of an error that the tools would print as one line.
 TRACEBACK_VARIABLE = "MMSEG_DEEPVIT_TRACEBACK"
 
+_LONGEST_SIDE = 32768  # pixels of an image's side, which is as far as OpenCV goes
 _MOST_SAID = 600  # letters of what a library says that are passed on
 #: What our errors look like in the traceback of a worker process, which arrives as text.
 _OURS = re.compile(r"^mmseg_deepvit\.[\w.]+Error: (.+)$", re.MULTILINE)
@@ -28,6 +30,10 @@ _LIBRARY_ERRORS = (
     (
         "need at least one array to concatenate",
         "a dataset finds no images: look at its data_root, data_prefix and img_suffix",
+    ),
+    (
+        r"(?i)(out of|insufficient) memory|can't allocate memory|unable to allocate|buffer size",
+        "there is not enough memory for it: take a smaller batch, crop, --shape or model",
     ),
     ("No space left on device", "the disk is full: make room, or write elsewhere"),
     (
@@ -88,11 +94,13 @@ def config_errors(config: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # what is in a config reaches any code
-        line = _library_line(error)
+        line = one_line(error)
         if line is not None:
             raise UserError(line) from error
         text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-        said = " ".join(text.split())[:_MOST_SAID] or type(error).__name__
+        said = " ".join(text.split())[:_MOST_SAID]
+        if " " not in said:  # a bare key, or nothing
+            said = f"{type(error).__name__} {said}".strip()
         raise UserError(f"config {config}: {said} ({TRACEBACK_VARIABLE}=1 shows where)") from error
 
 
@@ -168,13 +176,79 @@ def add_runner_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
 
 
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``; :func:`pick_device` turns None into a device."""
+    parser.add_argument("--device", type=_device, help="cuda:0 where there is a GPU, else cpu")
+
+
+def pick_device(asked: str | None) -> str:
+    """The device that was asked for, else the first GPU, else the CPU."""
+    return asked or ("cuda:0" if torch.cuda.is_available() else "cpu")
+
+
+def _device(text: str) -> str:
+    try:
+        if torch.device(text).type == "meta":
+            raise RuntimeError("it computes nothing")
+        torch.zeros(1, device=text)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be used ({said}): try cpu") from error
+    return text
+
+
+def check_shape(parser: argparse.ArgumentParser, shape: Sequence[int] | None) -> None:
+    """Leave with a usage error unless ``--shape`` is one or two sides of an image."""
+    if shape and (len(shape) > 2 or min(shape) < 1 or max(shape) > _LONGEST_SIDE):
+        given = " ".join(map(str, shape))
+        parser.error(f"--shape takes one or two numbers from 1 to {_LONGEST_SIDE}, got {given}")
+
+
+def check_out(path: str, option: str, is_folder: bool) -> Path:
+    """Look, before any work is done, whether results can be written to where they should go.
+
+    Args:
+        path: What the command line gives.
+        option: Its name there.
+        is_folder: Whether a folder is wanted, else a file. Folders that are not there can be made.
+
+    Returns:
+        The path; nothing is made yet.
+
+    Raises:
+        UserError: It is empty, a file where a folder is wanted or the other way round, or no place
+            to write to.
+    """
+    target = Path(path)
+    try:
+        if not path.strip():
+            raise UserError(f"{option} is empty: name a {'folder' if is_folder else 'file'}")
+        if "\0" in path:
+            raise ValueError("a null character in it")
+        if target.exists() and target.is_dir() is not is_folder:
+            what = "file: name a folder" if is_folder else "folder: name a file in it"
+            raise UserError(f"{option} {path} is a {what}")
+        place = target.absolute()
+        while not place.exists() or (place == target.absolute() and not is_folder):
+            place = place.parent
+        if not place.is_dir() or not os.access(place, os.W_OK):
+            what = "may not be written to" if place.is_dir() else "is a file"
+            raise UserError(f"{option} {path} cannot be written ({place} {what}): give another")
+    except (OSError, ValueError) as error:  # a name too long, or with a null character
+        said = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{option} {path[:99]!r} is no name for a file ({said})") from error
+    return target
+
+
 def runner_config(args: argparse.Namespace) -> Config:
     """The config that the options of :func:`add_runner_options` ask for."""
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
-    elif cfg.get("work_dir") is None:
+        cfg.work_dir = str(check_out(args.work_dir, "--work-dir", is_folder=True))
+    elif cfg.get("work_dir") is not None:
+        check_out(str(cfg.work_dir), "work_dir", is_folder=True)
+    else:
         cfg.work_dir = str(Path("work_dirs") / Path(args.config).stem)
     return cfg

@@ -8,7 +8,8 @@ from __future__ import annotations
 import inspect
 import math
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from difflib import get_close_matches
 from functools import cache
 from typing import Any
@@ -22,7 +23,7 @@ from .errors import UserError
 _FURTHER_KEYS = {
     *("activation_checkpointing", "compile", "custom_imports", "efficient_conv_bn_eval", "env_cfg"),
     *("find_unused_parameters", "gpu_ids", "model_wrapper_cfg", "runner_type", "sync_bn"),
-    *("test_pipeline", "train_pipeline", "val_pipeline", "tta_model", "tta_pipeline"),
+    *("test_pipeline", "tta_model", "tta_pipeline"),
 }
 
 
@@ -43,12 +44,20 @@ def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
     for key, value in options.items():
         _check_key(cfg, key)
         _check_value(cfg, key, value)
+        _merge(deepcopy(cfg), key, {key: value})
+    _merge(cfg, " ".join(options), options)
+    loop = cfg.get("train_cfg") or {}
+    for key in ("max_iters", "max_epochs", "val_interval"):
+        if isinstance(value := loop.get(key), int | float) and value < 1:
+            raise UserError(f"train_cfg.{key} must be at least 1, got {value}")
+
+
+def _merge(cfg: Config, named: str, options: Mapping[str, Any]) -> None:
     try:
         cfg.merge_from_dict(dict(options))
     except Exception as error:  # assertions, KeyError and TypeError of mmengine
         text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-        named = " ".join(options)
-        raise UserError(f"--cfg-options {named}: {' '.join(text.split())}") from error
+        raise UserError(f"--cfg-options {named}: {' '.join(text.split())[:300]}") from error
 
 
 @cache
@@ -64,6 +73,14 @@ def _check_key(cfg: Config, key: str) -> None:
         raise UserError(
             f"--cfg-options {key}: neither the config nor the runner has a {first!r}"
             f"{_suggest(first, {*cfg, *known_keys()})}"
+        )
+    if first == "custom_imports":
+        raise UserError(f"--cfg-options {key}: modules are imported with the config: set it there")
+    if first not in known_keys():
+        print(
+            f"warning: --cfg-options {key}: {first} is a name that the config uses while it is "
+            f"read; what was made of it stays as it is{_places(cfg, key)}",
+            file=sys.stderr,
         )
     place: Any = cfg.get(first)
     for part in rest:
@@ -97,6 +114,20 @@ def _inside(place: Any, part: str) -> Any:
     if isinstance(place, list | tuple) and part.isdigit() and int(part) < len(place):
         return place[int(part)]
     return place.get(part) if isinstance(place, dict | Config) else None
+
+
+def _places(cfg: Config, key: str) -> str:
+    """Where settings of that name are, which may be what was meant."""
+    last = key.split(".")[-1]
+    found = [f"{k}.{p}" for k in known_keys() if k in cfg for p in _paths(cfg[k], last)]
+    return f" (is {' or '.join(sorted(found)[:3])} meant?)" if found else ""
+
+
+def _paths(place: Any, name: str) -> Iterator[str]:
+    for key, value in place.items() if isinstance(place, dict) else ():
+        if key == name:
+            yield key
+        yield from (f"{key}.{below}" for below in _paths(value, name))
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:

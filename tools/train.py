@@ -133,7 +133,14 @@ def main() -> None:
     with config_errors(args.config):
         runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
         _ = runner.train_loop  # builds the data: what is wrong there is told as the config's fault
-    runner.train()
+    begun = runner.iter
+    try:
+        runner.train()
+    except Exception:
+        if runner.iter > begun:  # it did run: not the config's fault alone
+            raise
+        with config_errors(args.config):
+            raise
 
 
 if __name__ == "__main__":

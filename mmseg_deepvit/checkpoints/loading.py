@@ -72,11 +72,14 @@ def locate(path: str) -> Path:
         return fetch_timm(path)
     if path.startswith(("http://", "https://")):
         return download(path)
+    if not path.strip():
+        raise CheckpointError("a checkpoint's path is empty: give the path of a .pth file")
     local = Path(path).expanduser()
     try:
         is_file, is_folder = local.is_file(), local.is_dir()
     except (OSError, ValueError) as error:  # a name too long, or with a null character
-        raise CheckpointError(f"checkpoint {path[:99]!r} is no name of a file: {error}") from error
+        said = error.strerror if isinstance(error, OSError) else error
+        raise CheckpointError(f"checkpoint {path[:99]!r} is no name for a file ({said})") from error
     if not is_file:
         what = "is a folder" if is_folder else "does not exist"
         raise CheckpointError(f"checkpoint {path} {what}: give the path of a .pth file")

@@ -35,6 +35,8 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for item in inputs:
         path = Path(item).expanduser()
+        if not item.strip() or "\0" in item:
+            raise UserError(f"image {item!r} is no name: give a file, a folder or a pattern")
         if path.is_dir():
             files = [p for p in path.rglob("*") if _is_image(p)]
         elif path.is_file():

@@ -79,6 +79,11 @@ class PairReader:
             problems.append(Problem(NO_CLASS, self.infos[i]["seg_map_path"], said))
         return PairFacts(size, pixels, tuple(problems))
 
+    @property
+    def loads_images(self) -> bool:
+        """Whether the pipeline reads anything at all."""
+        return bool(self._loaders)
+
     def load(self, i: int) -> tuple[np.ndarray, np.ndarray] | None:
         """Image (H, W, 3), uint8, BGR, and labels (H, W) of a pair; None if one has no such."""
         results, _ = self._load(i)

@@ -35,7 +35,7 @@ class Survey:
         images_with: Number of images that hold each label.
         problems: Everything that is wrong, in the order of the data set.
         good: Numbers of pairs with which nothing is wrong.
-        unlabelled: How many masks hold nothing but ``ignore_index``: no error, but nothing to learn.
+        unlabelled: How many masks hold nothing but ``ignore_index``, from which nothing is learnt.
     """
 
     name: str
@@ -81,7 +81,9 @@ def build_datasets(cfg: Config, part: str) -> list[tuple[str, BaseSegDataset]]:
     loader = cfg.get(f"{part}_dataloader")
     if not loader:
         raise UserError(f"the config has no {part}_dataloader: choose another --part")
-    leaves = list(leaf_configs(loader["dataset"]))
+    leaves = list(leaf_configs(loader.get("dataset")))
+    if not leaves:
+        raise UserError(f"the config's {part}_dataloader has no dataset: set its type and folders")
     named = []
     for i, leaf in enumerate(leaves):
         # What is wrong shall be listed, where the data set itself would stop at the first.
@@ -152,6 +154,8 @@ def survey_dataset(
         infos[i] = {k: v for k, v in infos[i].items() if k != "seg_map_path"}
     result.problems += [Problem(NO_IMAGE, path) for path in extra]
     reader = PairReader(infos, dataset.pipeline, len(result.classes), result.ignore_index)
+    if not reader.loads_images:
+        raise UserError(f"{name}: its pipeline has no LoadImageFromFile, so that nothing is read")
     numbers = _spread(list(range(len(infos))), max_images)
     read: Iterable[PairFacts] = _read(reader, numbers, num_workers)
     if progress is not None:
