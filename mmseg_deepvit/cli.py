@@ -11,26 +11,36 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
+from .config_options import merge_options
 from .errors import UserError
 
 #: Set to show the traceback of an error that the tools would print as one line.
 TRACEBACK_VARIABLE = "MMSEG_DEEPVIT_TRACEBACK"
 
+_LONGEST_SIDE = 32768  # pixels of an image's side, which is as far as OpenCV goes
+_MOST_SAID = 600  # letters of what a library says that are passed on
+#: What our errors look like in the traceback of a worker process, which arrives as text.
+_OURS = re.compile(r"^mmseg_deepvit\.[\w.]+Error: (.+)$", re.MULTILINE)
 #: Errors that arrive with no type of ours: what libraries say, and what to tell the user.
 _LIBRARY_ERRORS = (
-    (
-        r"\[Errno 2\] No such file or directory: '(?P<path>[^']+)'",
-        "{path} does not exist: put the data there, or set data_root (--cfg-options "
-        "train_dataloader.dataset.data_root=…, the same for val and test)",
-    ),
     (
         "need at least one array to concatenate",
         "a dataset finds no images: look at its data_root, data_prefix and img_suffix",
     ),
-    (r"UserError: (?P<line>.+)", "{line}"),  # from a worker process, whose errors arrive as text
+    (
+        r"(?i)(out of|insufficient) memory|can't allocate memory|unable to allocate|buffer size",
+        "there is not enough memory for it: take a smaller batch, crop, --shape or model",
+    ),
+    ("No space left on device", "the disk is full: make room, or write elsewhere"),
+    (
+        r"DataLoader worker \(pid\(?s?\)? [\d, ]+\) (?:is killed|exited unexpectedly)",
+        "a worker process of a data loader was killed, mostly for want of memory: set "
+        "num_workers=0 or a smaller batch_size of that dataloader",
+    ),
 )
 
 
@@ -53,20 +63,26 @@ def run(main: Callable[[], int | None]) -> None:
     sys.exit(status)
 
 
-def one_line(error: Exception) -> str | None:
+def one_line(error: BaseException) -> str | None:
     """What to tell the user about an error, or None if it is not the user's to mend."""
     # What a worker raised arrives as an error of its type whose text is the whole traceback.
-    from_worker = "in DataLoader worker" in str(error)
-    if isinstance(error, UserError) and not from_worker:
+    if "in DataLoader worker" in str(error):
+        ours = _OURS.findall(str(error))
+        return ours[-1] if ours else _library_line(error)
+    if isinstance(error, UserError):
         return " ".join(str(error).split())
     return _library_line(error)
 
 
-def _library_line(error: Exception) -> str | None:
+def _library_line(error: BaseException) -> str | None:
+    if isinstance(error, OSError) and isinstance(error.filename, str | bytes | os.PathLike):
+        path = os.fsdecode(error.filename)
+        if isinstance(error, FileNotFoundError):
+            return f"{path} does not exist: put it there, or give another path"
+        return f"{path} cannot be used ({error.strerror}): give another path"
     for pattern, message in _LIBRARY_ERRORS:
-        match = re.search(pattern, str(error))
-        if match:
-            return message.format(**match.groupdict())
+        if re.search(pattern, str(error)):
+            return message
     return None
 
 
@@ -77,9 +93,14 @@ def config_errors(config: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (AssertionError, AttributeError, ImportError, KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # what is in a config reaches any code
+        line = one_line(error)
+        if line is not None:
+            raise UserError(line) from error
         text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-        said = _library_line(error) or " ".join(text.split()) or type(error).__name__
+        said = " ".join(text.split())[:_MOST_SAID]
+        if " " not in said:  # a bare key, or nothing
+            said = f"{type(error).__name__} {said}".strip()
         raise UserError(f"config {config}: {said} ({TRACEBACK_VARIABLE}=1 shows where)") from error
 
 
@@ -94,18 +115,19 @@ def load_config(path: str, options: dict | None = None) -> Config:
         The config; its default scope is entered, so that registries find mmseg's classes.
 
     Raises:
-        UserError: No such file, or it is no config.
+        UserError: No such file, it is no config, or an option names nothing that there is.
     """
-    if not Path(path).is_file():
-        raise UserError(f"config {path} does not exist: see configs/ for those that come with us")
+    if not os.path.isfile(path):
+        what = "is a folder" if os.path.isdir(path) else "does not exist"
+        raise UserError(f"config {path} {what}: see configs/ for those that come with us")
     try:
         cfg = Config.fromfile(path)
-        if options:
-            cfg.merge_from_dict(options)
-    except Exception as error:  # a config is code: it can raise anything
-        said = " ".join(str(error).split())
+    except (Exception, SystemExit) as error:  # a config is code: it can raise anything
+        said = " ".join(str(error).split())[:_MOST_SAID]
         raise UserError(f"config {path} cannot be read ({type(error).__name__}: {said})") from error
-    if "model" not in cfg:
+    if options:
+        merge_options(cfg, options)
+    if not isinstance(cfg.get("model"), dict):
         raise UserError(f"config {path} has no model: give a whole config, not a part of _base_")
     init_default_scope(cfg.get("default_scope", "mmseg"))
     return cfg
@@ -154,13 +176,79 @@ def add_runner_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
 
 
+def add_device_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--device``; :func:`pick_device` turns None into a device."""
+    parser.add_argument("--device", type=_device, help="cuda:0 where there is a GPU, else cpu")
+
+
+def pick_device(asked: str | None) -> str:
+    """The device that was asked for, else the first GPU, else the CPU."""
+    return asked or ("cuda:0" if torch.cuda.is_available() else "cpu")
+
+
+def _device(text: str) -> str:
+    try:
+        if torch.device(text).type == "meta":
+            raise RuntimeError("it computes nothing")
+        torch.zeros(1, device=text)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be used ({said}): try cpu") from error
+    return text
+
+
+def check_shape(parser: argparse.ArgumentParser, shape: Sequence[int] | None) -> None:
+    """Leave with a usage error unless ``--shape`` is one or two sides of an image."""
+    if shape and (len(shape) > 2 or min(shape) < 1 or max(shape) > _LONGEST_SIDE):
+        given = " ".join(map(str, shape))
+        parser.error(f"--shape takes one or two numbers from 1 to {_LONGEST_SIDE}, got {given}")
+
+
+def check_out(path: str, option: str, is_folder: bool) -> Path:
+    """Look, before any work is done, whether results can be written to where they should go.
+
+    Args:
+        path: What the command line gives.
+        option: Its name there.
+        is_folder: Whether a folder is wanted, else a file. Folders that are not there can be made.
+
+    Returns:
+        The path; nothing is made yet.
+
+    Raises:
+        UserError: It is empty, a file where a folder is wanted or the other way round, or no place
+            to write to.
+    """
+    target = Path(path)
+    try:
+        if not path.strip():
+            raise UserError(f"{option} is empty: name a {'folder' if is_folder else 'file'}")
+        if "\0" in path:
+            raise ValueError("a null character in it")
+        if target.exists() and target.is_dir() is not is_folder:
+            what = "file: name a folder" if is_folder else "folder: name a file in it"
+            raise UserError(f"{option} {path} is a {what}")
+        place = target.absolute()
+        while not place.exists() or (place == target.absolute() and not is_folder):
+            place = place.parent
+        if not place.is_dir() or not os.access(place, os.W_OK):
+            what = "may not be written to" if place.is_dir() else "is a file"
+            raise UserError(f"{option} {path} cannot be written ({place} {what}): give another")
+    except (OSError, ValueError) as error:  # a name too long, or with a null character
+        said = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{option} {path[:99]!r} is no name for a file ({said})") from error
+    return target
+
+
 def runner_config(args: argparse.Namespace) -> Config:
     """The config that the options of :func:`add_runner_options` ask for."""
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     cfg = load_config(args.config, args.cfg_options)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
-        cfg.work_dir = args.work_dir
-    elif cfg.get("work_dir") is None:
+        cfg.work_dir = str(check_out(args.work_dir, "--work-dir", is_folder=True))
+    elif cfg.get("work_dir") is not None:
+        check_out(str(cfg.work_dir), "work_dir", is_folder=True)
+    else:
         cfg.work_dir = str(Path("work_dirs") / Path(args.config).stem)
     return cfg

@@ -5,6 +5,7 @@ import pytest
 from mmseg_deepvit.cli import (
     TRACEBACK_VARIABLE,
     add_config_options,
+    check_out,
     config_errors,
     load_config,
     one_line,
@@ -93,3 +94,37 @@ def test_configs_that_are_none(tmp_path, text, message):
         load_config(str(path))
     with pytest.raises(UserError, match="does not exist"):
         load_config(str(tmp_path / "nowhere.py"))
+
+
+def test_places_to_write_to(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for path in ("new", "new/below", "."):
+        assert check_out(str(tmp_path / path), "--out", is_folder=True) == tmp_path / path
+    for path in ("file", "new.txt", "new/new.txt"):
+        assert check_out(str(tmp_path / path), "--out", is_folder=False) == tmp_path / path
+    assert [path.name for path in tmp_path.iterdir()] == ["file"], "nothing is made"
+    for path, is_folder, said in (
+        (tmp_path / "file", True, "is a file: name a folder"),
+        (tmp_path, False, "is a folder: name a file in it"),
+        (tmp_path / "file/x", True, "file is a file"),
+        (tmp_path / "file/x/y", False, "file is a file"),
+        ("", True, "--out is empty"),
+        (" ", False, "--out is empty"),
+        ("a\0b", True, "is no name"),
+        ("x" * 5000, False, "is no name"),
+    ):
+        with pytest.raises(UserError, match=said) as caught:
+            check_out(str(path), "--out", is_folder)
+        assert len(str(caught.value)) < 400
+
+
+def test_errors_of_files_and_memory():
+    assert one_line(IsADirectoryError(21, "Is a directory", "x")).startswith("x cannot be used (Is")
+    assert "the disk is full" in one_line(OSError(28, "No space left on device"))
+    for text in ("CUDA out of memory. Tried", "[enforce fail] can't allocate memory: you"):
+        assert "not enough memory" in one_line(RuntimeError(text))
+    assert "worker process" in one_line(
+        RuntimeError("DataLoader worker (pid(s) 12, 13) exited unexpectedly")
+    )
+    assert one_line(RuntimeError("a bug of ours")) is None
+    assert one_line(OSError("without a file")) is None

@@ -10,14 +10,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
-
-import torch
 
 from mmseg_deepvit.analysis.collapse import Collapse, measure_collapse
 from mmseg_deepvit.analysis.collapse_report import summary_table, write_report
 from mmseg_deepvit.analysis.models import load_images, load_subject
-from mmseg_deepvit.cli import add_config_options, run
+from mmseg_deepvit.cli import (
+    add_config_options,
+    add_device_option,
+    check_out,
+    check_shape,
+    config_errors,
+    pick_device,
+    run,
+)
 from mmseg_deepvit.errors import UserError
 
 
@@ -49,18 +54,17 @@ def parse_args() -> argparse.Namespace:
         "--distances", nargs="+", type=int, default=[1, 2, 3], help="k of blocks k apart (1 2 3)"
     )
     parser.add_argument("--no-cka", action="store_true", help="leave out L²/2 products of tokens")
-    parser.add_argument("--device", help="cuda:0 where there is a GPU, else cpu")
+    add_device_option(parser)
     add_config_options(parser)
     args = parser.parse_args()
     if args.num_images < 1 or min(args.distances) < 1:
         parser.error("--num-images and --distances must be at least 1")
-    if args.shape and (len(args.shape) > 2 or min(args.shape) < 1):
-        parser.error(f"--shape takes one or two positive numbers, got {args.shape}")
+    check_shape(parser, args.shape)
     if any(len(pair) > 2 for pair in args.compare):
         parser.error("--compare takes a config and at most one checkpoint: give it again for more")
     if args.names and len(args.names) != 1 + len(args.compare):
         parser.error(f"--names needs {1 + len(args.compare)} names, got {len(args.names)}")
-    args.device = args.device or ("cuda:0" if torch.cuda.is_available() else "cpu")
+    args.device = pick_device(args.device)
     return args
 
 
@@ -76,9 +80,10 @@ def measure(args: argparse.Namespace) -> dict[str, Collapse]:
         name = args.names[i] if args.names else _unused(subject.name, found)
         print(f"{name}: {len(images)} images at {shape or subject.shape}", flush=True)
         batch = subject.prepare(images, shape)
-        found[name] = measure_collapse(
-            subject.backbone, batch, sorted(set(args.distances)), not args.no_cka
-        )
+        with config_errors(source):
+            found[name] = measure_collapse(
+                subject.backbone, batch, sorted({1, *args.distances}), not args.no_cka
+            )
     return found
 
 
@@ -96,9 +101,7 @@ def main() -> None:
     args = parse_args()
     if args.names and len(set(args.names)) < len(args.names):
         raise UserError(f"--names must differ, got {' '.join(args.names)}")
-    out = Path(args.out)
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file: name a folder")
+    out = check_out(args.out, "--out", is_folder=True)
     found = measure(args)
     print(summary_table(found))
     settings = {

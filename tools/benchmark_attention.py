@@ -34,7 +34,7 @@ from mmseg_deepvit.benchmark import (
     relative_error,
     write_json,
 )
-from mmseg_deepvit.cli import run
+from mmseg_deepvit.cli import add_device_option, check_out, pick_device, run
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 NORMS: dict[str, Callable[[int], nn.Module | None]] = {
@@ -138,7 +138,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--max-gb", type=float, default=12.0, help="skip explicit and errors beyond (12 GB)"
     )
-    parser.add_argument("--device", help="cuda:0 where there is a GPU, else cpu")
+    add_device_option(parser)
     parser.add_argument("--json", metavar="FILE", help="write the figures")
     parser.add_argument("--plot", metavar="FILE", help="draw time and memory against tokens")
     args = parser.parse_args()
@@ -149,7 +149,12 @@ def parse_args() -> argparse.Namespace:
             )
     if min(args.tokens) < 2:
         parser.error(f"--tokens must be at least 2, got {min(args.tokens)}")
-    args.device = torch.device(args.device or ("cuda:0" if torch.cuda.is_available() else "cpu"))
+    if not args.max_gb > 0:
+        parser.error(f"--max-gb must be above 0, got {args.max_gb}")
+    for option, path in (("--json", args.json), ("--plot", args.plot)):
+        if path is not None:
+            check_out(path, option, is_folder=False)
+    args.device = torch.device(pick_device(args.device))
     if args.backends is None:
         fused = ["fused"] if args.device.type == "cuda" else []
         args.backends = [*fused, "blockwise", "explicit", "sdpa"]

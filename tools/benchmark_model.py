@@ -38,7 +38,16 @@ from mmseg_deepvit.benchmark import (
     relative_error,
     write_json,
 )
-from mmseg_deepvit.cli import add_config_options, config_errors, load_config, run
+from mmseg_deepvit.cli import (
+    add_config_options,
+    add_device_option,
+    check_out,
+    check_shape,
+    config_errors,
+    load_config,
+    pick_device,
+    run,
+)
 from mmseg_deepvit.errors import UserError
 
 BASELINES = ("maps", "mmseg-vit", "timm-vit", "timm-cait")
@@ -80,7 +89,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--mode", nargs="+", choices=["eval", "train"], default=["eval", "train"])
     parser.add_argument("--whole", action="store_true", help="the segmentor, not the backbone only")
     parser.add_argument("--rounds", type=int, default=5, help="measured runs of each (5)")
-    parser.add_argument("--device", help="cuda:0 where there is a GPU, else cpu")
+    add_device_option(parser)
     parser.add_argument("--amp", action="store_true", help="under autocast to bfloat16")
     parser.add_argument(
         "--profile", action="store_true", help="attention's share of the time, by the profiler"
@@ -92,12 +101,13 @@ def parse_args() -> argparse.Namespace:
     for name in ("batch_size", "rounds"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")
-    if len(args.shape) > 2 or min(args.shape) < 1:
-        parser.error(f"--shape takes one or two positive numbers, got {args.shape}")
+    check_shape(parser, args.shape)
     if args.whole and args.baseline:
         parser.error("--baseline compares backbones and does not go with --whole")
+    if args.json is not None:
+        check_out(args.json, "--json", is_folder=False)
     args.shape = (args.shape * 2)[:2]
-    args.device = torch.device(args.device or ("cuda:0" if torch.cuda.is_available() else "cpu"))
+    args.device = torch.device(pick_device(args.device))
     return args
 
 
@@ -259,7 +269,8 @@ def main() -> None:
         candidates = make_candidates(cfg, args)
     machine = describe_machine(args.device)
     print(", ".join(f"{k} {v}" for k, v in machine.items()), flush=True)
-    results = measure(args, cfg, candidates)
+    with config_errors(args.config):
+        results = measure(args, cfg, candidates)
     print(table(args, results))
     if args.json:
         keys = ("config", "shape", "batch_size", "whole", "rounds", "amp", "cfg_options")

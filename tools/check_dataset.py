@@ -18,7 +18,7 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.progress import track
 
-from mmseg_deepvit.cli import add_config_options, config_errors, load_config, run
+from mmseg_deepvit.cli import add_config_options, check_out, config_errors, load_config, run
 from mmseg_deepvit.datasets.checking import (
     Survey,
     bad_file_lines,
@@ -27,7 +27,6 @@ from mmseg_deepvit.datasets.checking import (
     summary,
     survey_dataset,
 )
-from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.inference import write_png
 
 PARTS = ("train", "val", "test")
@@ -73,11 +72,9 @@ def main() -> int:
     """Check all parts; 1 if there are bad files."""
     args = parse_args()
     cfg = load_config(args.config, args.cfg_options)
-    out = Path(args.out or Path("work_dirs") / Path(args.config).stem / "check_dataset")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {out} cannot be made ({error.strerror})") from error
+    default = Path("work_dirs") / Path(args.config).stem / "check_dataset"
+    out = check_out(str(default) if args.out is None else args.out, "--out", is_folder=True)
+    out.mkdir(parents=True, exist_ok=True)
     surveys: list[Survey] = []
     checked: dict[str, dict] = {}
     for part in args.part or [part for part in PARTS if cfg.get(f"{part}_dataloader")]:

@@ -2,7 +2,7 @@
 
 SRC is a file, an http(s) address or timm://NAME. Of a whole segmentor the heads are kept. Says what
 became of each key, and writes a file that loads where the target's weights load: our backbones, or
-mmseg's SwinTransformer.
+mmseg's SwinTransformer. OUT ends in .safetensors, or is a PyTorch file.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mmseg_deepvit.checkpoints import (
     FAMILIES,
@@ -21,6 +22,7 @@ from mmseg_deepvit.checkpoints import (
     convert_checkpoint,
     get_family,
     read_checkpoint,
+    save_safetensors,
 )
 from mmseg_deepvit.cli import run
 from mmseg_deepvit.errors import UserError
@@ -32,7 +34,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", nargs="?", metavar="SRC", help="what to convert")
-    parser.add_argument("out", nargs="?", metavar="OUT", help="the .pth file to write")
+    parser.add_argument("out", nargs="?", metavar="OUT", help="the .pth or .safetensors file")
     parser.add_argument("--family", help="take it for this family, if it has its marks")
     parser.add_argument("--force", action="store_true", help="replace OUT if it is there")
     parser.add_argument("--list", action="store_true", help="list the families, do nothing else")
@@ -46,12 +48,10 @@ def check_out(source: str, out: Path, force: bool) -> None:
     """Refuse a target that cannot or should not be written.
 
     Raises:
-        UserError: It is the source, it is there already, or it is no name for a PyTorch file.
+        UserError: It is the source, it is there already, or a folder.
     """
     if out.is_dir():
         raise UserError(f"{out} is a folder: give the name of a .pth file in it")
-    if out.suffix == ".safetensors":
-        raise UserError(f"{out} would hold no safetensors: give it the ending .pth")
     if not out.exists():
         return
     if os.path.exists(source) and os.path.samefile(source, out):
@@ -89,8 +89,8 @@ def saved_meta(content: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def write(content: dict[str, Any], out: Path) -> None:
-    """Write a checkpoint, whole or not at all.
+def write(state: dict[str, Tensor], meta: dict[str, Any], out: Path) -> None:
+    """Write a checkpoint in the format of its ending, whole or not at all.
 
     Raises:
         UserError: The folder cannot be made, or the file not be written.
@@ -99,11 +99,14 @@ def write(content: dict[str, Any], out: Path) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         try:
-            torch.save(content, partial)
+            if out.suffix == ".safetensors":
+                save_safetensors(partial, state, meta)
+            else:
+                torch.save({"state_dict": state, "meta": meta}, partial)
             os.replace(partial, out)
         finally:
             partial.unlink(missing_ok=True)
-    except (OSError, RuntimeError) as error:  # PyTorch's writer raises RuntimeError
+    except (OSError, RuntimeError, ValueError) as error:  # PyTorch's writer raises RuntimeError
         raise UserError(f"{out} cannot be written ({str(error).splitlines()[0]})") from error
 
 
@@ -122,7 +125,7 @@ def main() -> None:
     for line in report(conversion):
         print(line)
     meta = {"source": args.source, "family": conversion.family.name, **saved_meta(content)}
-    write({"state_dict": conversion.state, "meta": meta}, out)
+    write(conversion.state, meta, out)
     print(f"written to {out}")
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from mmseg.evaluation import IoUMetric
 
-from mmseg_deepvit.cli import run
+from mmseg_deepvit.cli import check_out, run
 from mmseg_deepvit.datasets.demo import otsu_lesion_mask, write_demo_dataset
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.inference import draw_outline
@@ -88,7 +88,7 @@ def main() -> None:
     """Make data, train, test, draw, compare."""
     args = parse_args()
     start = time.monotonic()
-    work = Path(args.work_dir).resolve()
+    work = check_out(args.work_dir, "--work-dir", is_folder=True).resolve()
     data = work / "data"
     print(f"Making a synthetic dermoscopy set in {data}", flush=True)
     try:

@@ -11,7 +11,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmseg_deepvit.cli import add_config_options, config_errors, load_config, run
+from mmseg_deepvit.cli import (
+    add_config_options,
+    check_out,
+    check_shape,
+    config_errors,
+    load_config,
+    run,
+)
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.export import FORMATS, export_segmentor
 from mmseg_deepvit.export.exporting import TOLERANCE, normalizes_maps, training_size
@@ -40,8 +47,7 @@ def parse_args() -> argparse.Namespace:
     )
     add_config_options(parser)
     args = parser.parse_args()
-    if args.shape and (len(args.shape) > 2 or min(args.shape) < 1):
-        parser.error(f"--shape takes one or two positive numbers, got {args.shape}")
+    check_shape(parser, args.shape)
     if not args.tolerance > 0:
         parser.error(f"--tolerance must be above 0, got {args.tolerance}")
     return args
@@ -51,7 +57,8 @@ def main() -> None:
     """Read, write, compare and say what the file takes."""
     args = parse_args()
     suffix = FORMATS[args.format].suffix
-    out = Path(args.out) if args.out else Path(args.checkpoint).with_suffix(suffix)
+    default = str(Path(args.checkpoint or "model").with_suffix(suffix))
+    out = check_out(default if args.out is None else args.out, "--out", is_folder=False)
     if out.resolve() == Path(args.checkpoint).resolve():
         raise UserError(f"--out {out} is the checkpoint itself: give another file")
     cfg = load_config(args.config, args.cfg_options)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 
 from mmseg_deepvit.benchmark import markdown_table
-from mmseg_deepvit.cli import add_config_options, config_errors, load_config, run
+from mmseg_deepvit.cli import add_config_options, check_shape, config_errors, load_config, run
 from mmseg_deepvit.flops import Cost, count_cost
 
 
@@ -22,8 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--shape", nargs="+", type=int, help="height and width (the training crop)")
     add_config_options(parser)
     args = parser.parse_args()
-    if args.shape and (len(args.shape) > 2 or min(args.shape) < 1):
-        parser.error(f"--shape takes one or two positive numbers, got {args.shape}")
+    check_shape(parser, args.shape)
     return args
 
 

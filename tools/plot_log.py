@@ -13,7 +13,7 @@ from pathlib import Path
 from mmseg_deepvit.analysis.curve_pictures import COLLAPSE, choose_panels, plot_runs
 from mmseg_deepvit.analysis.training_log import TrainingLog, is_bound, read_log, summarize
 from mmseg_deepvit.benchmark import markdown_table
-from mmseg_deepvit.cli import run
+from mmseg_deepvit.cli import check_out, run
 from mmseg_deepvit.errors import UserError
 
 
@@ -69,6 +69,7 @@ def summary_table(logs: dict[str, TrainingLog], keys: list[str] | None) -> str:
 def main() -> None:
     """Read, draw, print."""
     args = parse_args()
+    check_out(args.out, "--out", is_folder=False)
     names = args.names or name_runs(args.runs)
     logs = {name: read_log(run) for name, run in zip(names, args.runs, strict=True)}
     panels = choose_panels(list(logs.values()), args.keys)

@@ -15,12 +15,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from mmseg.apis import inference_model
 from rich.console import Console
 from rich.progress import track
 
-from mmseg_deepvit.cli import add_config_options, config_errors, load_config, run
+from mmseg_deepvit.cli import (
+    add_config_options,
+    add_device_option,
+    check_out,
+    config_errors,
+    load_config,
+    pick_device,
+    run,
+)
+from mmseg_deepvit.datasets.decoding import DataError
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.export import OnnxSegmentor
 from mmseg_deepvit.inference import (
@@ -44,7 +52,7 @@ def parse_args() -> argparse.Namespace:
         "--checkpoint", required=True, help="file that training saved, or tools/export.py (.onnx)"
     )
     parser.add_argument("--out-dir", required=True, help="folder for the results, made if missing")
-    parser.add_argument("--device", help="cuda:0 where there is a GPU, else cpu")
+    add_device_option(parser)
     parser.add_argument("--opacity", type=float, default=0.5, help="of the paint, 0 to 1 (0.5)")
     add_config_options(parser)
     args = parser.parse_args()
@@ -80,12 +88,15 @@ def load(args: argparse.Namespace) -> Segmentor:
         exported = OnnxSegmentor(args.checkpoint, args.device or "cpu")
         return Segmentor(exported.segment, **exported.dataset_meta)
     cfg = load_config(args.config, args.cfg_options)
-    device = args.device or ("cuda:0" if torch.cuda.is_available() else "cpu")
     with config_errors(args.config):
-        model = load_segmentor(cfg, args.checkpoint, device)
+        model = load_segmentor(cfg, args.checkpoint, pick_device(args.device))
 
     def segment(pixels: np.ndarray) -> np.ndarray:
-        return inference_model(model, pixels).pred_sem_seg.data[0].cpu().numpy()
+        with config_errors(args.config):
+            result = inference_model(model, pixels)
+            if not result.seg_logits.data.isfinite().all():
+                raise UserError("the model gives NaN or infinity: look at data_preprocessor")
+            return result.pred_sem_seg.data[0].cpu().numpy()
 
     return Segmentor(segment, model.dataset_meta["classes"], model.dataset_meta["palette"])
 
@@ -100,7 +111,8 @@ def predict_image(model: Segmentor, image: Path, target: Path, opacity: float) -
         opacity: Of the paint, in [0, 1].
 
     Raises:
-        UserError: The image cannot be read.
+        DataError: The image cannot be read.
+        UserError: Config and model do not fit the image.
     """
     pixels = read_image(image)
     labels = model.segment(pixels)
@@ -114,19 +126,16 @@ def main() -> int:
     """Segment all images; 1 if some could not be read."""
     args = parse_args()
     images = find_images(args.images)
+    out_dir = check_out(args.out_dir, "--out-dir", is_folder=True)
     model = load(args)
-    out_dir = Path(args.out_dir)
-    try:
-        out_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out-dir {out_dir} cannot be made ({error.strerror})") from error
+    out_dir.mkdir(parents=True, exist_ok=True)
 
     failed = []
     named = list(zip(images, result_names(images), strict=True))
     for image, name in track(named, "Segmenting", console=Console(stderr=True)):
         try:
             predict_image(model, image, out_dir / name, args.opacity)
-        except UserError as error:
+        except DataError as error:
             failed.append(str(error))
     print(f"{len(images) - len(failed)} of {len(images)} images segmented, results in {out_dir}")
     for line in failed:

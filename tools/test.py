@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from math import inf
 
 from mmengine.config import Config
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
 from mmseg_deepvit.checkpoints import load_whole_model, read_checkpoint, segmentor_state_dict
-from mmseg_deepvit.cli import add_runner_options, config_errors, run, runner_config
-from mmseg_deepvit.engine import check_data_folders, named_data_errors, unwrap_segmentor
+from mmseg_deepvit.cli import add_runner_options, check_out, config_errors, run, runner_config
+from mmseg_deepvit.engine import check_data_folders, unwrap_segmentor
 from mmseg_deepvit.errors import UserError
 
 
@@ -25,7 +26,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--wait-time", type=float, default=2, help="seconds that --show waits")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation")
     add_runner_options(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not 0 <= args.wait_time < inf:
+        parser.error(f"--wait-time takes seconds from 0 on, got {args.wait_time}")
+    for option, folder in (("--out", args.out), ("--show-dir", args.show_dir)):
+        if folder is not None:
+            check_out(folder, option, is_folder=True)
+    return args
 
 
 def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
@@ -47,7 +54,7 @@ def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
 
 def use_tta(cfg: Config, config: str) -> None:
     """Test through the config's tta_model and tta_pipeline."""
-    if "tta_model" not in cfg or "tta_pipeline" not in cfg:
+    if not (cfg.get("tta_model") and cfg.get("tta_pipeline")):
         raise UserError(f"--tta needs tta_model and tta_pipeline, and {config} has not both")
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     cfg.tta_model.module = cfg.model
@@ -82,7 +89,7 @@ def main() -> None:
         _ = runner.test_loop  # builds the data: what is wrong there is told as the config's fault
     load_whole_model(unwrap_segmentor(runner.model), state, args.checkpoint)
     runner.logger.info(f"Load checkpoint from {args.checkpoint}")
-    with named_data_errors(runner):
+    with config_errors(args.config):
         runner.test()
 
 

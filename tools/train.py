@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
 from mmseg_deepvit.cli import add_runner_options, config_errors, run, runner_config
-from mmseg_deepvit.engine import check_data_folders, find_whole_checkpoint, named_data_errors
+from mmseg_deepvit.engine import check_data_folders, find_whole_checkpoint
 from mmseg_deepvit.errors import UserError
 
 #: What ``--amp`` sets: bf16 has the range of fp32 and needs no loss scaling.
@@ -133,8 +133,14 @@ def main() -> None:
     with config_errors(args.config):
         runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
         _ = runner.train_loop  # builds the data: what is wrong there is told as the config's fault
-    with named_data_errors(runner):
+    begun = runner.iter
+    try:
         runner.train()
+    except Exception:
+        if runner.iter > begun:  # it did run: not the config's fault alone
+            raise
+        with config_errors(args.config):
+            raise
 
 
 if __name__ == "__main__":

@@ -38,7 +38,16 @@ from mmseg_deepvit.analysis.token_pca import (
     catch_layer_tokens,
     token_pca,
 )
-from mmseg_deepvit.cli import add_config_options, config_errors, load_config, run
+from mmseg_deepvit.cli import (
+    add_config_options,
+    add_device_option,
+    check_out,
+    check_shape,
+    config_errors,
+    load_config,
+    pick_device,
+    run,
+)
 from mmseg_deepvit.diversity.backbone_facts import count_prefix_tokens, find_patch_size
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.inference import (
@@ -78,11 +87,10 @@ def parse_args() -> argparse.Namespace:
         help="make the test pipeline's image smaller: its long side at most this (that of the "
         "training crop), or its height and width exactly this",
     )
-    parser.add_argument("--device", help="cuda:0 where there is a GPU, else cpu")
+    add_device_option(parser)
     add_config_options(parser)
     args = parser.parse_args()
-    if args.shape and (len(args.shape) > 2 or min(args.shape) < 1):
-        parser.error("--shape takes one side or height and width, at least 1")
+    check_shape(parser, args.shape)
     return args
 
 
@@ -98,7 +106,7 @@ def read_point(text: str) -> Point:
 def load_model(args: argparse.Namespace) -> BaseSegmentor:
     """The segmentor with the weights of the checkpoint, or of the config's init."""
     cfg = load_config(args.config, args.cfg_options)
-    device = args.device or ("cuda:0" if torch.cuda.is_available() else "cpu")
+    device = pick_device(args.device)
     with config_errors(args.config):
         if args.checkpoint is not None:
             return load_segmentor(cfg, args.checkpoint, device)
@@ -117,10 +125,8 @@ def prepare(args: argparse.Namespace, model: BaseSegmentor, pixels: np.ndarray) 
 
 def find_layers(model: BaseSegmentor, images: torch.Tensor, config: str) -> list[LayerTokens]:
     """Tokens of the backbone's layers."""
-    try:
+    with config_errors(config):
         return catch_layer_tokens(model.backbone, images)
-    except ValueError as error:
-        raise UserError(f"config {config}: {error}") from error
 
 
 def lay_grid(
@@ -203,6 +209,7 @@ def read_input(args: argparse.Namespace) -> tuple[str, np.ndarray, list[Point]]:
 def main() -> None:
     """Look at one image."""
     args = parse_args()
+    folder = check_out(args.out_dir, "--out-dir", is_folder=True)
     name, pixels, points = read_input(args)
     model = load_model(args)
     kind = type(model.backbone).__name__
@@ -223,12 +230,13 @@ def main() -> None:
     title = f"{kind}: patch tokens, first three principal components (shares of variance)"
     pictures = {f"{name}_token_pca.png": draw_token_pca(scene, named, title)}
     if shown:
-        blocks = observe(model, scene, points, entered.images)
+        with config_errors(args.config):
+            blocks = observe(model, scene, points, entered.images)
         chosen = choose_layers(args.layers, len(blocks))
         pictures |= draw_attention(scene, points, blocks, chosen, name, kind)
     else:
         print(f"note: {kind} has no attention over all patches to show; its tokens alone are drawn")
-    write_pictures(Path(args.out_dir), pictures)
+    write_pictures(folder, pictures)
 
 
 def write_pictures(folder: Path, pictures: dict[str, np.ndarray]) -> None:

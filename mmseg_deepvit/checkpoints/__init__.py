@@ -1,17 +1,23 @@
-"""Checkpoint files: safe reading, names of published families, whether they fit a model."""
+"""Checkpoint files: safe reading, names of published families, whether they fit a model.
+
+Importing this has mmengine read safely too.
+"""
 
 from .containers import find_state_dict
 from .conversion import Conversion, convert
 from .families import FAMILIES, Family, find_family, get_family
 from .fit import load_whole_model
 from .key_maps import summarize_keys
-from .loading import read_checkpoint
+from .loading import TRUST_VARIABLE, read_checkpoint
+from .mmengine_loading import load_from_path
+from .safetensors_files import save_safetensors
 from .segmentors import convert_checkpoint, segmentor_state_dict
 from .timm_hub import TIMM_SCHEME, fetch_timm, timm_architecture
 
 __all__ = [
     "FAMILIES",
     "TIMM_SCHEME",
+    "TRUST_VARIABLE",
     "Conversion",
     "Family",
     "convert",
@@ -20,8 +26,10 @@ __all__ = [
     "find_family",
     "find_state_dict",
     "get_family",
+    "load_from_path",
     "load_whole_model",
     "read_checkpoint",
+    "save_safetensors",
     "segmentor_state_dict",
     "summarize_keys",
     "timm_architecture",

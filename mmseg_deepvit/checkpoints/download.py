@@ -36,11 +36,14 @@ def download(url: str) -> Path:
     Raises:
         CheckpointError: It is not there yet and cannot be downloaded.
     """
-    target = download_folder() / url.split("?")[0].rsplit("/", 1)[-1]
+    name = url.split("?")[0].split("://", 1)[-1].partition("/")[2].rsplit("/", 1)[-1]
+    if not name:
+        raise CheckpointError(f"checkpoint {url} names no file: give its whole address")
+    target = download_folder() / name
     if not target.exists():
         try:
             transfer(url, target)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError where the address is none
             raise CheckpointError(
                 f"cannot download {url} ({error}): fetch it elsewhere and save it as {target}"
             ) from error

@@ -25,10 +25,30 @@ def load_whole_model(
         path: The checkpoint, named in errors.
 
     Raises:
-        CheckpointError: As :func:`check_same_model`.
+        CheckpointError: As :func:`check_same_model` and :func:`check_finite`.
     """
     check_same_model(model.state_dict(), state, path)
+    check_finite(state, path)
     model.load_state_dict(dict(state), strict=False)
+
+
+def check_finite(state: Mapping[str, Tensor], path: str | os.PathLike) -> None:
+    """Raise if a checkpoint holds NaN or infinity: a model says the first class of everything then.
+
+    Args:
+        state: The checkpoint's weights.
+        path: The checkpoint, named in the error.
+
+    Raises:
+        CheckpointError: The message names the tensors.
+    """
+    bad = [k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
+    if bad:
+        raise CheckpointError(
+            f"checkpoint {path} holds NaN or infinity in {len(bad)} tensors "
+            f"({summarize_keys(bad[:3])}{', …' if len(bad) > 3 else ''}): its training has "
+            "diverged; take an earlier one"
+        )
 
 
 def check_same_model(

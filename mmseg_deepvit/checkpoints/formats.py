@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 _WEB_PAGES = (b"<!doctype", b"<html", b"<?xml")
+_ODD = (NotImplementedError, RuntimeError, EOFError)  # unknown compression, encryption, cut off
 _MAX_HEADER = 100_000_000  # bytes; the format's own limit
 
 
@@ -37,12 +40,34 @@ def what_else(path: Path) -> str | None:
     if all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in head):
         begins = head.decode().split("\n")[0][:40]
         return f"damaged or not a PyTorch file (it is text, {begins!r}): download or save it again"
-    return _other_archive(path) if zipfile.is_zipfile(path) else None
+    if head.strip(b"\0") and _is_tar(path):
+        # PyTorch reads these by plain pickle, before 2.6 even where it is told not to.
+        return "a tar archive, as PyTorch before 0.4 wrote: convert it with such a PyTorch"
+    return _other_archive(path)
+
+
+def _is_tar(path: Path) -> bool:
+    try:
+        with tarfile.open(path, "r:"):
+            return True
+    except (tarfile.TarError, ValueError, OverflowError):
+        return False
 
 
 def _other_archive(path: Path) -> str | None:
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+    try:
+        if not zipfile.is_zipfile(path):
+            return None
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            _verify(archive)
+    except (zipfile.BadZipFile, zlib.error, ValueError, OverflowError, *_ODD) as error:
+        return f"damaged or not a PyTorch file ({_one_line(error)}): download or save it again"
+    if any(name.endswith("constants.pkl") for name in names):
+        return (
+            "a TorchScript program, which holds code: give the checkpoint that training saved, or "
+            "save its state_dict()"
+        )
     if any(name.endswith("data.pkl") for name in names):
         return None
     if any(name.endswith(".npy") for name in names):
@@ -54,6 +79,23 @@ def _other_archive(path: Path) -> str | None:
     return f"damaged or not a PyTorch file (it is a zip archive of {held}): unpack it"
 
 
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _verify(archive: zipfile.ZipFile) -> None:
+    """Compare contents with their checksums, which PyTorch does not.
+
+    Raises:
+        BadZipFile: A bit or more of the file is not as it was written.
+    """
+    for member in archive.infolist():
+        if member.CRC:  # 0 where torch.serialization.set_crc32_options(False) has left it out
+            with archive.open(member) as content:
+                while content.read(1 << 22):
+                    pass
+
+
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(256)
+        return file.read(512)

@@ -2,89 +2,41 @@
 
 Files are read by PyTorch's ``weights_only`` unpickler, which builds tensors and plain containers
 and refuses everything else; what mmengine and published training scripts write beside the weights
-(log histories, NumPy scalars, command-line arguments) is allowed by name.
+is allowed by name, in :mod:`.plain_data`. A file that needs more is read only where the user says
+by name that it can be trusted.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from argparse import Namespace
-from collections import OrderedDict
+import warnings
 from collections.abc import Mapping
-from functools import cache, partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from ..errors import CheckpointError
 from .download import download
 from .formats import is_safetensors, what_else
+from .plain_data import allowed_globals
+from .safetensors_files import read_safetensors
 from .timm_hub import TIMM_SCHEME, fetch_timm
 
-
-class _InertHistory:
-    """Stands in for mmengine's log history: its state is kept, nothing of it can be called."""
-
-
-class _InertConfig:
-    """Stands in for the configuration that Swin's training saves: what is in it, as a dict."""
-
-    def __new__(cls) -> OrderedDict:  # type: ignore[misc]
-        """The one dict with attributes that PyTorch's unpickler fills."""
-        return OrderedDict()
+#: Names the one file that may run code when it is read; of several, all, between colons as in PATH.
+TRUST_VARIABLE = "MMSEG_DEEPVIT_TRUST_CHECKPOINT"
 
 
-def _inert_attribute(*_: object) -> None:
-    """Stands in for ``getattr``, by which a history names its methods.
-
-    The real one is never allowed: it would reach any code from any allowed object.
-    """
-
-
-def _posing_as(stand_in: Any, module: str, name: str) -> Any:
-    """Give a stand-in the name that files know; PyTorch looks allowed objects up by it."""
-    stand_in.__module__, stand_in.__name__, stand_in.__qualname__ = module, name, name
-    return stand_in
-
-
-@cache
-def _allowed_globals() -> list[Any]:
-    """What training scripts save beside tensors: numbers, log histories, their arguments."""
-    multiarray = import_module(
-        "numpy._core.multiarray" if np.__version__ >= "2" else "numpy.core.multiarray"
-    )
-    dtypes = [type(np.dtype(t)) for t in ("float64", "float32", "int64", "int32", "bool", "uint8")]
-    # NumPy 2 files name the module numpy._core, older ones numpy.core: both spellings are read.
-    rebuild = [
-        _posing_as(partial(function), f"numpy.{core}.multiarray", function.__name__)
-        for function in (multiarray._reconstruct, multiarray.scalar)
-        for core in ("_core", "core")
-    ]
-    return [
-        Namespace,  # timm, DeiT, DINO; plain attributes
-        np.ndarray,
-        np.dtype,
-        *dtypes,
-        *rebuild,
-        _posing_as(_InertHistory, "mmengine.logging.history_buffer", "HistoryBuffer"),
-        _posing_as(_InertConfig, "yacs.config", "CfgNode"),
-        _posing_as(_inert_attribute, "builtins", "getattr"),
-    ]
-
-
-def read_checkpoint(path: str | os.PathLike) -> Mapping[str, Any]:
+def read_checkpoint(path: str | os.PathLike, trust: bool = False) -> Mapping[str, Any]:
     """Read a checkpoint on the CPU without running code from it.
 
     Args:
         path: A local file (PyTorch's formats or safetensors, told by its content), an
             ``http(s)://`` address, which is downloaded once into torch.hub's folder, or
             ``timm://NAME``, the pretrained weights of that model of timm.
+        trust: Run what code the file brings, as ``pickle`` does. The environment variable
+            ``MMSEG_DEEPVIT_TRUST_CHECKPOINT=FILE`` says the same of one file to every tool.
 
     Returns:
         What the file holds, a mapping.
@@ -94,43 +46,58 @@ def read_checkpoint(path: str | os.PathLike) -> Mapping[str, Any]:
             objects that are not plain data.
     """
     path = os.fspath(path)
-    local = _locate(path)
+    local = locate(path)
     named = path if path == str(local) else f"{path} ({local})"
     try:
         if is_safetensors(local):
-            return load_file(local)
+            return read_safetensors(local, named)
         other = what_else(local)
-    except SafetensorError as error:
-        raise CheckpointError(
-            f"checkpoint {named} is damaged or not a safetensors file ({error}): download or save "
-            "it again"
-        ) from error
     except OSError as error:
         raise CheckpointError(f"checkpoint {named} cannot be read ({error.strerror})") from error
     if other:
         raise CheckpointError(f"checkpoint {named} is {other}")
-    return _read_pickle(local, named)
+    trusted = trust or _is_trusted(local)
+    if trusted:
+        warnings.warn(f"{named} is trusted: code in it is run", stacklevel=2)
+    return _read_pickle(local, named, trusted)
 
 
-def _locate(path: str) -> Path:
+def locate(path: str) -> Path:
+    """The local file of a path or an address, downloaded if need be.
+
+    Raises:
+        CheckpointError: There is none.
+    """
     if path.startswith(TIMM_SCHEME):
         return fetch_timm(path)
     if path.startswith(("http://", "https://")):
         return download(path)
+    if not path.strip():
+        raise CheckpointError("a checkpoint's path is empty: give the path of a .pth file")
     local = Path(path).expanduser()
-    if not local.is_file():
-        what = "is a folder" if local.is_dir() else "does not exist"
+    try:
+        is_file, is_folder = local.is_file(), local.is_dir()
+    except (OSError, ValueError) as error:  # a name too long, or with a null character
+        said = error.strerror if isinstance(error, OSError) else error
+        raise CheckpointError(f"checkpoint {path[:99]!r} is no name for a file ({said})") from error
+    if not is_file:
+        what = "is a folder" if is_folder else "does not exist"
         raise CheckpointError(f"checkpoint {path} {what}: give the path of a .pth file")
     return local
 
 
-def _read_pickle(local: Path, path: str) -> Mapping[str, Any]:
+def _is_trusted(local: Path) -> bool:
+    named = filter(None, os.environ.get(TRUST_VARIABLE, "").split(os.pathsep))
+    return os.path.realpath(local) in {os.path.realpath(os.path.expanduser(n)) for n in named}
+
+
+def _read_pickle(local: Path, path: str, trusted: bool) -> Mapping[str, Any]:
     try:
         # A file object: by a path's ending PyTorch may take it for another format.
-        with local.open("rb") as file, torch.serialization.safe_globals(_allowed_globals()):
-            content = torch.load(file, map_location="cpu", weights_only=True)
+        with local.open("rb") as file, torch.serialization.safe_globals(allowed_globals()):
+            content = torch.load(file, map_location="cpu", weights_only=not trusted)
     except Exception as error:  # torch.load raises anything from EOFError to KeyError on bad files
-        raise CheckpointError(_reading_failed(path, error)) from error
+        raise CheckpointError(_reading_failed(path, local, error)) from error
     if not isinstance(content, Mapping):
         raise CheckpointError(
             f"checkpoint {path} holds a {type(content).__name__}, not a dict of weights: "
@@ -139,13 +106,23 @@ def _read_pickle(local: Path, path: str) -> Mapping[str, Any]:
     return content
 
 
-def _reading_failed(path: str, error: Exception) -> str:
-    foreign = re.search(r"(?i)unsupported (?:global|class):? (?:global )?(\S+)", str(error))
-    if foreign:
-        return (
-            f"checkpoint {path} holds objects that are not plain data ({foreign[1]}), and reading "
-            "them would run code from the file: save the weights alone, model.state_dict()"
-        )
+#: How PyTorch's unpickler says that a file asks for what is not allowed.
+_FOREIGN = (
+    r"(?i)unsupported (?:global|class):? (?:global )?(\S+)",
+    r"Trying to load unsupported GLOBAL (\S+) whose module",
+    r"(?:Trying to call reduce for unrecognized function|but got) (<[^>]+>)",
+)
+
+
+def _reading_failed(path: str, local: Path, error: Exception) -> str:
+    for pattern in _FOREIGN:
+        if foreign := re.search(pattern, str(error)):
+            return (
+                f"checkpoint {path} holds objects that are not plain data ({foreign[1]}), and "
+                "reading them would run code from the file: save the weights alone, "
+                "model.state_dict(), or if you trust who made it set "
+                f"{TRUST_VARIABLE}={local} in the environment"
+            )
     # Of PyTorch's advice only the cause is passed on: it also names the switch that runs code.
     cause = re.search(r"WeightsUnpickler error: (.+)", str(error))
     lines = [cause[1]] if cause else str(error).splitlines()

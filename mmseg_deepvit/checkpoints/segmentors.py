@@ -102,7 +102,11 @@ def segmentor_state_dict(
         raise CheckpointError(
             f"checkpoint {path} holds no state_dict: give a file that training saved"
         )
-    state = {k.removeprefix("module."): v for k, v in weights.items() if isinstance(v, Tensor)}
+    state = {
+        k.removeprefix("module."): v
+        for k, v in weights.items()
+        if isinstance(k, str) and isinstance(v, Tensor)
+    }
     family = match_family({k.removeprefix(_BACKBONE) for k in state if k.startswith(_BACKBONE)})
     if family is None or not family.segmentors:
         return state

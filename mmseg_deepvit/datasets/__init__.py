@@ -2,5 +2,11 @@
 
 from .cityscapes import CityscapesLabelIdsDataset
 from .isic2018 import ISIC2018Dataset
+from .transforms import LoadAnnotations, LoadImageFromFile
 
-__all__ = ["CityscapesLabelIdsDataset", "ISIC2018Dataset"]
+__all__ = [
+    "CityscapesLabelIdsDataset",
+    "ISIC2018Dataset",
+    "LoadAnnotations",
+    "LoadImageFromFile",
+]

@@ -16,6 +16,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from ..errors import UserError
+from .decoding import NO_CLASS, data_error
 from .loading import cache_loading, check_annotations, drop_annotations
 from .pairs import list_masks, list_stems, name_some, refuse_unpaired, without_partner
 from .subsets import Fold, read_split
@@ -51,7 +52,7 @@ class ISIC2018Dataset(BaseSegDataset):
     Raises:
         ValueError: An argument is none of these, or two say different things.
         UserError: A folder or the split file is missing, a pair is not whole, or a name unknown;
-            while loading: a mask holds other values, or differs from its image in size.
+            while loading: a mask holds other values.
     """
 
     METAINFO = dict(classes=("background", "lesion"), palette=[[0, 0, 0], [255, 64, 64]])
@@ -147,7 +148,7 @@ class ISIC2018Dataset(BaseSegDataset):
 
 
 def check_mask(results: dict) -> dict:
-    """Refuse a loaded mask that is none of two values, or not of its image's size.
+    """Refuse a loaded mask that holds other values than its two.
 
     Args:
         results: Of a pipeline, after ``LoadAnnotations``; ``gt_seg_map`` is (H, W), uint8.
@@ -156,23 +157,16 @@ def check_mask(results: dict) -> dict:
         ``results`` as they came.
 
     Raises:
-        UserError: Names the file.
+        DataError: Names the file.
     """
-    mask, path = results["gt_seg_map"], results["seg_map_path"]
-    if mask.ndim != 2:
-        raise UserError(
-            f"{path} has {mask.shape[-1]} channels: save the mask with one, of 0 and 255"
-        )
+    mask = results["gt_seg_map"]
     if mask.max(initial=0) > 1:
         greys = np.unique(mask[mask > 1]).tolist()
-        raise UserError(
-            f"{path} holds {name_some([str(g) for g in greys])} beside 0 and 255: replace the "
-            "mask, or threshold it"
-        )
-    size = results.get("ori_shape", mask.shape)
-    if mask.shape != tuple(size):
-        raise UserError(
-            f"{path} is {mask.shape} (height, width) and its image {tuple(size)}: replace the mask"
+        raise data_error(
+            results["seg_map_path"],
+            f"holds {name_some([str(g) for g in greys])} beside 0 and 255",
+            "replace the mask, or threshold it",
+            NO_CLASS,
         )
     return results
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mmcv.transforms import BaseTransform, LoadImageFromFile
+from mmcv.transforms import BaseTransform
 from mmengine.dataset import Compose
-from mmseg.datasets.transforms import LoadAnnotations, Resize
+from mmseg.datasets.transforms import LoadAnnotations as AnyLoadAnnotations
+from mmseg.datasets.transforms import Resize
 
 from .cache import SharedCache
+from .transforms import LoadAnnotations, LoadImageFromFile
 
 _FIXED = (LoadImageFromFile, LoadAnnotations, Resize)
 
@@ -59,7 +61,7 @@ def edit_pipeline(pipeline: Any, edit: Callable[[Callable], list[Callable]]) -> 
 
 def drop_annotations(pipeline: Any) -> None:
     """Take ``LoadAnnotations`` out of a pipeline: for images that have none."""
-    edit_pipeline(pipeline, lambda t: [] if isinstance(t, LoadAnnotations) else [t])
+    edit_pipeline(pipeline, lambda t: [] if isinstance(t, AnyLoadAnnotations) else [t])
 
 
 def check_annotations(pipeline: Any, check: Callable[[dict], dict]) -> None:
@@ -69,7 +71,7 @@ def check_annotations(pipeline: Any, check: Callable[[dict], dict]) -> None:
         pipeline: Changed in place.
         check: Takes and gives ``results``, right after the annotations are loaded.
     """
-    edit_pipeline(pipeline, lambda t: [t, check] if isinstance(t, LoadAnnotations) else [t])
+    edit_pipeline(pipeline, lambda t: [t, check] if isinstance(t, AnyLoadAnnotations) else [t])
 
 
 def cache_loading(

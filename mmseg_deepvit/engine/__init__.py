@@ -2,7 +2,7 @@
 
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .class_check_hook import ClassCheckHook, unwrap_segmentor
-from .data_errors import check_data_folders, named_data_errors
+from .data_errors import check_data_folders
 from .layer_decay import BlockDecayOptimWrapperConstructor
 from .map_norm_calibration_hook import MapNormCalibrationHook
 from .resuming import find_whole_checkpoint
@@ -14,6 +14,5 @@ __all__ = [
     "MapNormCalibrationHook",
     "check_data_folders",
     "find_whole_checkpoint",
-    "named_data_errors",
     "unwrap_segmentor",
 ]

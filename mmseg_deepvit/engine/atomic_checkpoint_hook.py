@@ -17,6 +17,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
+from ..errors import UserError
 from .atomic_files import BACKEND, write_atomically
 
 #: Exit status of a run that was asked to stop and has saved: 128 + SIGTERM, as shells count.
@@ -110,7 +111,17 @@ class AtomicCheckpointHook(CheckpointHook):
         return self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        """As mmengine does, but that the best so far goes when the better one is there."""
+        """As mmengine does, but that the best so far goes when the better one is there.
+
+        Raises:
+            UserError: ``save_best`` names what is not measured.
+        """
+        for name in self.key_indicators or ():
+            if name != "auto" and name not in metrics:
+                raise UserError(
+                    f"default_hooks.checkpoint.save_best is {name!r}, which is not measured: give "
+                    f"one of {', '.join(metrics) or 'none'}, or 'auto'"
+                )
         backend, later = self.file_backend, _DeletesLater(self.file_backend)
         self.file_backend = later
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -43,17 +44,42 @@ class ClassCheckHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: dict[str, Any] | None = None
     ) -> None:
         """Check the labels of a batch, on the CPU, before they reach the device."""
-        segmentor = unwrap_segmentor(runner.model)
-        ignore_index = getattr(_heads(segmentor)["decode_head"], "ignore_index", 255)
-        for sample in (data_batch or {}).get("data_samples", ()):
-            wrong = label_outside(sample.gt_sem_seg.data, segmentor.num_classes, ignore_index)
-            if wrong is not None:
-                raise UserError(
-                    f"label {wrong} in {sample.metainfo.get('seg_map_path')} is no class: the "
-                    f"model has {segmentor.num_classes} (0 to {segmentor.num_classes - 1}; "
-                    f"{ignore_index} is ignored); mend the file, or set num_classes and the "
-                    "dataset to fit"
-                )
+        check_labels(unwrap_segmentor(runner.model), data_batch)
+
+    def before_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict[str, Any] | None = None
+    ) -> None:
+        """As in training: mmseg's metric passes over labels that are no class."""
+        check_labels(unwrap_segmentor(runner.model), data_batch)
+
+    before_test_iter = before_val_iter
+
+
+def check_labels(segmentor: BaseSegmentor, data_batch: Mapping[str, Any] | None) -> None:
+    """Look whether every label of a batch is a class or ignored.
+
+    Args:
+        segmentor: Its heads tell what labels there are.
+        data_batch: As data loaders give it, of test-time augmentation too; images without labels
+            are passed over.
+
+    Raises:
+        UserError: A label is neither; the message names the file.
+    """
+    ignore_index = getattr(_heads(segmentor)["decode_head"], "ignore_index", 255)
+    num_classes = segmentor.num_classes
+    for views in (data_batch or {}).get("data_samples", ()):
+        sample = views[0] if isinstance(views, list | tuple) else views
+        labels = getattr(sample, "gt_sem_seg", None)
+        if labels is None:
+            continue
+        wrong = label_outside(labels.data, num_classes, ignore_index)
+        if wrong is not None:
+            raise UserError(
+                f"label {wrong} in {sample.metainfo.get('seg_map_path')} is no class: the model "
+                f"has {num_classes} (0 to {num_classes - 1}; {ignore_index} is ignored); mend the "
+                "file, or set num_classes and the dataset to fit"
+            )
 
 
 def check_heads(segmentor: BaseSegmentor, dataset: Any) -> None:

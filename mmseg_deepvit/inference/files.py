@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from ..datasets.decoding import decode_image
+from ..datasets.transforms import read_bytes
 from ..errors import UserError
 
 IMAGE_SUFFIXES = frozenset(
@@ -34,8 +35,10 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
     found: dict[Path, None] = {}
     for item in inputs:
         path = Path(item).expanduser()
+        if not item.strip() or "\0" in item:
+            raise UserError(f"image {item!r} is no name: give a file, a folder or a pattern")
         if path.is_dir():
-            files = [p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES]
+            files = [p for p in path.rglob("*") if _is_image(p)]
         elif path.is_file():
             files = [path]
         elif glob.has_magic(item):
@@ -48,6 +51,12 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
             )
         found.update(dict.fromkeys(sorted(files)))
     return list(found)
+
+
+def _is_image(path: Path) -> bool:
+    """By its name; hidden files are passed over, as macOS leaves some beside what it unzips."""
+    named = path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    return named and not path.is_dir()
 
 
 def result_names(images: Sequence[Path]) -> list[str]:
@@ -81,17 +90,6 @@ def read_image(path: Path) -> np.ndarray:
         (H, W, 3), uint8, BGR, turned as its EXIF says.
 
     Raises:
-        UserError: It cannot be opened or is no image; one line.
+        UserError: It cannot be opened, or is no whole image of 8 bits a channel; one line.
     """
-    try:
-        data = np.frombuffer(path.read_bytes(), dtype=np.uint8)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be opened ({error.strerror})") from error
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except cv2.error as error:
-        raise UserError(f"{path}: cannot be decoded ({error.err})") from error
-    if image is None:
-        what = "is empty" if not data.size else "is no image, or a damaged one"
-        raise UserError(f"{path}: {what}")
-    return image
+    return decode_image(read_bytes(str(path)), str(path))

@@ -12,6 +12,7 @@ import numpy as np
 _ROW, _SWATCH, _MARGIN = 22, 14, 8  # pixels of the legend
 _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 _MIN_OVERLAY_SIDE = 256  # smaller images are enlarged: the legend must be readable beside them
+_MAX_ENLARGED_SIDE = 4096  # pixels; a strip of 20000×10 stays as it is
 
 
 def draw_overlay(
@@ -47,7 +48,8 @@ def draw_overlay(
     paint[paint] = colours[labels[paint]].any(axis=-1)
     painted[paint] += opacity * (colours[labels[paint]] - painted[paint])
     painted = _outline(painted.round().astype(np.uint8), labels)
-    factor = max(1, -(-_MIN_OVERLAY_SIDE // min(image.shape[:2])))
+    wanted = -(-_MIN_OVERLAY_SIDE // min(image.shape[:2]))
+    factor = max(1, min(wanted, _MAX_ENLARGED_SIDE // max(image.shape[:2])))
     if factor > 1:
         painted = cv2.resize(painted, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
     return _beside(painted, _legend(labels, classes, colours))

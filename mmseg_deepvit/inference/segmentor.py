@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
@@ -67,7 +69,7 @@ def load_segmentor(
     state = segmentor_state_dict(content, checkpoint)
     load_whole_model(model, state, checkpoint)
     model.cfg = cfg
-    model.dataset_meta = _dataset_meta(content.get("meta", {}), cfg)
+    model.dataset_meta = _dataset_meta(content, cfg, checkpoint)
     _check_classes(model, checkpoint)
     return _to_device(model, device)
 
@@ -80,14 +82,27 @@ def _to_device(model: BaseSegmentor, device: str | torch.device) -> BaseSegmento
         raise UserError(f"device {device} cannot be used ({reason}): try --device cpu") from error
 
 
-def _dataset_meta(meta: dict[str, Any], cfg: Config) -> dict[str, Any]:
+def _dataset_meta(
+    content: Mapping[str, Any], cfg: Config, checkpoint: str | os.PathLike
+) -> dict[str, Any]:
     """Classes and palette as training saved them, or those of the config's dataset."""
-    saved = meta.get("dataset_meta")
-    if saved and saved.get("classes"):
-        return saved
     dataset = cfg.get("test_dataloader", {}).get("dataset", {})
     kind = DATASETS.get(dataset.get("type", ""))
-    return {**getattr(kind, "METAINFO", {}), **(dataset.get("metainfo") or {})}
+    own = {**getattr(kind, "METAINFO", {}), **(dataset.get("metainfo") or {})}
+    meta = content.get("meta")
+    saved = meta.get("dataset_meta") if isinstance(meta, Mapping) else None
+    if not isinstance(saved, Mapping) or not saved.get("classes"):
+        return own
+    classes, palette = saved["classes"], saved.get("palette")
+    if not isinstance(classes, list | tuple) or not all(isinstance(c, str) for c in classes):
+        raise CheckpointError(
+            f"checkpoint {checkpoint} is damaged (its names of classes are none): save it again"
+        )
+    if palette is None or np.shape(palette) != (len(classes), 3):
+        palette = own.get("palette")
+    if palette is None or len(palette) != len(classes):
+        palette = np.random.RandomState(42).randint(0, 255, (len(classes), 3)).tolist()  # as mmseg
+    return {**saved, "palette": palette}
 
 
 def _check_classes(model: BaseSegmentor, checkpoint: str | os.PathLike) -> None:

@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from mmseg_deepvit.datasets.cache import SharedCache
 from mmseg_deepvit.datasets.loading import CachedTransforms
+from mmseg_deepvit.errors import UserError
 
 from ..conftest import ROOT
 from .published import LOADING, build, isic_image, isic_mask, write_isic
@@ -78,7 +79,7 @@ def test_what_does_not_fit_is_read_every_time(root):
     remove_files(root)
     for i in range(2):
         assert_same(dataset[i], expected[i])
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(UserError, match="does not exist"):
         dataset[2]
 
 

@@ -140,6 +140,22 @@ def test_test_pipelines_and_augmented_ones_read_alike(root):
         assert found(root, dataset_config(root, pipeline=pipeline)) == expected
 
 
+def test_masks_of_nothing_but_what_is_ignored(tmp_path):
+    """No error, as published sets have some; but said."""
+    root = write_cityscapes(tmp_path)
+    path = next(root.rglob("*labelIds.png"))
+    write(path, np.full_like(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), 255))
+    dataset = {
+        "type": "CityscapesLabelIdsDataset",
+        "data_root": str(root),
+        "data_prefix": {"img_path": "leftImg8bit/train", "seg_map_path": "gtFine/train"},
+        "pipeline": PIPELINE,
+    }
+    survey, _ = look_through(dataset)
+    assert survey.problems == []
+    assert "masks without any labelled pixel: 1" in summary(survey)
+
+
 def test_many_bad_files_are_cut_in_print_only(root):
     for i in range(6):
         isic_image(root, f"ISIC_{i:07d}").write_text("x")

@@ -7,8 +7,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+from mmseg.registry import MODELS
+
+from mmseg_deepvit.cli import load_config
 
 from ..conftest import ROOT
+from ..datasets.published import write_isic
 
 #: A run of two iterations on images of 64².
 SMALL_RUN = [
@@ -80,4 +85,59 @@ def trained(ade_root, tmp_path_factory):
         checkpoint=checkpoint,
         result=result,
         images=ade_root / "images/validation",
+    )
+
+
+#: A model of two narrow blocks on images of 32².
+TINY = f"""
+_base_ = ["{ROOT}/configs/upernet_deepvit-tiny_isic2018-128.py"]
+model = dict(
+    data_preprocessor=dict(size=(32, 32)),
+    backbone=dict(
+        num_layers=2, num_mixing_layers=1, embed_dims=16, num_heads=2, img_size=(32, 32),
+        out_indices=(0, 0, 1, 1),
+    ),
+    neck=dict(embed_dim=16),
+    decode_head=dict(in_channels=[16] * 4, channels=8),
+    auxiliary_head=dict(in_channels=16, channels=8),
+)
+"""
+
+
+def tiny_options(root):
+    """Options for a run of one iteration on the images in a folder."""
+    options = ["train_cfg.max_iters=1", "train_cfg.val_interval=1", "train_dataloader.batch_size=2"]
+    for part in ("train", "val", "test"):
+        loader = f"{part}_dataloader"
+        options += [f"{loader}.dataset.data_root={root}", f"{loader}.num_workers=0"]
+        options += [f"{loader}.persistent_workers=False"]
+    return options
+
+
+@pytest.fixture(scope="session")
+def there(tmp_path_factory):
+    """What is needed for the tools to work, and what they cannot use."""
+    folder = tmp_path_factory.mktemp("there")
+    root = folder / "isic"
+    for part in ("Training", "Validation"):
+        write_isic(root, 4, part, (64, 64))
+    cfg = folder / "tiny.py"
+    cfg.write_text(TINY)
+    model = MODELS.build(load_config(str(cfg)).model)
+    state = model.state_dict()
+    meta = {"dataset_meta": {"classes": ("background", "lesion"), "palette": [[0] * 3, [9] * 3]}}
+    torch.save({"state_dict": state, "meta": meta}, folder / "model.pth")
+    state = {k: torch.full_like(v, torch.nan) if "qkv" in k else v for k, v in state.items()}
+    torch.save({"state_dict": state, "meta": meta}, folder / "nan.pth")
+    (folder / "file").write_text("text")
+    (folder / "junk.onnx").write_bytes(b"junk")
+    return SimpleNamespace(
+        cfg=cfg,
+        ck=folder / "model.pth",
+        nan=folder / "nan.pth",
+        file=folder / "file",
+        folder=folder,
+        root=root,
+        out=folder / "out",
+        img=root / "ISIC2018_Task1-2_Training_Input/ISIC_0000000.jpg",
     )

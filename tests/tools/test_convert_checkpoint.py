@@ -9,6 +9,7 @@ from mmseg.apis import inference_model
 from mmseg.registry import MODELS
 
 from mmseg_deepvit.checkpoints import read_checkpoint
+from mmseg_deepvit.checkpoints.formats import is_safetensors
 from mmseg_deepvit.cli import load_config
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.inference import load_segmentor
@@ -153,7 +154,6 @@ def test_a_write_that_fails_leaves_what_was_there(convert, source, tmp_path, mon
     ("arguments", "message"),
     [
         (("deepvit.pth", "."), "is a folder"),
-        (("deepvit.pth", "a.safetensors"), r"ending \.pth"),
         (("deepvit.pth", "deepvit.pth/a.pth"), "cannot be written"),
         (("deepvit.pth", "a.pth", "--family", "resnet"), "resnet is no family.*dvit_repo"),
         (("deepvit.pth", "a.pth", "--family", "swin"), "has not the keys of family swin"),
@@ -168,6 +168,15 @@ def test_refuses(convert, source, tmp_path, monkeypatch, arguments, message):
     with pytest.raises(UserError, match=message):
         convert(*arguments)
     assert {path.name for path in tmp_path.iterdir()} == {"deepvit.pth", "other.pth"}
+
+
+def test_safetensors(convert, source, tmp_path):
+    convert(source, tmp_path / "a.pth")
+    convert(source, tmp_path / "a.safetensors")
+    assert is_safetensors(tmp_path / "a.safetensors")
+    read = [read_checkpoint(tmp_path / f"a.{ending}") for ending in ("pth", "safetensors")]
+    torch.testing.assert_close(*(content["state_dict"] for content in read), rtol=0, atol=0)
+    assert read[1]["meta"] == {"source": str(source), "family": "dvit_repo"}
 
 
 def test_as_a_command(source, tmp_path):
@@ -197,11 +206,12 @@ def test_a_published_segmentor(ade_root, tmp_path):
     assert f"Load checkpoint from {tmp_path}/published.pth" in log
     assert "mIoU" in log
 
-    result = run_convert(tmp_path / "published.pth", tmp_path / "ours.pth")
+    result = run_convert(tmp_path / "published.pth", tmp_path / "ours.safetensors")
     assert result.returncode == 0, result.stderr
     assert "(inputs of patch merging reordered)" in result.stdout
-    model = load_segmentor(cfg, tmp_path / "ours.pth")
-    assert model.dataset_meta["classes"] == classes
+    model = load_segmentor(cfg, tmp_path / "ours.safetensors")
+    assert model.dataset_meta["classes"] == list(classes)
+    assert model.dataset_meta["palette"] == meta["PALETTE"]
     images = sorted((ade_root / "images/validation").glob("*.jpg"))
     assert len(images) == 6
     for image in images:

@@ -229,9 +229,9 @@ def test_unreadable_files_in_a_data_set(ade_root, tmp_path, workers):
 
     (root / "images/training/a.jpg").write_bytes(b"no image")
     shutil.copy(mask, root / "annotations/training/a.png")
-    assert_one_line(train(), f"{root}/images/training/a.jpg cannot be read")
+    assert_one_line(train(), f"{root}/images/training/a.jpg is no image")
     shutil.copy(source, root / "images/training/a.jpg")
     (root / "annotations/training/a.png").write_bytes(b"no mask")
-    assert_one_line(train(), f"{root}/annotations/training/a.png cannot be read")
+    assert_one_line(train(), f"{root}/annotations/training/a.png is no image")
     (root / "annotations/training/a.png").unlink()
     assert_one_line(train(), f"{root}/annotations/training/a.png does not exist")

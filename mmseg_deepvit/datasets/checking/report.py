@@ -57,6 +57,8 @@ def _class_lines(survey: Survey) -> list[str]:
         f"  {i:>5}  {name:<{width}}  {share:>9.3%}  {survey.images_with[i]:>7}"
         for i, name, share in rows
     ]
+    if survey.unlabelled:
+        lines.append(f"  masks without any labelled pixel: {survey.unlabelled}")
     absent = [name for i, name in names.items() if not pixels[i]]
     if absent:
         lines.append(f"  never present ({len(absent)}): {', '.join(absent)}")

@@ -35,6 +35,7 @@ class Survey:
         images_with: Number of images that hold each label.
         problems: Everything that is wrong, in the order of the data set.
         good: Numbers of pairs with which nothing is wrong.
+        unlabelled: How many masks hold nothing but ``ignore_index``, from which nothing is learnt.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Survey:
     images_with: Counter[int] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
     good: list[int] = field(default_factory=list)
+    unlabelled: int = 0
 
     def add(self, number: int, facts: PairFacts) -> None:
         """Count a pair in."""
@@ -58,6 +60,7 @@ class Survey:
         self.pixels.update(facts.pixels)
         self.images_with.update(facts.pixels.keys())
         self.problems += facts.problems
+        self.unlabelled += facts.pixels.keys() == {self.ignore_index}
         if facts.pixels and not facts.problems:
             self.good.append(number)
 
@@ -78,7 +81,9 @@ def build_datasets(cfg: Config, part: str) -> list[tuple[str, BaseSegDataset]]:
     loader = cfg.get(f"{part}_dataloader")
     if not loader:
         raise UserError(f"the config has no {part}_dataloader: choose another --part")
-    leaves = list(leaf_configs(loader["dataset"]))
+    leaves = list(leaf_configs(loader.get("dataset")))
+    if not leaves:
+        raise UserError(f"the config's {part}_dataloader has no dataset: set its type and folders")
     named = []
     for i, leaf in enumerate(leaves):
         # What is wrong shall be listed, where the data set itself would stop at the first.
@@ -149,6 +154,8 @@ def survey_dataset(
         infos[i] = {k: v for k, v in infos[i].items() if k != "seg_map_path"}
     result.problems += [Problem(NO_IMAGE, path) for path in extra]
     reader = PairReader(infos, dataset.pipeline, len(result.classes), result.ignore_index)
+    if not reader.loads_images:
+        raise UserError(f"{name}: its pipeline has no LoadImageFromFile, so that nothing is read")
     numbers = _spread(list(range(len(infos))), max_images)
     read: Iterable[PairFacts] = _read(reader, numbers, num_workers)
     if progress is not None:

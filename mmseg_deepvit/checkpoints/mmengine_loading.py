@@ -1,0 +1,183 @@
+"""Have mmengine read checkpoints as we do: importing this replaces its loaders.
+
+``load_from``, ``resume``, ``init_cfg=dict(type='Pretrained', …)``, ``mim test`` and
+``mmseg.apis.init_model`` all go through mmengine's ``CheckpointLoader``. OneDL's mmengine falls
+back to running a file's code where reading without fails; OpenMMLab's, from PyTorch 2.6 on, cannot
+read the files that it writes.
+
+Reference: mmengine ``mmengine/runner/checkpoint.py`` (the schemes and what they stand for).
+Deviations: tensors come on the CPU whatever ``map_location`` says, as models and optimisers copy
+them to where they belong; configurations in a file, which mmengine executes when it resumes, are
+kept only where they are literals.
+"""
+
+from __future__ import annotations
+
+import ast
+import logging
+import os.path as osp
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from mmengine.fileio import get_file_backend
+from mmengine.logging import HistoryBuffer, print_log
+from mmengine.runner import CheckpointLoader
+from mmengine.runner import checkpoint as mmengine_checkpoint
+
+from ..errors import CheckpointError
+from .loading import read_checkpoint
+from .plain_data import InertHistory
+
+
+@CheckpointLoader.register_scheme(prefixes="", force=True)
+@CheckpointLoader.register_scheme(prefixes=("http://", "https://"), force=True)
+def load_from_path(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Load a local file or an address.
+
+    Args:
+        filename: As :func:`~mmseg_deepvit.checkpoints.read_checkpoint` takes it.
+        map_location: Passed over.
+
+    Returns:
+        What the file holds, a dict, with log histories that mmengine goes on with.
+
+    Raises:
+        CheckpointError: It cannot be read without running code from it.
+    """
+    content = dict(read_checkpoint(filename))
+    _restore_histories(content, filename)
+    _drop_programs(content, filename)
+    return content
+
+
+@CheckpointLoader.register_scheme(prefixes=("modelzoo://", "torchvision://"), force=True)
+def load_from_torchvision(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Load weights that torchvision names."""
+    return load_from_path(_look_up(filename, mmengine_checkpoint.get_torchvision_models()))
+
+
+@CheckpointLoader.register_scheme(prefixes=("open-mmlab://", "openmmlab://"), force=True)
+def load_from_openmmlab(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Load weights that OpenMMLab names."""
+    url = _look_up(
+        filename,
+        mmengine_checkpoint.get_external_models(),
+        mmengine_checkpoint.get_deprecated_model_names(),
+    )
+    if not url.startswith(("http://", "https://")):
+        url = osp.join(mmengine_checkpoint._get_mmengine_home(), url)
+    return load_from_path(url)
+
+
+@CheckpointLoader.register_scheme(prefixes="mmcls://", force=True)
+def load_from_mmcls(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Load the backbone of a classifier that OpenMMLab names."""
+    content = load_from_path(_look_up(filename, mmengine_checkpoint.get_mmcls_models()))
+    return mmengine_checkpoint._process_mmcls_checkpoint(content)
+
+
+@CheckpointLoader.register_scheme(
+    prefixes=[r"(\S+\:)?s3://", r"(\S+\:)?petrel://", "pavi://"], force=True
+)
+def load_from_store(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Load a file from an object store that mmengine has a backend for."""
+    with get_file_backend(filename).get_local_path(filename) as local:
+        return load_from_path(str(local))
+
+
+def _look_up(
+    filename: str, addresses: Mapping[str, str], renamed: Mapping[str, str] | None = None
+) -> str:
+    name = filename.split("://", 1)[1]
+    name = (renamed or {}).get(name, name)
+    if name not in addresses:
+        raise CheckpointError(f"checkpoint {filename}: mmengine knows no {name}: give its address")
+    return addresses[name]
+
+
+def _restore_histories(content: dict[str, Any], path: str) -> None:
+    """Give mmengine's message hub the log histories that it goes on with when it resumes."""
+    hub = content.get("message_hub")
+    scalars = hub.get("log_scalars") if isinstance(hub, Mapping) else None
+    if isinstance(scalars, dict):
+        scalars.update({k: _history(v, path) for k, v in scalars.items()})
+
+
+def _history(value: Any, path: str) -> Any:
+    if not isinstance(value, InertHistory):
+        return value
+    state = vars(value)
+    logged, counts, most = (state.get(k) for k in ("_log_history", "_count_history", "max_length"))
+    plain = (
+        isinstance(logged, np.ndarray)
+        and isinstance(counts, np.ndarray)
+        and logged.ndim == 1
+        and logged.shape == counts.shape
+        and {logged.dtype.kind, counts.dtype.kind} <= set("biuf")
+    )
+    if not plain or not isinstance(most, int) or most < 1:
+        raise CheckpointError(
+            f"checkpoint {path} is damaged (a log history in it is none): take an earlier one"
+        )
+    return HistoryBuffer(logged, counts, most)
+
+
+def _drop_programs(content: dict[str, Any], path: str) -> None:
+    """Take out configurations that are more than data: mmengine would execute them."""
+    hub = content.get("message_hub")
+    meta = content.get("meta")
+    places = [(meta, "config"), (meta, "cfg")]
+    places += [(hub.get("runtime_info"), "cfg")] if isinstance(hub, Mapping) else []
+    for place, key in places:
+        if isinstance(place, dict) and key in place and not is_plain_config(place[key]):
+            del place[key]
+            print_log(
+                f"the configuration in checkpoint {path} is more than plain data: it is left out, "
+                "as mmengine would run it",
+                "current",
+                logging.WARNING,
+            )
+
+
+def is_plain_config(text: Any) -> bool:
+    """Whether a config's text only gives names to literals, and imports nothing new.
+
+    Args:
+        text: As ``Config.pretty_text`` dumps it.
+    """
+    try:
+        if "{{" in text:  # what mmengine replaces: variables of the environment, other files
+            return False
+        values: dict[str, Any] = {}
+        for statement in ast.parse(text).body:
+            if not isinstance(statement, ast.Assign):
+                return False
+            for target in statement.targets:
+                if not isinstance(target, ast.Name) or target.id in ("_base_", *_BUILDERS):
+                    return False
+                values[target.id] = _literal(statement.value)
+        imports = (values.get("custom_imports") or {}).get("imports") or []
+        names = [imports] if isinstance(imports, str) else imports
+        return all(name in sys.modules for name in names)
+    except (TypeError, ValueError, AttributeError, SyntaxError, RecursionError, MemoryError):
+        return False
+
+
+_BUILDERS = {"dict": dict, "list": list, "set": set, "tuple": tuple}
+
+
+def _literal(node: ast.expr) -> Any:
+    """A literal's value, of ``dict(a=1)`` too; ValueError for anything else."""
+    if isinstance(node, ast.Call):
+        if not isinstance(node.func, ast.Name) or node.func.id not in _BUILDERS:
+            raise ValueError("a call")
+        named = {str(k.arg): _literal(k.value) for k in node.keywords}
+        return _BUILDERS[node.func.id](*map(_literal, node.args), **named)
+    if isinstance(node, ast.Dict):
+        keys = [_literal(key) for key in node.keys if key is not None]
+        return dict(zip(keys, map(_literal, node.values), strict=True))
+    if isinstance(node, ast.List | ast.Tuple):
+        return [_literal(part) for part in node.elts]
+    return ast.literal_eval(node)

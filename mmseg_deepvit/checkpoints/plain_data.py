@@ -1,0 +1,74 @@
+"""What a checkpoint may hold beside tensors: plain data, by name, nothing that runs.
+
+mmengine and published training scripts write log histories, NumPy scalars, configurations and
+command-line arguments beside the weights. Each is allowed here under the name that files know it
+by; what could be called is replaced by a stand-in that cannot.
+"""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections import OrderedDict
+from collections.abc import Mapping
+from functools import cache, partial
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+_DTYPES = ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
+
+
+class InertHistory:
+    """Stands in for mmengine's log history: its state is kept, nothing of it can be called."""
+
+
+class _InertConfig:
+    """Stands in for the configuration that Swin's training saves: what is in it, as a dict."""
+
+    def __new__(cls) -> OrderedDict:  # type: ignore[misc]
+        """The one dict with attributes that PyTorch's unpickler fills."""
+        return OrderedDict()
+
+
+def _inert_config_dict(content: Mapping | None = None) -> dict:
+    """Stands in for mmengine's ConfigDict, of which a data set's metainfo may be made."""
+    return dict(content or {})
+
+
+def _inert_attribute(*_: object) -> None:
+    """Stands in for ``getattr``, by which a history names its methods.
+
+    The real one is never allowed: it would reach any code from any allowed object.
+    """
+
+
+def _posing_as(stand_in: Any, module: str, name: str) -> Any:
+    """Give a stand-in the name that files know; PyTorch looks allowed objects up by it."""
+    stand_in.__module__, stand_in.__name__, stand_in.__qualname__ = module, name, name
+    return stand_in
+
+
+@cache
+def allowed_globals() -> list[Any]:
+    """What PyTorch's ``weights_only`` unpickler may build beside what it allows itself."""
+    multiarray = import_module(
+        "numpy._core.multiarray" if np.__version__ >= "2" else "numpy.core.multiarray"
+    )
+    # NumPy 2 files name the module numpy._core, older ones numpy.core: both spellings are read.
+    rebuild = [
+        _posing_as(partial(function), f"numpy.{core}.multiarray", function.__name__)
+        for function in (multiarray._reconstruct, multiarray.scalar)
+        for core in ("_core", "core")
+    ]
+    return [
+        Namespace,  # timm, DeiT, DINO; plain attributes
+        np.ndarray,
+        np.dtype,
+        *(type(np.dtype(name)) for name in _DTYPES),
+        *rebuild,
+        _posing_as(InertHistory, "mmengine.logging.history_buffer", "HistoryBuffer"),
+        _posing_as(_inert_config_dict, "mmengine.config.config", "ConfigDict"),
+        _posing_as(_InertConfig, "yacs.config", "CfgNode"),
+        _posing_as(_inert_attribute, "builtins", "getattr"),
+    ]

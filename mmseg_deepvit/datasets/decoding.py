@@ -1,0 +1,224 @@
+"""Bytes of image and mask files to pixels, or one line on why not.
+
+Decoders forgive what training must not: OpenCV before 5 fills a cut JPEG with grey, Pillow does not
+look at a PNG's checksums, 16 bits are cut to 8, further pages are dropped, all in silence. Bits
+turned within a JPEG leave no trace that could be found.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+
+import cv2
+import mmcv
+import numpy as np
+from PIL import Image
+
+from ..errors import UserError
+
+#: What can be wrong with a file, as the checking of data sets sorts it.
+UNREADABLE = "unreadable"
+SIZES_DIFFER = "sizes differ"
+NO_CLASS = "labels outside the classes"
+
+_JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+
+
+class DataError(UserError):
+    """A file of a data set that cannot be used.
+
+    Args:
+        message: One line, with the file and the remedy.
+        kind: One of the kinds above.
+        said: What is wrong, without file and remedy.
+    """
+
+    def __init__(self, message: str, kind: str = UNREADABLE, said: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.said = said
+
+
+def data_error(path: str, said: str, remedy: str, kind: str = UNREADABLE) -> DataError:
+    """The error for a file: its path, what is wrong, and what to do."""
+    return DataError(f"{path} {said}: {remedy}", kind, said)
+
+
+def decode_image(data: bytes, path: str) -> np.ndarray:
+    """Decode an image as mmseg's training does, or refuse it.
+
+    Args:
+        data: Content of the file.
+        path: Named in errors.
+
+    Returns:
+        (H, W, 3), uint8, BGR, turned as its EXIF says; transparency is dropped, grey repeated.
+
+    Raises:
+        DataError: It is no image, cut off, or of more than one page, 8 bits a channel or 179
+            million pixels.
+    """
+    _check_whole(data, path)
+    _check_header(data, path)
+    try:
+        image = cv2.imdecode(
+            np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+        )
+    except cv2.error as error:
+        raise data_error(path, f"cannot be decoded ({error.err})", "replace the file") from error
+    if image is None:
+        raise data_error(path, "is no image, or a damaged one", "replace the file")
+    if image.dtype != np.uint8:
+        raise data_error(
+            path,
+            f"holds {image.dtype} and models take 8 bits a channel",
+            "scale it to 0 to 255 yourself, as only you know its range",
+        )
+    return image
+
+
+def decode_mask(data: bytes, path: str, backend: str = "pillow") -> np.ndarray:
+    """Decode a label map.
+
+    Args:
+        data: Content of the file.
+        path: Named in errors.
+        backend: One of mmcv's.
+
+    Returns:
+        (H, W), uint8, the labels as they stand in the file; of a palette its indices.
+
+    Raises:
+        DataError: It is no label map, or labels are not from 0 to 255.
+    """
+    if data.startswith(_JPEG):
+        raise data_error(path, "is a JPEG, which changes labels", "save the mask as PNG", NO_CLASS)
+    _check_whole(data, path)
+    _check_header(data, path)
+    try:
+        labels = mmcv.imfrombytes(data, flag="unchanged", backend=backend)
+    except Exception as error:  # Pillow's decoders raise SyntaxError, struct.error and more
+        raise data_error(path, "is no image, or a damaged one", "replace the file") from error
+    if labels is None:
+        raise data_error(path, "is no image, or a damaged one", "replace the file")
+    if labels.ndim == 3 and labels.shape[2] == 1:
+        labels = labels[..., 0]
+    if labels.ndim != 2:
+        said = f"has {labels.shape[-1]} channels where one is expected"
+        raise data_error(path, said, "save the mask as class indices, not as colours", NO_CLASS)
+    outside = (labels < 0) | (labels > 255)
+    if labels.dtype.kind not in "biu" or outside.any():
+        worst = labels[outside][0] if outside.any() else labels.dtype
+        raise data_error(
+            path,
+            f"holds {worst} where labels from 0 to 255 are expected",
+            "save the mask with 8 bits",
+            NO_CLASS,
+        )
+    return labels.astype(np.uint8)
+
+
+def check_same_size(
+    mask: np.ndarray, mask_path: str, size: tuple[int, int], image_path: str
+) -> None:
+    """Refuse a mask that is not of its image's size.
+
+    Args:
+        mask: (H, W).
+        mask_path: Named in the error.
+        size: Height and width of the image as it was read.
+        image_path: Named in the error.
+
+    Raises:
+        DataError: The sizes differ.
+    """
+    height, width = size
+    if mask.shape == (height, width):
+        return
+    by = "×".join(map(str, mask.shape))
+    turned = mask.shape == (width, height)
+    hint = "turn it as the image is turned by its EXIF, or replace it" if turned else "replace it"
+    raise DataError(
+        f"mask {mask_path} is {by} (height×width) and its image {image_path} {height}×{width}: "
+        f"{hint}",
+        SIZES_DIFFER,
+        f"mask {by}, image {height}×{width}",
+    )
+
+
+def _check_whole(data: bytes, path: str) -> None:
+    if not data:
+        raise data_error(path, "is empty", "replace the file")
+    damage = None
+    if data.startswith(_JPEG) and not _jpeg_ends(data):
+        damage = "is cut off"
+    elif data.startswith(_PNG):
+        damage = _png_damage(memoryview(data))
+    if damage:
+        raise data_error(path, damage, "replace the file")
+
+
+def _jpeg_ends(data: bytes) -> bool:
+    """Whether the end marker follows the pixels: thumbnails have one too, cameras write on."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if marker == 0xDA:  # pixels, in which 0xFF stands for a marker alone
+            return data.find(b"\xff\xd9", at) >= 0
+        if marker == 0xFF:  # padding
+            at += 1
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # without content
+            at += 2
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return at + 4 <= len(data) and b"\xff\xd9" in data[at:]
+
+
+def _png_damage(data: memoryview) -> str | None:
+    """What is wrong with a PNG's chunks, by their lengths and checksums."""
+    at = len(_PNG)
+    while at + 12 <= len(data):
+        kind = bytes(data[at + 4 : at + 8])
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if end > len(data):
+            break
+        needed = 65 <= kind[0] <= 90  # a capital: decoders do not pass over it
+        written = int.from_bytes(data[end - 4 : end], "big")
+        if needed and zlib.crc32(data[at + 4 : end - 4]) != written:
+            return f"is damaged (the checksum of {kind.decode('latin-1')} is wrong)"
+        if kind == b"IEND":
+            return None
+        at = end
+    return "is cut off"
+
+
+def _check_header(data: bytes, path: str) -> None:
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            frames = _num_frames(image)
+    except Image.DecompressionBombError as error:
+        said = f"has more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels"
+        raise data_error(path, said, "cut it into tiles") from error
+    except Exception:  # whatever Pillow's parsers raise: OpenCV knows formats that it does not
+        return
+    if frames > 1:
+        said = f"holds {frames} pages or frames"
+        raise data_error(path, said, "save the one that is meant as a file of its own")
+
+
+def _num_frames(image: Image.Image) -> int:
+    """Pages or frames that could be meant: no previews of cameras, no smaller copies in a TIFF."""
+    if image.format in ("JPEG", "MPO"):
+        return 1
+    try:
+        count = getattr(image, "n_frames", 1)
+        if image.format != "TIFF" or count == 1:
+            return count
+        pages = 0
+        for i in range(count):
+            image.seek(i)
+            pages += not int(image.tag_v2.get(254, 0)) & 1  # type: ignore[attr-defined]
+        return pages
+    except Exception:  # a damaged file: decoding tells
+        return 1
