@@ -6,12 +6,14 @@ from .data_errors import check_data_folders, named_data_errors
 from .layer_decay import BlockDecayOptimWrapperConstructor
 from .map_norm_calibration_hook import MapNormCalibrationHook
 from .resuming import find_whole_checkpoint
+from .train_loop import ResumableTrainLoop
 
 __all__ = [
     "AtomicCheckpointHook",
     "BlockDecayOptimWrapperConstructor",
     "ClassCheckHook",
     "MapNormCalibrationHook",
+    "ResumableTrainLoop",
     "check_data_folders",
     "find_whole_checkpoint",
     "named_data_errors",
