@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import re
 import sys
@@ -30,6 +31,11 @@ _LIBRARY_ERRORS = (
         "need at least one array to concatenate",
         "a dataset finds no images: look at its data_root, data_prefix and img_suffix",
     ),
+    (
+        r"(?P<said>\[Errno (?:28|122)\] [^:]+)",
+        "{said}: make room or choose another --work-dir; checkpoints are as they were, and "
+        "--resume goes on from them",
+    ),
     (r"UserError: (?P<line>.+)", "{line}"),  # from a worker process, whose errors arrive as text
 )
 
@@ -40,6 +46,8 @@ def run(main: Callable[[], int | None]) -> None:
     Args:
         main: The tool; returns its exit status, None for 0.
     """
+    # With a full disk each line of the log would bring a traceback of its own.
+    logging.raiseExceptions = False
     try:
         status = main()
     except KeyboardInterrupt:
