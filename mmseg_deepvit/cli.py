@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import logging
 import os
 import re
 import sys
@@ -35,7 +37,11 @@ _LIBRARY_ERRORS = (
         r"(?i)(out of|insufficient) memory|can't allocate memory|unable to allocate|buffer size",
         "there is not enough memory for it: take a smaller batch, crop, --shape or model",
     ),
-    ("No space left on device", "the disk is full: make room, or write elsewhere"),
+    (
+        r"\[Errno (?:28|122)\]|No space left on device",
+        "the disk is full (No space left on device): make room or choose another folder; "
+        "checkpoints are as they were, and --resume goes on from them",
+    ),
     (
         r"DataLoader worker \(pid\(?s?\)? [\d, ]+\) (?:is killed|exited unexpectedly)",
         "a worker process of a data loader was killed, mostly for want of memory: set "
@@ -50,6 +56,8 @@ def run(main: Callable[[], int | None]) -> None:
     Args:
         main: The tool; returns its exit status, None for 0.
     """
+    # With a full disk each line of the log would bring a traceback of its own.
+    logging.raiseExceptions = False
     try:
         status = main()
     except KeyboardInterrupt:
@@ -75,7 +83,9 @@ def one_line(error: BaseException) -> str | None:
 
 
 def _library_line(error: BaseException) -> str | None:
-    if isinstance(error, OSError) and isinstance(error.filename, str | bytes | os.PathLike):
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    named = isinstance(error, OSError) and isinstance(error.filename, str | bytes | os.PathLike)
+    if isinstance(error, OSError) and named and not full:
         path = os.fsdecode(error.filename)
         if isinstance(error, FileNotFoundError):
             return f"{path} does not exist: put it there, or give another path"

@@ -50,6 +50,8 @@ def test_errors_from_workers_are_unwrapped():
     )
     for kind in (RuntimeError, UserError):  # PyTorch raises the same type where it can
         assert one_line(kind(text)) == "x.png is no mask: replace it"
+    full = OSError(28, "No space left on device", "work_dirs/x")
+    assert one_line(full).startswith("the disk is full (No space left on device): make room or")
     missing = FileNotFoundError(2, "No such file or directory", "data/x")
     assert one_line(missing).startswith("data/x does not exist: ")
 

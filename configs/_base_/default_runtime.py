@@ -13,6 +13,7 @@ default_hooks = dict(
         save_best="mIoU",
         rule="greater",
     ),
+    finite_check=dict(type="FiniteCheckHook"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     visualization=dict(type="SegVisualizationHook"),
 )

@@ -13,12 +13,14 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, get_world_size, is_main_process
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, EMAHook
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from ..errors import UserError
 from .atomic_files import BACKEND, write_atomically
+from .worker_signals import shield_workers
 
 #: Exit status of a run that was asked to stop and has saved: 128 + SIGTERM, as shells count.
 STOPPED = 143
@@ -40,6 +42,9 @@ class AtomicCheckpointHook(CheckpointHook):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._asked_to_stop = False
+        self._due = False
+        self._saved_step: int | None = None
+        shield_workers()
         remote = self.out_dir is not None and "://" in str(self.out_dir)
         if self.backend_args is None and self.file_client_args is None and not remote:
             self.backend_args = dict(backend=BACKEND)
@@ -58,12 +63,40 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         """Save when it is time, or when it is time to stop."""
-        super().after_train_iter(runner, *args, **kwargs)
+        if not self.by_epoch:
+            self._due |= self.every_n_train_iters(runner, self.interval, self.save_begin)
+            self._due |= self.save_last and self.is_last_train_iter(runner)
+        if _gradients_wait(runner):
+            return
+        if self._due:
+            self._due = False
+            runner.logger.info(f"Saving checkpoint at {runner.iter + 1} iterations")
+            self._save_checkpoint(runner)
         if self._all_asked_to_stop():
-            if not self.by_epoch:  # else it would begin behind an epoch that has not ended
-                self._save_checkpoint(runner)
-            runner.logger.info("Stopped by SIGTERM; --resume goes on from %s", self.last_ckpt)
-            raise SystemExit(STOPPED)
+            self._save_and_stop(runner, runner.iter + 1)
+
+    def after_val_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
+        """Save what validation was to measure, when it is time to stop."""
+        loader = runner.val_dataloader
+        # All processes ask each other; one with fewer batches than the others no longer would.
+        common = len(loader.dataset) // get_world_size() // (loader.batch_size or 1)
+        if runner.iter == 0 or _gradients_wait(runner) or batch_idx >= max(common, 1):
+            return
+        if self._all_asked_to_stop():
+            for hook in runner.hooks:
+                if isinstance(hook, EMAHook):
+                    hook.after_val_epoch(runner)  # which gives the model its own weights back
+            self._save_and_stop(runner, runner.iter)
+
+    def _save_and_stop(self, runner: Runner, step: int) -> None:
+        """Save an iteration that is done, unless that has been, and leave."""
+        if not self.by_epoch:  # else it would begin behind an epoch that has not ended
+            self.last_ckpt = self._path(step)
+            if self._saved_step != step:
+                meta = dict(epoch=runner.epoch, iter=step)
+                self._save_checkpoint_with_step(runner, step, meta=meta)
+        runner.logger.info("Stopped by SIGTERM; --resume goes on from %s", self.last_ckpt)
+        raise SystemExit(STOPPED)
 
     def _ask_to_stop(self, *signal_and_frame: Any) -> None:
         self._asked_to_stop = True
@@ -78,6 +111,9 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Save, point to it, then delete what is one too many."""
+        if _gradients_wait(runner):  # mmengine saves again after validation
+            self._due = True
+            return
         outdated = self._note_step(runner, step)
         self.last_ckpt = self._path(step)
         runner.message_hub.update_info("last_ckpt", self.last_ckpt)
@@ -92,6 +128,7 @@ class AtomicCheckpointHook(CheckpointHook):
             backend_args=self.backend_args,
             **self.args,
         )
+        self._saved_step = step
         if is_main_process():
             write_atomically(Path(runner.work_dir) / "last_checkpoint", self.last_ckpt.encode())
             if outdated is not None:
@@ -99,8 +136,10 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _note_step(self, runner: Runner, step: int) -> int | None:
         """Add a step to those that are kept; returns the one that no longer is."""
+        if self.max_keep_ckpts <= 0:
+            return None
         kept = self.keep_ckpt_ids
-        if self.max_keep_ckpts <= 0 or (kept and kept[-1] == step):
+        if kept and kept[-1] == step:
             return None
         outdated = kept.popleft() if len(kept) == self.max_keep_ckpts else None
         kept.append(step)
@@ -151,6 +190,12 @@ class _DeletesLater:
         self.paths.append(path)
 
     rmtree = remove
+
+
+def _gradients_wait(runner: Runner) -> bool:
+    """Whether gradients were accumulated that the optimiser has not used yet."""
+    wrapper = runner.optim_wrapper
+    return isinstance(wrapper, OptimWrapper) and not wrapper.should_update()
 
 
 def _remove(backend: Any, path: str) -> None:

@@ -14,6 +14,7 @@ from mmseg.registry import HOOKS
 from torch import Tensor
 
 from ..errors import UserError
+from .seeding import unwrap_dataset
 
 
 @HOOKS.register_module()
@@ -92,6 +93,7 @@ def check_heads(segmentor: BaseSegmentor, dataset: Any) -> None:
     Raises:
         UserError: They differ.
     """
+    dataset = unwrap_dataset(dataset)
     classes = dataset.metainfo.get("classes")
     for name, head in _heads(segmentor).items():
         if classes is not None and head.num_classes != len(classes):

@@ -1,0 +1,72 @@
+"""Where numbers stop being finite: in nested tensors, and in the layers of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def is_finite(values: Tensor) -> bool:
+    """Whether a tensor of any shape and type holds neither NaN nor Inf."""
+    if not values.is_floating_point() or values.numel() == 0:
+        return True
+    # Without a mask as large as the tensor; both pass NaN on.
+    low, high = torch.aminmax(values.detach())
+    return bool(torch.isfinite(low) & torch.isfinite(high))
+
+
+def find_not_finite(content: Any, name: str = "") -> str | None:
+    """Look for the first tensor with NaN or Inf in nested dicts, lists and tuples.
+
+    Args:
+        content: What is searched; what is no tensor counts as finite.
+        name: Of the content.
+
+    Returns:
+        The tensor's name, keys joined by dots, or None.
+    """
+    if isinstance(content, Tensor):
+        return None if is_finite(content) else name
+    parts: Any = ()
+    if isinstance(content, Mapping):
+        parts = content.items()
+    elif isinstance(content, (list, tuple)):
+        parts = enumerate(content)
+    for key, value in parts:
+        found = find_not_finite(value, f"{name}.{key}" if name else str(key))
+        if found is not None:
+            return found
+    return None
+
+
+def find_layer(model: nn.Module, run: Callable[[], Any]) -> str | None:
+    """The first submodule whose result has NaN or Inf.
+
+    Args:
+        model: Whose submodules are watched.
+        run: Runs the model.
+
+    Returns:
+        Name and class of the submodule, the innermost that returns it, or None if all results are
+        finite.
+    """
+    found: list[str] = []
+
+    def watch(name: str) -> Callable[..., None]:
+        def look(module: nn.Module, args: Any, output: Any) -> None:
+            if not found and find_not_finite(output, "output") is not None:
+                found.append(f"{name} ({type(module).__name__})")
+
+        return look
+
+    named = [(name, module) for name, module in model.named_modules() if name]
+    handles = [module.register_forward_hook(watch(name)) for name, module in named]
+    try:
+        run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else None

@@ -1,0 +1,129 @@
+"""Data whose order and random numbers depend on a seed and a position, not on what ran before.
+
+A resumed run can then begin anywhere: nothing has to be replayed, and no generator's state saved.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from itertools import count, islice
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from mmengine.dist import get_dist_info, sync_random_seed
+from mmengine.registry import DATA_SAMPLERS, DATASETS
+from torch.utils.data import Dataset, Sampler
+
+
+class Drawn(NamedTuple):
+    """A sample that was drawn, and what its random numbers depend on.
+
+    Attributes:
+        item: Index of the sample in its dataset.
+        key: Given to :func:`seed_generators` before it is loaded.
+    """
+
+    item: int
+    key: tuple[int, ...]
+
+
+def seed_generators(key: Sequence[int]) -> None:
+    """Seed Python's, NumPy's and torch's generators of this process.
+
+    Args:
+        key: Integers of at least 0; of keys of one length, others give unrelated random numbers.
+    """
+    words = np.random.SeedSequence(tuple(key)).generate_state(4)
+    low, high = int(words[0]), int(words[1])
+    random.seed(high << 32 | low)
+    np.random.seed(words)
+    torch.default_generator.manual_seed(low << 32 | high)
+    # torch.manual_seed would note a traceback each time where CUDA has not been begun.
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(low << 32 | high)
+
+
+class ResumableSampler(Sampler):
+    """Another sampler's indices without end, from any place on, each with a key for its randomness.
+
+    Args:
+        sampler: Config of a sampler whose order follows from its seed and epoch, as of mmengine's.
+        dataset: Whose indices they are.
+        seed: For order and keys, the same in all processes; None draws one.
+    """
+
+    def __init__(self, sampler: dict[str, Any], dataset: Dataset, seed: int | None = None) -> None:
+        self.seed = sync_random_seed() if seed is None else seed
+        arguments = dict(dataset=dataset, seed=self.seed)
+        self.sampler = DATA_SAMPLERS.build(sampler, default_args=arguments)
+        self.start: int | None = None
+
+    def begin_at(self, start: int, seed: int) -> None:
+        """Set where the next iteration begins; until then there is nothing to iterate.
+
+        mmengine of OpenMMLab starts workers before it knows whether it resumes.
+
+        Args:
+            start: How many of this process's samples are passed over.
+            seed: That of the run which is continued, or one's own.
+        """
+        if getattr(self.sampler, "seed", None) == self.seed:  # else a config has set another
+            self.sampler.seed = seed
+        self.seed = seed
+        self.start = start
+
+    def __iter__(self) -> Iterator[Drawn]:
+        """Draw, without end."""
+        if self.start is None:
+            return
+        rank, world_size = get_dist_info()
+        for position, index in enumerate(islice(self._indices(), self.start, None), self.start):
+            yield Drawn(index, (self.seed, 0, position * world_size + rank))
+
+    def _indices(self) -> Iterator[int]:
+        for epoch in count():
+            if hasattr(self.sampler, "set_epoch"):
+                self.sampler.set_epoch(epoch)
+            yield from self.sampler
+
+    def __len__(self) -> int:
+        """Samples of an epoch."""
+        return len(self.sampler)
+
+
+class SeededDataset(Dataset):
+    """A dataset that seeds the generators before it loads a :class:`Drawn` sample.
+
+    So transforms, those of several images too, draw the same whichever worker runs them. All else
+    is the dataset's own.
+
+    Args:
+        dataset: A dataset or the config of one.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+
+    def __getitem__(self, drawn: Drawn | int) -> Any:
+        """Load a sample; a bare index seeds nothing."""
+        if isinstance(drawn, Drawn):
+            seed_generators(drawn.key)
+            return self.dataset[drawn.item]
+        return self.dataset[drawn]
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self.dataset)
+
+    def __getattr__(self, name: str) -> Any:
+        """The dataset's attributes, but for special ones, by which loaders would pass us by."""
+        if name == "dataset" or name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.dataset, name)
+
+
+def unwrap_dataset(dataset: Any) -> Any:
+    """The dataset inside a :class:`SeededDataset`; any other itself."""
+    return dataset.dataset if isinstance(dataset, SeededDataset) else dataset
