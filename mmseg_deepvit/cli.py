@@ -30,6 +30,10 @@ _LIBRARY_ERRORS = (
         "need at least one array to concatenate",
         "a dataset finds no images: look at its data_root, data_prefix and img_suffix",
     ),
+    (
+        r"gloo/transport/.*by peer",
+        "another process of this run has ended: its own message says why",
+    ),
     (r"UserError: (?P<line>.+)", "{line}"),  # from a worker process, whose errors arrive as text
 )
 

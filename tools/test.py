@@ -10,7 +10,13 @@ from mmseg.registry import RUNNERS
 
 from mmseg_deepvit.checkpoints import load_whole_model, read_checkpoint, segmentor_state_dict
 from mmseg_deepvit.cli import add_runner_options, config_errors, run, runner_config
-from mmseg_deepvit.engine import check_data_folders, named_data_errors, unwrap_segmentor
+from mmseg_deepvit.engine import (
+    check_data_folders,
+    join_processes,
+    named_data_errors,
+    part_together,
+    unwrap_segmentor,
+)
 from mmseg_deepvit.errors import UserError
 
 
@@ -77,6 +83,7 @@ def main() -> None:
         use_tta(cfg, args.config)
     if args.out is not None:
         write_label_maps(cfg, args.out)
+    join_processes(cfg)
     with config_errors(args.config):
         runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
         _ = runner.test_loop  # builds the data: what is wrong there is told as the config's fault
@@ -84,6 +91,7 @@ def main() -> None:
     runner.logger.info(f"Load checkpoint from {args.checkpoint}")
     with named_data_errors(runner):
         runner.test()
+    part_together()
 
 
 if __name__ == "__main__":

@@ -3,6 +3,13 @@
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .class_check_hook import ClassCheckHook, unwrap_segmentor
 from .data_errors import check_data_folders, named_data_errors
+from .launching import (
+    CPUDistributedDataParallel,
+    from_first_process,
+    join_processes,
+    may_restart,
+    part_together,
+)
 from .layer_decay import BlockDecayOptimWrapperConstructor
 from .map_norm_calibration_hook import MapNormCalibrationHook
 from .resuming import find_whole_checkpoint
@@ -10,10 +17,15 @@ from .resuming import find_whole_checkpoint
 __all__ = [
     "AtomicCheckpointHook",
     "BlockDecayOptimWrapperConstructor",
+    "CPUDistributedDataParallel",
     "ClassCheckHook",
     "MapNormCalibrationHook",
     "check_data_folders",
     "find_whole_checkpoint",
+    "from_first_process",
+    "join_processes",
+    "may_restart",
     "named_data_errors",
+    "part_together",
     "unwrap_segmentor",
 ]

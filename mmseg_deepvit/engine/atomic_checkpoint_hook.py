@@ -11,13 +11,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import torch
-from mmengine.dist import all_reduce, get_world_size, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 from mmseg.registry import HOOKS
 
 from .atomic_files import BACKEND, write_atomically
+from .stop_vote import StopVote
 
 #: Exit status of a run that was asked to stop and has saved: 128 + SIGTERM, as shells count.
 STOPPED = 143
@@ -39,6 +39,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._asked_to_stop = False
+        self._vote = StopVote()
         remote = self.out_dir is not None and "://" in str(self.out_dir)
         if self.backend_args is None and self.file_client_args is None and not remote:
             self.backend_args = dict(backend=BACKEND)
@@ -69,11 +70,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _all_asked_to_stop(self) -> bool:
         """Whether any process was asked: all must save and stop in the same iteration."""
-        if get_world_size() == 1:
-            return self._asked_to_stop
-        asked = torch.tensor(int(self._asked_to_stop))
-        all_reduce(asked, "max")
-        return bool(asked)
+        return self._vote(self._asked_to_stop)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Save, point to it, then delete what is one too many."""
