@@ -6,7 +6,6 @@ import argparse
 
 from mmengine.config import Config
 from mmengine.runner import Runner
-from mmseg.registry import RUNNERS
 
 from mmseg_deepvit.checkpoints import load_whole_model, read_checkpoint, segmentor_state_dict
 from mmseg_deepvit.cli import add_runner_options, config_errors, run, runner_config
@@ -85,7 +84,7 @@ def main() -> None:
         write_label_maps(cfg, args.out)
     join_processes(cfg)
     with config_errors(args.config):
-        runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+        runner = Runner.from_cfg(cfg)  # a strategy of training is none of testing
         _ = runner.test_loop  # builds the data: what is wrong there is told as the config's fault
     load_whole_model(unwrap_segmentor(runner.model), state, args.checkpoint)
     runner.logger.info(f"Load checkpoint from {args.checkpoint}")

@@ -14,6 +14,7 @@ from mmseg.registry import RUNNERS
 from mmseg_deepvit.cli import add_runner_options, config_errors, run, runner_config
 from mmseg_deepvit.engine import (
     check_data_folders,
+    check_hooks,
     find_whole_checkpoint,
     from_first_process,
     join_processes,
@@ -153,6 +154,7 @@ def main() -> None:
         enable_collapse(cfg, args.collapse)
     for name in args.log_to:
         log_to(cfg, name)
+    check_hooks(cfg)
     check_data_folders(cfg, ("train", "val"))
     join_processes(cfg)
     if args.resume or may_restart():

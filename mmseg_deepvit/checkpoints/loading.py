@@ -25,6 +25,7 @@ from safetensors.torch import load_file
 from ..errors import CheckpointError
 from .download import download
 from .formats import is_safetensors, what_else
+from .sharded import is_sharded, read_sharded
 from .timm_hub import TIMM_SCHEME, fetch_timm
 
 
@@ -82,7 +83,8 @@ def read_checkpoint(path: str | os.PathLike) -> Mapping[str, Any]:
     """Read a checkpoint on the CPU without running code from it.
 
     Args:
-        path: A local file (PyTorch's formats or safetensors, told by its content), an
+        path: A local file (PyTorch's formats or safetensors, told by its content), a folder that
+            several processes have saved (:mod:`~mmseg_deepvit.checkpoints.sharded`), an
             ``http(s)://`` address, which is downloaded once into torch.hub's folder, or
             ``timm://NAME``, the pretrained weights of that model of timm.
 
@@ -94,6 +96,8 @@ def read_checkpoint(path: str | os.PathLike) -> Mapping[str, Any]:
             objects that are not plain data.
     """
     path = os.fspath(path)
+    if is_sharded(path):
+        return read_sharded(path, read_checkpoint)
     local = _locate(path)
     named = path if path == str(local) else f"{path} ({local})"
     try:

@@ -3,6 +3,7 @@
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .class_check_hook import ClassCheckHook, unwrap_segmentor
 from .data_errors import check_data_folders, named_data_errors
+from .fsdp_strategy import FSDP2Strategy, check_hooks
 from .launching import (
     CPUDistributedDataParallel,
     from_first_process,
@@ -19,8 +20,10 @@ __all__ = [
     "BlockDecayOptimWrapperConstructor",
     "CPUDistributedDataParallel",
     "ClassCheckHook",
+    "FSDP2Strategy",
     "MapNormCalibrationHook",
     "check_data_folders",
+    "check_hooks",
     "find_whole_checkpoint",
     "from_first_process",
     "join_processes",
