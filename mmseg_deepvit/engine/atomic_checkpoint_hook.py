@@ -40,6 +40,7 @@ class AtomicCheckpointHook(CheckpointHook):
         super().__init__(*args, **kwargs)
         self._asked_to_stop = False
         self._vote = StopVote()
+        self._iteration: int | None = None
         remote = self.out_dir is not None and "://" in str(self.out_dir)
         if self.backend_args is None and self.file_client_args is None and not remote:
             self.backend_args = dict(backend=BACKEND)
@@ -74,6 +75,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Save, point to it, then delete what is one too many."""
+        self._iteration = None if self.by_epoch else step
         outdated = self._note_step(runner, step)
         self.last_ckpt = self._path(step)
         runner.message_hub.update_info("last_ckpt", self.last_ckpt)
@@ -88,10 +90,16 @@ class AtomicCheckpointHook(CheckpointHook):
             backend_args=self.backend_args,
             **self.args,
         )
+        self._iteration = None
         if is_main_process():
             write_atomically(Path(runner.work_dir) / "last_checkpoint", self.last_ckpt.encode())
             if outdated is not None:
                 _remove(self.file_backend, self._path(outdated))
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Say which iteration it is: FlexibleRunner counts one more behind a validation."""
+        if self._iteration is not None:
+            checkpoint["meta"]["iter"] = self._iteration
 
     def _note_step(self, runner: Runner, step: int) -> int | None:
         """Add a step to those that are kept; returns the one that no longer is."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +22,7 @@ from mmengine.registry import STRATEGIES
 from mmengine.runner.checkpoint import _load_checkpoint
 from torch import Tensor, nn
 
-from ..checkpoints.sharded import REST, fill, is_sharded
+from ..checkpoints.sharded import REST, fill, is_sharded, read_sharded
 from ..errors import CheckpointError, UserError
 from .launching import revert_on_cpus
 from .sharded_files import save_sharded, save_whole
@@ -117,7 +118,7 @@ class FSDP2Strategy(DDPStrategy):
         callback: Callable | None = None,
     ) -> dict:
         """Load a checkpoint of any number of processes, a folder or a file."""
-        if not (is_sharded(filename) and is_distributed()):
+        if not is_sharded(filename):
             return super().load_checkpoint(
                 filename,
                 map_location="cpu",
@@ -126,8 +127,11 @@ class FSDP2Strategy(DDPStrategy):
                 callback=callback,
             )
         self.logger.info(f"Load checkpoint from {filename}")
-        rest = _load_checkpoint(f"{filename}/{REST}", map_location="cpu")
-        checkpoint = fill(filename, rest, self._target(filename))
+        if is_distributed():
+            rest = _load_checkpoint(f"{filename}/{REST}", map_location="cpu")
+            checkpoint = fill(filename, rest, self._target(filename))
+        else:
+            checkpoint = read_sharded(filename, partial(_load_checkpoint, map_location="cpu"))
         if callback is not None:
             callback(checkpoint)
         self.load_model_state_dict(checkpoint.pop("state_dict"), strict=strict)

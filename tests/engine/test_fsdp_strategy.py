@@ -162,18 +162,22 @@ def test_a_file_of_one_process_is_gone_on_from(alone, whole, tmp_path):
 
 def test_without_a_launcher(alone, whole, tmp_path):
     """A folder is read and a file is written by one process that shares nothing."""
+    shared = prepare(alone)
+    train(shared, [0])
+    save(shared, tmp_path / "iter_1.pth", 1)
     dist.destroy_process_group()
     try:
         strategy = prepare(tmp_path, launcher="none")
-        train(strategy, [0])
-        save(strategy, tmp_path / "iter_1.pth", 1)
+        strategy.resume(str(tmp_path / "iter_1.pth"))
+        train(strategy, [1])
+        save(strategy, tmp_path / "iter_2.pth", 2)
     finally:
         dist.init_process_group(
             "gloo", init_method=f"file://{tmp_path}/again", rank=0, world_size=1
         )
-    assert (tmp_path / "iter_1.pth").is_file()
-    train(whole, [0])
-    assert_same(read_checkpoint(tmp_path / "iter_1.pth")["state_dict"], whole.model.state_dict())
+    assert (tmp_path / "iter_2.pth").is_file()
+    train(whole, [0, 1])
+    assert_same(read_checkpoint(tmp_path / "iter_2.pth")["state_dict"], whole.model.state_dict())
 
 
 def test_what_a_kill_or_a_full_disk_leaves(alone, tmp_path, monkeypatch):
