@@ -47,6 +47,10 @@ _LIBRARY_ERRORS = (
         "a worker process of a data loader was killed, mostly for want of memory: set "
         "num_workers=0 or a smaller batch_size of that dataloader",
     ),
+    (
+        r"gloo/transport/.*by peer",
+        "another process of this run has ended: its own message says why",
+    ),
 )
 
 

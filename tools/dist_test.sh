@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Test on several GPUs: tools/dist_test.sh CONFIG CHECKPOINT GPUS [options of tools/test.py]
+# Test with several processes: tools/dist_test.sh CONFIG CHECKPOINT GPUS [options of tools/test.py]
 # NNODES, NODE_RANK, MASTER_ADDR and PORT choose the machines.
 set -euo pipefail
 if [ $# -lt 3 ]; then

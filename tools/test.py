@@ -7,11 +7,15 @@ from math import inf
 
 from mmengine.config import Config
 from mmengine.runner import Runner
-from mmseg.registry import RUNNERS
 
 from mmseg_deepvit.checkpoints import load_whole_model, read_checkpoint, segmentor_state_dict
 from mmseg_deepvit.cli import add_runner_options, check_out, config_errors, run, runner_config
-from mmseg_deepvit.engine import check_data_folders, unwrap_segmentor
+from mmseg_deepvit.engine import (
+    check_data_folders,
+    join_processes,
+    part_together,
+    unwrap_segmentor,
+)
 from mmseg_deepvit.errors import UserError
 
 
@@ -84,13 +88,15 @@ def main() -> None:
         use_tta(cfg, args.config)
     if args.out is not None:
         write_label_maps(cfg, args.out)
+    join_processes(cfg)
     with config_errors(args.config):
-        runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+        runner = Runner.from_cfg(cfg)  # a strategy of training is none of testing
         _ = runner.test_loop  # builds the data: what is wrong there is told as the config's fault
     load_whole_model(unwrap_segmentor(runner.model), state, args.checkpoint)
     runner.logger.info(f"Load checkpoint from {args.checkpoint}")
     with config_errors(args.config):
         runner.test()
+    part_together()
 
 
 if __name__ == "__main__":

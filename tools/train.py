@@ -7,11 +7,20 @@ from importlib.util import find_spec
 
 import torch
 from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 from mmseg.registry import RUNNERS
 
 from mmseg_deepvit.cli import add_runner_options, config_errors, run, runner_config
-from mmseg_deepvit.engine import check_data_folders, find_whole_checkpoint
+from mmseg_deepvit.engine import (
+    check_data_folders,
+    check_hooks,
+    find_whole_checkpoint,
+    from_first_process,
+    join_processes,
+    may_restart,
+    part_together,
+)
 from mmseg_deepvit.errors import UserError
 
 #: What ``--amp`` sets: bf16 has the range of fp32 and needs no loss scaling.
@@ -105,14 +114,37 @@ def log_to(cfg: Config, name: str) -> None:
         cfg.visualizer.vis_backends = [*backends, dict(type=kind)]
 
 
-def go_on(cfg: Config) -> None:
-    """Resume from the newest whole checkpoint; without one, start as without --resume."""
-    checkpoint = find_whole_checkpoint(cfg.work_dir)
+def go_on(cfg: Config, asked: bool) -> None:
+    """Resume from the newest whole checkpoint; without one, start as without --resume.
+
+    Args:
+        cfg: Changed to resume.
+        asked: Whether --resume was given; else torchrun may restart the run, which then must not
+            begin anew each time.
+    """
+    checkpoint = from_first_process(lambda: find_whole_checkpoint(cfg.work_dir))
     cfg.resume = checkpoint is not None
     if checkpoint is not None:
         cfg.load_from = checkpoint
-    else:
+    if is_main_process() and checkpoint is None:
         print(f"nothing to resume in {cfg.work_dir}: starting anew")
+    elif is_main_process() and not asked:
+        print(f"a run with restarts goes on from {checkpoint}; another --work-dir starts anew")
+
+
+def train(cfg: Config, config: str) -> None:
+    """Build the runner and train."""
+    with config_errors(config):
+        runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+        _ = runner.train_loop  # builds the data: what is wrong there is told as the config's fault
+    begun = runner.iter
+    try:
+        runner.train()
+    except Exception:
+        if runner.iter > begun:  # it did run: not the config's fault alone
+            raise
+        with config_errors(config):
+            raise
 
 
 def main() -> None:
@@ -127,20 +159,17 @@ def main() -> None:
         enable_collapse(cfg, args.collapse)
     for name in args.log_to:
         log_to(cfg, name)
-    if args.resume:
-        go_on(cfg)
+    check_hooks(cfg)
     check_data_folders(cfg, ("train", "val"))
-    with config_errors(args.config):
-        runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
-        _ = runner.train_loop  # builds the data: what is wrong there is told as the config's fault
-    begun = runner.iter
+    join_processes(cfg)
+    if args.resume or may_restart():
+        go_on(cfg, args.resume)
     try:
-        runner.train()
-    except Exception:
-        if runner.iter > begun:  # it did run: not the config's fault alone
-            raise
-        with config_errors(args.config):
-            raise
+        train(cfg, args.config)
+    except SystemExit:  # SIGTERM: a checkpoint is saved
+        part_together()
+        raise
+    part_together()
 
 
 if __name__ == "__main__":

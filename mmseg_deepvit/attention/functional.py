@@ -74,7 +74,7 @@ def head_mixing_attention(
         pre_bias: (H,) or None.
         post_weight: (H, H) or None.
         post_bias: (H,) or None.
-        map_norm: BatchNorm2d, SyncBatchNorm, LayerNorm over the heads, or None.
+        map_norm: BatchNorm2d, SyncMapNorm, LayerNorm over the heads, or None.
         mix_scale: Factor of the mixed and normalised maps.
         dropout_p: In [0, 1); 0 outside training.
         dropout_position: ``'softmax'`` or ``'mix'``.

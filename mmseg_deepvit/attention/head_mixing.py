@@ -21,7 +21,7 @@ class HeadMixing:
         pre_bias: (H,), added to the mixed logits.
         post_weight: (H, H) mix of the probabilities. None for no mix.
         post_bias: (H,), added to the mixed probabilities.
-        map_norm: Norm of the mixed maps: BatchNorm2d or SyncBatchNorm over (B, N, N) for each
+        map_norm: Norm of the mixed maps: BatchNorm2d or SyncMapNorm over (B, N, N) for each
             head, or LayerNorm over the H heads of each entry. In training mode a BatchNorm
             normalises by the batch and updates its running statistics.
         mix_scale: Factor of the normalised maps.

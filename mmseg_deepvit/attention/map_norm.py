@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .map_statistics import BatchStatistics
+from .sync_norm import sync_group
 
 
 @dataclass(frozen=True)
@@ -73,22 +73,11 @@ def fold_norm(
         bias = None if post_bias is None else post_bias - post_bias.mean()
         return FoldedNorm(centred, bias, "layer", gamma, beta, norm.eps)
     if norm.training or norm.running_mean is None or norm.running_var is None:
-        group = _sync_group(norm)
+        group = sync_group(norm)
         return FoldedNorm(post_weight, post_bias, "batch", gamma, beta, norm.eps, group)
     factor = gamma * (norm.running_var + norm.eps).rsqrt()
     shift = -norm.running_mean if post_bias is None else post_bias - norm.running_mean
     return FoldedNorm(factor[:, None] * post_weight, factor * shift + beta)
-
-
-def _sync_group(norm: _BatchNorm) -> str:
-    """Name of the process group that a SyncBatchNorm shares its moments in; empty for none."""
-    if not (isinstance(norm, nn.SyncBatchNorm) and norm.training):
-        return ""
-    if not (dist.is_available() and dist.is_initialized()):
-        return ""
-    group = norm.process_group or dist.group.WORLD
-    assert group is not None
-    return group.group_name if dist.get_world_size(group) > 1 else ""
 
 
 @torch.no_grad()

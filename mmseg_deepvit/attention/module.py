@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from .functional import BACKENDS, Backend, head_mixing_attention
 from .head_mixing import DropoutPosition
+from .sync_norm import SyncMapNorm
 
 
 class HeadMixingAttention(nn.Module):
@@ -32,7 +33,7 @@ class HeadMixingAttention(nn.Module):
         post_mix: Whether probabilities are mixed after it.
         mix_bias: Whether the mixes have a bias.
         mix_norm_cfg: Norm of the mixed maps, as mmcv's ``build_norm_layer`` takes it: BN, SyncBN
-            or LN (over heads); None for none. Needs ``post_mix``.
+            (on CPUs too) or LN (over heads); None for none. Needs ``post_mix``.
         mix_scale: Factor of the maps that meet the values, mixed or not; None means d^-½
             (DeepViT-S).
         recenter_maps: Whether a BatchNorm of the maps, in evaluation, subtracts the mean that maps
@@ -160,4 +161,6 @@ def _build_map_norm(cfg: dict | None, num_heads: int, post_mix: bool) -> nn.Modu
     norm = build_norm_layer(dict(cfg), num_heads)[1]
     if not isinstance(norm, (nn.LayerNorm, _BatchNorm)):
         raise ValueError(f"mix_norm_cfg must be of type BN, SyncBN or LN, got {cfg}")
+    if isinstance(norm, nn.SyncBatchNorm):
+        return SyncMapNorm.from_sync_batch_norm(norm)
     return norm

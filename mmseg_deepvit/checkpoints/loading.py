@@ -22,6 +22,7 @@ from .download import download
 from .formats import is_safetensors, what_else
 from .plain_data import allowed_globals
 from .safetensors_files import read_safetensors
+from .sharded import is_sharded, read_sharded
 from .timm_hub import TIMM_SCHEME, fetch_timm
 
 #: Names the one file that may run code when it is read; of several, all, between colons as in PATH.
@@ -32,7 +33,8 @@ def read_checkpoint(path: str | os.PathLike, trust: bool = False) -> Mapping[str
     """Read a checkpoint on the CPU without running code from it.
 
     Args:
-        path: A local file (PyTorch's formats or safetensors, told by its content), an
+        path: A local file (PyTorch's formats or safetensors, told by its content), a folder that
+            several processes have saved (:mod:`~mmseg_deepvit.checkpoints.sharded`), an
             ``http(s)://`` address, which is downloaded once into torch.hub's folder, or
             ``timm://NAME``, the pretrained weights of that model of timm.
         trust: Run what code the file brings, as ``pickle`` does. The environment variable
@@ -46,6 +48,8 @@ def read_checkpoint(path: str | os.PathLike, trust: bool = False) -> Mapping[str
             objects that are not plain data.
     """
     path = os.fspath(path)
+    if is_sharded(path):
+        return read_sharded(path, read_checkpoint)
     local = locate(path)
     named = path if path == str(local) else f"{path} ({local})"
     try:

@@ -4,6 +4,14 @@ from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .class_check_hook import ClassCheckHook, unwrap_segmentor
 from .data_errors import check_data_folders
 from .finite_check_hook import FiniteCheckHook
+from .fsdp_strategy import FSDP2Strategy, check_hooks
+from .launching import (
+    CPUDistributedDataParallel,
+    from_first_process,
+    join_processes,
+    may_restart,
+    part_together,
+)
 from .layer_decay import BlockDecayOptimWrapperConstructor
 from .map_norm_calibration_hook import MapNormCalibrationHook
 from .resuming import find_whole_checkpoint
@@ -12,11 +20,18 @@ from .train_loop import ResumableTrainLoop
 __all__ = [
     "AtomicCheckpointHook",
     "BlockDecayOptimWrapperConstructor",
+    "CPUDistributedDataParallel",
     "ClassCheckHook",
+    "FSDP2Strategy",
     "FiniteCheckHook",
     "MapNormCalibrationHook",
     "ResumableTrainLoop",
     "check_data_folders",
+    "check_hooks",
     "find_whole_checkpoint",
+    "from_first_process",
+    "join_processes",
+    "may_restart",
+    "part_together",
     "unwrap_segmentor",
 ]

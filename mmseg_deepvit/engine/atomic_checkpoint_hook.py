@@ -11,8 +11,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
-import torch
-from mmengine.dist import all_reduce, get_world_size, is_main_process
+from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
@@ -20,6 +19,7 @@ from mmseg.registry import HOOKS
 
 from ..errors import UserError
 from .atomic_files import BACKEND, write_atomically
+from .stop_vote import StopVote
 from .worker_signals import shield_workers
 
 #: Exit status of a run that was asked to stop and has saved: 128 + SIGTERM, as shells count.
@@ -42,8 +42,10 @@ class AtomicCheckpointHook(CheckpointHook):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._asked_to_stop = False
+        self._vote = StopVote()
         self._due = False
         self._saved_step: int | None = None
+        self._iteration: int | None = None
         shield_workers()
         remote = self.out_dir is not None and "://" in str(self.out_dir)
         if self.backend_args is None and self.file_client_args is None and not remote:
@@ -103,17 +105,14 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _all_asked_to_stop(self) -> bool:
         """Whether any process was asked: all must save and stop in the same iteration."""
-        if get_world_size() == 1:
-            return self._asked_to_stop
-        asked = torch.tensor(int(self._asked_to_stop))
-        all_reduce(asked, "max")
-        return bool(asked)
+        return self._vote(self._asked_to_stop)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         """Save, point to it, then delete what is one too many."""
         if _gradients_wait(runner):  # mmengine saves again after validation
             self._due = True
             return
+        self._iteration = None if self.by_epoch else step
         outdated = self._note_step(runner, step)
         self.last_ckpt = self._path(step)
         runner.message_hub.update_info("last_ckpt", self.last_ckpt)
@@ -129,10 +128,16 @@ class AtomicCheckpointHook(CheckpointHook):
             **self.args,
         )
         self._saved_step = step
+        self._iteration = None
         if is_main_process():
             write_atomically(Path(runner.work_dir) / "last_checkpoint", self.last_ckpt.encode())
             if outdated is not None:
                 _remove(self.file_backend, self._path(outdated))
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Say which iteration it is: FlexibleRunner counts one more behind a validation."""
+        if self._iteration is not None:
+            checkpoint["meta"]["iter"] = self._iteration
 
     def _note_step(self, runner: Runner, step: int) -> int | None:
         """Add a step to those that are kept; returns the one that no longer is."""

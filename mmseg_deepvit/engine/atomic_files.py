@@ -35,7 +35,7 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
@@ -45,7 +45,7 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
         ) from error
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Have the new name survive a power cut; not every system can."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)

@@ -9,6 +9,7 @@ from pathlib import Path
 from mmengine.logging import print_log
 
 from ..checkpoints import read_checkpoint
+from ..checkpoints.sharded import REST, check_sharded, is_sharded
 from ..errors import CheckpointError
 
 #: What training needs to go on; the best checkpoint, kept for testing, has no optimiser.
@@ -31,8 +32,7 @@ def find_whole_checkpoint(work_dir: str | Path) -> str | None:
     damaged = []
     for path in _candidates(Path(work_dir)):
         try:
-            if path.is_file():
-                _check(path)
+            _check(path)
         except CheckpointError as error:
             damaged.append(path)
             print_log(f"{error}", "current", logging.WARNING)
@@ -62,7 +62,13 @@ def _candidates(work_dir: Path) -> list[Path]:
 
 
 def _check(path: Path) -> None:
-    content = read_checkpoint(path)
+    if is_sharded(path):
+        check_sharded(path)
+        content = read_checkpoint(path / REST)
+    elif path.is_dir():  # other strategies'
+        return
+    else:
+        content = read_checkpoint(path)
     if missing := _NEEDED - content.keys():
         raise CheckpointError(
             f"checkpoint {path} holds no {', '.join(sorted(missing))}: training cannot go on there"

@@ -14,10 +14,10 @@ from mmseg_deepvit.attention import HeadMixingAttention
 SHAPES = [(1, 140, 24), (2, 140, 24)]  # the processes' images differ in number
 
 
-def make_module(kind):
+def make_module(kind, backend="blockwise"):
     torch.manual_seed(0)
     module = HeadMixingAttention(
-        24, 3, pre_mix=True, post_mix=True, mix_norm_cfg={"type": kind}, backend="blockwise"
+        24, 3, pre_mix=True, post_mix=True, mix_norm_cfg={"type": kind}, backend=backend
     )
     nn.init.normal_(module.mix_norm.weight)
     return module.double()
@@ -28,43 +28,53 @@ def make_images():
     return [torch.randn(shape, dtype=torch.float64) for shape in SHAPES]
 
 
-def work(rank, address, kind, results):
+CASES = [("SyncBN", "blockwise"), ("SyncBN", "explicit"), ("LN", "blockwise")]
+
+
+def work(rank, address, results):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
-    module = make_module(kind)
-    # On a CPU DistributedDataParallel refuses SyncBatchNorm; what it does is done by hand then.
-    wrapped = module if kind == "SyncBN" else DistributedDataParallel(module)
-    x = make_images()[rank].requires_grad_()
-    out = wrapped(x)
-    out.square().sum().backward()
-    if kind == "SyncBN":
-        for parameter in module.parameters():
-            dist.all_reduce(parameter.grad.div_(2))
-    gradients = {k: p.grad for k, p in module.named_parameters()}
-    buffers = dict(module.named_buffers())
-    results[rank] = {"out": out.detach(), "x": x.grad, **gradients, **buffers}
+    for case in CASES:
+        module = make_module(*case)
+        x = make_images()[rank].requires_grad_()
+        wrapped = DistributedDataParallel(module)  # it reduces as long as it lives
+        out = wrapped(x)
+        out.square().sum().backward()
+        gradients = {k: p.grad for k, p in module.named_parameters()}
+        buffers = dict(module.named_buffers())
+        results[rank, case] = {"out": out.detach(), "x": x.grad, **gradients, **buffers}
     dist.destroy_process_group()
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize(("kind", "alone"), [("SyncBN", "BN"), ("LN", "LN")])
-def test_two_processes_are_one_with_all_images(kind, alone, tmp_path):
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
     results = mp.Manager().dict()
-    mp.spawn(work, (f"file://{tmp_path / 'store'}", kind, results), nprocs=2)
-    module = make_module(alone)
+    address = f"file://{tmp_path_factory.mktemp('store') / 'store'}"
+    mp.spawn(work, (address, results), nprocs=2)
+    return dict(results)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_are_one_with_all_images(case, results):
+    kind, backend = case
+    both = [results[rank, case] for rank in (0, 1)]
+    module = make_module(kind.removeprefix("Sync"), backend)
     x = torch.cat(make_images()).requires_grad_()
     out = module(x)
     out.square().sum().backward()
-    torch.testing.assert_close(torch.cat([results[0]["out"], results[1]["out"]]), out.detach())
-    torch.testing.assert_close(torch.cat([results[0]["x"], results[1]["x"]]), x.grad)
+    torch.testing.assert_close(torch.cat([own["out"] for own in both]), out.detach())
+    torch.testing.assert_close(torch.cat([own["x"] for own in both]), x.grad)
     for name, parameter in module.named_parameters():
-        for rank in (0, 1):  # gradients are averaged over the processes
-            torch.testing.assert_close(2 * results[rank][name], parameter.grad)
+        for own in both:  # gradients are averaged over the processes; those of biases cancel out
+            torch.testing.assert_close(2 * own[name], parameter.grad, rtol=1e-7, atol=1e-6)
     for name, buffer in module.named_buffers():
-        torch.testing.assert_close(results[1][name], buffer)
+        torch.testing.assert_close(both[1][name], buffer)
 
 
-def test_sync_batch_norm_alone_is_batch_norm():
-    sync, batch = make_module("SyncBN"), make_module("BN")
+@pytest.mark.parametrize("backend", ["blockwise", "explicit"])
+def test_sync_batch_norm_alone_is_batch_norm(backend):
+    sync, batch = make_module("SyncBN", backend), make_module("BN", backend)
     x = make_images()[1]
     torch.testing.assert_close(sync(x), copy.deepcopy(batch)(x))
+    assert list(sync.state_dict()) == list(batch.state_dict())

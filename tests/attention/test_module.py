@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 from mmseg_deepvit.attention import HeadMixingAttention, observe_maps
+from mmseg_deepvit.attention.sync_norm import SyncMapNorm
 
 from .reference import attention_by_hand
 
@@ -54,7 +55,7 @@ def test_mix_scale_none_is_head_width():
 
 
 @pytest.mark.parametrize(
-    ("kind", "cls"), [("BN", nn.BatchNorm2d), ("SyncBN", nn.SyncBatchNorm), ("LN", nn.LayerNorm)]
+    ("kind", "cls"), [("BN", nn.BatchNorm2d), ("SyncBN", SyncMapNorm), ("LN", nn.LayerNorm)]
 )
 def test_map_norms(kind, cls):
     module = HeadMixingAttention(12, 3, post_mix=True, mix_norm_cfg={"type": kind})

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed import _functional_collectives as collectives
 
 from ..map_statistics import BatchStatistics, pack_sums
+from ..sync_norm import sum_over
 from .gradients import Coupling, Gradients
 from .mixing import Dropout, LayerNormOverHeads, Mixing
 from .rows import Rows
@@ -136,7 +135,7 @@ def _forward(*args):
         if call.norm == "batch":
             first, second = passes.moments(call.q, call.k, call.mixing(None), call.rows, lse)
             entries = len(call.q) * call.rows.tokens**2
-            sums = _sum_over(call.group, pack_sums(entries, first, second))
+            sums = sum_over(call.group, pack_sums(entries, first, second))
         mixing = call.mixing(call.statistics(sums))
         known = call.norm == "batch"
         out = passes.forward(call.q, call.k, call.v, mixing, call.rows, lse, known)
@@ -206,7 +205,7 @@ def _coupling(call: _Call, statistics: BatchStatistics, grad: Tensor, out: Tenso
     values = call.v.sum(2, dtype=torch.float64)
     grad_bias = (grad.sum(1, dtype=torch.float64) * values).sum((0, 2))
     grad_dot_out = (grad.double() * out.double()).sum((0, 1, 3))
-    totals = _sum_over(call.group, torch.stack([grad_dot_out, grad_bias]))
+    totals = sum_over(call.group, torch.stack([grad_dot_out, grad_bias]))
     grad_first, grad_second = statistics.reach(*totals)
     dtype = call.dtype
     products = (2 / statistics.count * grad_second).to(dtype)
@@ -249,12 +248,3 @@ _forward.register_autograd(_differentiate, setup_context=_setup_context)
 
 #: The operator; arguments as ``_PARAMETERS``, results as :func:`_forward` says.
 streamed = _forward
-
-
-def _sum_over(group: str, tensor: Tensor) -> Tensor:
-    """The sum over the processes of a group, by its name; as it is if the name is empty."""
-    if not group:
-        return tensor
-    # A name serves as group in every version; newer ones have a type of its own for it.
-    name: Any = group
-    return collectives.wait_tensor(collectives.all_reduce(tensor, "sum", name))

@@ -1,0 +1,128 @@
+"""A BatchNorm of maps whose statistics all processes share, on any device.
+
+Paper: BatchNorm, https://arxiv.org/abs/1502.03167.
+Deviations: ``torch.nn.SyncBatchNorm`` needs GPUs, and DistributedDataParallel refuses models on
+CPUs that hold one, although what is shared here is small: backends that never build a map exchange
+its H×H moments (:mod:`mmseg_deepvit.attention.map_statistics`), and the explicit one, below, count,
+mean and mean square of each head.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.distributed import _functional_collectives as collectives
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class SyncMapNorm(nn.BatchNorm2d):
+    """BatchNorm2d over the maps of all processes; with one process, BatchNorm2d.
+
+    Its parameters and buffers are those of BatchNorm2d and SyncBatchNorm.
+
+    Args:
+        num_features: Number of heads H.
+        process_group: Who shares the statistics; None for all processes.
+        **kwargs: ``eps``, ``momentum``, ``affine`` and ``track_running_stats`` as in BatchNorm2d.
+    """
+
+    def __init__(
+        self, num_features: int, process_group: dist.ProcessGroup | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(num_features, **kwargs)
+        self.process_group = process_group
+
+    @classmethod
+    def from_sync_batch_norm(cls, norm: nn.SyncBatchNorm) -> SyncMapNorm:
+        """The same norm without the need for a GPU; parameters and buffers are taken over."""
+        new = cls(
+            norm.num_features,
+            norm.process_group,
+            eps=norm.eps,
+            momentum=norm.momentum,
+            affine=norm.affine,
+            track_running_stats=norm.track_running_stats,
+        )
+        new._parameters, new._buffers = norm._parameters, norm._buffers
+        return new
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Normalise maps.
+
+        Args:
+            maps: (B, H, N, N), on every process; B and N may differ between them.
+
+        Returns:
+            (B, H, N, N).
+        """
+        group = sync_group(self)
+        if not group:
+            return super().forward(maps)
+        count = maps.numel() // maps.shape[1]
+        var, mean = torch.var_mean(maps, dim=(0, 2, 3), correction=0)
+        own = torch.cat([mean, var + mean.square()]).double() * count
+        total = _SumOver.apply(torch.cat([own, own.new_full((1,), count)]), group)
+        mean, square = (total[:-1] / total[-1]).chunk(2)
+        var = (square - mean.square()).clamp(min=0)
+        self._update(mean.detach(), var.detach(), total[-1].detach())
+        factor = (var + self.eps).rsqrt()
+        shift = -mean * factor
+        if self.weight is not None:
+            factor, shift = factor * self.weight, shift * self.weight + self.bias
+        return torch.addcmul(
+            shift.to(maps.dtype)[:, None, None], maps, factor.to(maps.dtype)[:, None, None]
+        )
+
+    @torch.no_grad()
+    def _update(self, mean: Tensor, var: Tensor, count: Tensor) -> None:
+        """Running statistics as BatchNorm2d keeps them, with the unbiased variance."""
+        if self.running_mean is None or self.running_var is None:
+            return
+        momentum: Any = self.momentum
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            if momentum is None:
+                momentum = 1.0 / self.num_batches_tracked
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
+        self.running_var.lerp_((var * count / (count - 1)).to(self.running_var.dtype), momentum)
+
+
+def sync_group(norm: _BatchNorm) -> str:
+    """Name of the process group that a norm shares its statistics in; empty for none.
+
+    Args:
+        norm: Of training and of type :class:`SyncMapNorm` or SyncBatchNorm, if it is to share any.
+    """
+    if not (isinstance(norm, (SyncMapNorm, nn.SyncBatchNorm)) and norm.training):
+        return ""
+    if not (dist.is_available() and dist.is_initialized()):
+        return ""
+    group = norm.process_group or dist.group.WORLD
+    assert group is not None
+    return group.group_name if dist.get_world_size(group) > 1 else ""
+
+
+def sum_over(group: str, tensor: Tensor) -> Tensor:
+    """The sum over the processes of a group, by its name; as it is if the name is empty."""
+    if not group:
+        return tensor
+    # A name serves as group in every version; newer ones have a type of its own for it.
+    name: Any = group
+    return collectives.wait_tensor(collectives.all_reduce(tensor, "sum", name))
+
+
+class _SumOver(Function):
+    """:func:`sum_over`, whose gradient is the sum of the processes' gradients."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, group: str) -> Tensor:
+        ctx.group = group
+        return sum_over(group, tensor)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return sum_over(ctx.group, grad.contiguous()), None

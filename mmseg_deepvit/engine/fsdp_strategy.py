@@ -1,0 +1,231 @@
+"""Training with parameters, gradients and optimiser states shared out over all processes.
+
+Paper: ZeRO, https://arxiv.org/abs/1910.02054; PyTorch FSDP, https://arxiv.org/abs/2304.11277.
+Reference: PyTorch's ``fully_shard`` (FSDP2) and ``torch.distributed.checkpoint``.
+Deviations: mmengine's own ``FSDPStrategy`` needs GPUs and goes on with the same number of processes
+only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from mmengine._strategy import DDPStrategy
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.dist import get_world_size, is_distributed
+from mmengine.registry import STRATEGIES
+from mmengine.runner.checkpoint import _load_checkpoint
+from torch import Tensor, nn
+
+from ..checkpoints.sharded import REST, fill, is_sharded, read_sharded
+from ..errors import CheckpointError, UserError
+from .launching import revert_on_cpus
+from .sharded_files import save_sharded, save_whole
+
+#: Hooks that run or copy the model in one process, which then has a part of it only.
+_NEED_WHOLE_MODEL = ("EMAHook", "CollapseHook", "MapNormCalibrationHook")
+
+
+@STRATEGIES.register_module()
+class FSDP2Strategy(DDPStrategy):
+    """Share out the model by blocks, on GPUs or CPUs, for mmengine's ``FlexibleRunner``.
+
+    A block's parameters are collected when it runs and let go behind it. Checkpoints are folders
+    (:mod:`mmseg_deepvit.checkpoints.sharded`) into which each process writes its part, and from
+    which any number of processes goes on; those without optimiser (the best so far) are files as
+    others. Without a launcher it is training on one device.
+
+    Args:
+        units: A regular expression for the names of modules that are shared out by themselves; the
+            rest of the model is a unit of its own.
+        **kwargs: As mmengine's strategies: ``work_dir``, ``env_kwargs`` and so on.
+
+    Raises:
+        ValueError: When the model is wrapped: ``units`` names no module.
+    """
+
+    def __init__(
+        self, *, units: str = r"backbone\.(stages\.\d+\.)?blocks\.\d+", **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+
+    def _wrap_model(self, model: nn.Module) -> nn.Module:
+        if not is_distributed():
+            return super(DDPStrategy, self)._wrap_model(model)
+        from torch.distributed.device_mesh import init_device_mesh
+
+        device = torch.device(get_device())
+        model = model.to(device)
+        if device.type == "cpu":
+            model = revert_on_cpus(model)
+        shard = _fully_shard()
+        mesh = init_device_mesh(device.type, (get_world_size(),))
+        units = [m for name, m in model.named_modules() if re.fullmatch(self.units, name)]
+        if not units:
+            raise ValueError(f"units of FSDP2Strategy names no module of the model: {self.units}")
+        for unit in units:
+            shard(unit, mesh=mesh)
+        shard(model, mesh=mesh)
+        model.register_forward_pre_hook(_keep_whole_outside_training)
+        self.logger.info(f"Shared out {len(units)} units over {get_world_size()} processes")
+        return model
+
+    def save_checkpoint(
+        self,
+        filename: str,
+        *,
+        save_optimizer: bool = True,
+        save_param_scheduler: bool = True,
+        extra_ckpt: dict | None = None,
+        callback: Callable | None = None,
+    ) -> None:
+        """Save a checkpoint; all processes call it.
+
+        Args:
+            filename: A folder with the optimiser, else a file.
+            save_optimizer: Whether training shall be able to go on from it.
+            save_param_scheduler: Whether schedulers are saved too.
+            extra_ckpt: What else goes in.
+            callback: Changes the content before it is written.
+        """
+        content: dict[str, Any] = {"state_dict": self.model.state_dict()}
+        if save_optimizer and hasattr(self, "optim_wrapper"):
+            content["optimizer"] = self.optim_state_dict()
+        if save_param_scheduler and hasattr(self, "param_schedulers"):
+            content["param_schedulers"] = self.scheduler_state_dict()
+        content |= extra_ckpt or {}
+        content["meta"] = {**content.get("meta", {}), "seed": self.seed}
+        if callback is not None:
+            callback(content)
+        if "optimizer" in content and is_distributed():
+            save_sharded(content, filename)
+        else:
+            save_whole(content, filename)
+
+    def load_checkpoint(
+        self,
+        filename: str,
+        *,
+        map_location: str | Callable = "cpu",
+        strict: bool = False,
+        revise_keys: list = [(r"^module.", "")],  # noqa: B006  (mmengine's, not changed)
+        callback: Callable | None = None,
+    ) -> dict:
+        """Load a checkpoint of any number of processes, a folder or a file."""
+        if not is_sharded(filename):
+            return super().load_checkpoint(
+                filename,
+                map_location="cpu",
+                strict=strict,
+                revise_keys=revise_keys,
+                callback=callback,
+            )
+        self.logger.info(f"Load checkpoint from {filename}")
+        if is_distributed():
+            rest = _load_checkpoint(f"{filename}/{REST}", map_location="cpu")
+            checkpoint = fill(filename, rest, self._target(filename))
+        else:
+            checkpoint = read_sharded(filename, partial(_load_checkpoint, map_location="cpu"))
+        if callback is not None:
+            callback(checkpoint)
+        self.load_model_state_dict(checkpoint.pop("state_dict"), strict=strict)
+        return checkpoint
+
+    def _target(self, filename: str) -> Callable[[str], Tensor]:
+        """Tensors shared out as the model's and the optimiser's, by their names in a checkpoint."""
+        weights = {f"state_dict.{k}": v for k, v in self.model.state_dict().items()}
+
+        def target(name: str) -> Tensor:
+            # The states of a parameter are as large as it, and shared out as it.
+            state = re.fullmatch(r"optimizer\.state\.(\d+)\..+", name)
+            like = self._parameters()[int(state[1])] if state else weights.get(name)
+            if like is None:
+                raise CheckpointError(f"checkpoint {filename} belongs to another model ({name})")
+            return torch.zeros_like(like, requires_grad=False)
+
+        return target
+
+    def load_model_state_dict(
+        self,
+        state_dict: dict,
+        *,
+        strict: bool = False,
+        revise_keys: list = [(r"^module.", "")],  # noqa: B006  (mmengine's, not changed)
+    ) -> None:
+        """Load weights, whole ones too."""
+        own = self.model.state_dict()
+        state = {re.sub(r"^module\.", "", k): v for k, v in state_dict.items()}
+        shared = {k: _share_out(v, own[k]) if k in own else v for k, v in state.items()}
+        super().load_model_state_dict(shared, strict=strict, revise_keys=revise_keys)
+
+    def load_optim_state_dict(self, state_dict: dict) -> None:
+        """Load the optimiser's state, a whole one too."""
+        parameters = self._parameters() if "state" in state_dict else []
+        for i, state in state_dict.get("state", {}).items():
+            for name, value in state.items():
+                state[name] = _share_out(value, parameters[i])
+        super().load_optim_state_dict(state_dict)
+
+    def _parameters(self) -> list[Tensor]:
+        """The optimiser's, as it counts them."""
+        return [p for group in self.optim_wrapper.param_groups for p in group["params"]]
+
+
+def check_hooks(cfg: Config) -> None:
+    """Refuse hooks that a model which is shared out does not allow.
+
+    Args:
+        cfg: A whole config.
+
+    Raises:
+        UserError: It has one, and FSDP2Strategy.
+    """
+    if (cfg.get("strategy") or {}).get("type") != "FSDP2Strategy":
+        return
+    for hook in cfg.get("custom_hooks") or []:
+        if hook.get("type") in _NEED_WHOLE_MODEL:
+            raise UserError(
+                f"{hook.type} needs the whole model in one process, and FSDP2Strategy shares it "
+                "out: take the hook away, or use the config without -fsdp"
+            )
+
+
+def _fully_shard() -> Callable:
+    try:
+        from torch.distributed.fsdp import fully_shard
+    except ImportError as error:
+        raise UserError(
+            f"FSDP2Strategy needs PyTorch 2.6 or newer, and this is {torch.__version__}: update it"
+        ) from error
+    return fully_shard
+
+
+def _share_out(value: Any, like: Tensor) -> Any:
+    """A whole tensor as this process' part, if one of its size is shared out so."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    if not isinstance(like, DTensor) or isinstance(value, DTensor) or value.shape != like.shape:
+        return value
+    return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)
+
+
+def _keep_whole_outside_training(model: nn.Module, inputs: Any) -> None:
+    """Keep all units collected in validation, and let them go in training.
+
+    Images of different sizes are tested through different numbers of windows: a process with more
+    of them would wait for others, which have none left, to collect a block.
+    """
+    from torch.distributed.fsdp import FSDPModule
+
+    units = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    for unit in units:
+        if unit is not model:
+            unit.set_reshard_after_forward(model.training, recurse=False)
+        if not model.training:
+            unit.unshard()

@@ -1,0 +1,221 @@
+"""Processes that a launcher has started: they meet here, before a runner is built.
+
+mmengine's own meeting needs GPUs. On a machine without, the processes talk through gloo, and what
+needs GPUs (SyncBatchNorm of necks and heads) is replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from mmengine.config import Config
+from mmengine.dist import barrier, broadcast_object_list, get_rank, init_dist, is_distributed
+from mmengine.logging import print_log
+from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
+from mmengine.utils.dl_utils import set_multi_processing
+from mmseg.registry import MODEL_WRAPPERS
+from torch import nn
+
+from ..errors import UserError
+
+_T = TypeVar("_T")
+#: What each launcher sets, and how a run is started with it.
+_VARIABLES = {
+    "pytorch": (("RANK", "WORLD_SIZE", "LOCAL_RANK"), "tools/dist_train.sh or torchrun"),
+    "slurm": (("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST"), "srun"),
+    "mpi": (
+        ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
+        "mpirun",
+    ),
+}
+
+
+def join_processes(cfg: Config) -> None:
+    """Meet the other processes of ``cfg.launcher``; a runner built afterwards finds them.
+
+    With GPUs this is what mmengine does, a little earlier. Without, ``cfg`` is changed so that the
+    runner needs none.
+
+    Args:
+        cfg: A whole config with ``launcher``.
+
+    Raises:
+        UserError: The launcher's variables are missing, a machine has more processes than GPUs, or
+            torchrun would hang when it starts processes anew.
+    """
+    if cfg.launcher == "none" or is_distributed():
+        return
+    _set_variables(cfg.launcher)
+    environment = cfg.get("env_cfg") or {}
+    settings = dict(environment.get("dist_cfg") or {})
+    set_multi_processing(**(environment.get("mp_cfg") or {}), distributed=True)
+    if torch.cuda.is_available():
+        _check_gpus()
+        if not _meets_by_itself(cfg):
+            init_dist(cfg.launcher, **settings)
+        return
+    timeout = settings.get("timeout")
+    dist.init_process_group("gloo", timeout=None if timeout is None else timedelta(seconds=timeout))
+    _wrap_on_cpus(cfg)
+    if get_rank() == 0:
+        print(f"no GPU: {dist.get_world_size()} processes train on CPUs and talk through gloo")
+
+
+def _meets_by_itself(cfg: Config) -> bool:
+    """Whether mmengine's strategy (DeepSpeed's, say) is to begin the talk in a way of its own."""
+    kind = (cfg.get("strategy") or {}).get("type", "DDPStrategy")
+    return kind not in ("DDPStrategy", "FSDP2Strategy")
+
+
+def _set_variables(launcher: str) -> None:
+    """Set those of torchrun, from the launcher's own."""
+    needed, start = _VARIABLES[launcher]
+    if missing := [name for name in needed if name not in os.environ]:
+        raise UserError(
+            f"--launcher {launcher} needs variables that are not set ({', '.join(missing)}): start "
+            f"with {start}, or drop --launcher"
+        )
+    if launcher == "slurm":
+        rank, size, nodes = (os.environ[name] for name in needed)
+        local_rank = os.environ.get("SLURM_LOCALID", "0")
+        os.environ.setdefault("MASTER_ADDR", _first_host(nodes))
+        # Jobs that share a machine meet at ports of their own.
+        port = 29500 + int(os.environ.get("SLURM_JOB_ID", "0")) % 1000
+        os.environ.setdefault("MASTER_PORT", str(port))
+    else:
+        _check_restarts()
+        rank, size, local_rank = (os.environ[name] for name in needed)
+        os.environ.setdefault("MASTER_PORT", "29500")
+        if "MASTER_ADDR" not in os.environ:
+            raise UserError(
+                f"--launcher {launcher} needs MASTER_ADDR, the address of process 0's machine: "
+                "export it"
+            )
+    os.environ.update(RANK=rank, WORLD_SIZE=size, LOCAL_RANK=local_rank)
+
+
+def _check_restarts() -> None:
+    """Refuse restarts after which processes would wait for ever for those that are gone."""
+    if may_restart() and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        raise UserError(
+            "torchrun's --max-restarts hangs where the agent keeps its store over restarts: start "
+            "with RESTARTS=… tools/dist_train.sh, or give torchrun --rdzv-backend=c10d and set "
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1"
+        )
+
+
+def _first_host(nodes: str) -> str:
+    """The first of Slurm's list of machines, whose short form ``scontrol`` writes out."""
+    advice = "set MASTER_ADDR to the first machine of the job"
+    if shutil.which("scontrol") is None:
+        raise UserError(f"--launcher slurm finds no scontrol to read {nodes!r} with: {advice}")
+    command = ["scontrol", "show", "hostnames", nodes]
+    result = subprocess.run(command, capture_output=True, text=True)
+    hosts = result.stdout.split()
+    if result.returncode or not hosts:
+        raise UserError(f"scontrol knows no machines {nodes!r} ({result.stderr.strip()}): {advice}")
+    return hosts[0]
+
+
+def _check_gpus() -> None:
+    here, count = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if here >= count:
+        raise UserError(
+            f"process {here} of this machine has no GPU: it has {count}; start as many processes "
+            "as there are, or hide all GPUs with CUDA_VISIBLE_DEVICES= to train on CPUs"
+        )
+
+
+def _wrap_on_cpus(cfg: Config) -> None:
+    """Have the runner wrap the model in :class:`CPUDistributedDataParallel`."""
+    options = dict(cfg.get("model_wrapper_cfg") or {})
+    if options.get("type", "MMDistributedDataParallel") == "MMDistributedDataParallel":
+        unused = cfg.get("find_unused_parameters", False)
+        ours = dict(type="mmseg.CPUDistributedDataParallel")
+        cfg.model_wrapper_cfg = {
+            **dict(broadcast_buffers=False, find_unused_parameters=unused),
+            **options,
+            **ours,
+        }
+    cfg.pop("sync_bn", None)
+
+
+@MODEL_WRAPPERS.register_module()
+class CPUDistributedDataParallel(MMDistributedDataParallel):
+    """mmengine's wrapper for a model on a CPU.
+
+    Args:
+        module: The model; its SyncBatchNorms become BatchNorms.
+        device_ids: Passed over; mmengine gives it.
+        **kwargs: As ``MMDistributedDataParallel``.
+    """
+
+    def __init__(self, module: nn.Module, device_ids: Any = None, **kwargs: Any) -> None:
+        super().__init__(module=revert_on_cpus(module), **kwargs)
+
+
+def revert_on_cpus(model: nn.Module) -> nn.Module:
+    """Make BatchNorms of SyncBatchNorms, which need GPUs, and say so in one line.
+
+    The BatchNorm of attention maps stays synchronised
+    (:class:`~mmseg_deepvit.attention.sync_norm.SyncMapNorm`).
+
+    Args:
+        model: Changed in place.
+
+    Returns:
+        The model.
+    """
+    count = sum(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
+    if count:
+        model = revert_sync_batchnorm(model)
+        print_log(
+            f"no GPU: {count} SyncBN layers are BN, over the images of each process by itself; "
+            "norms of attention maps stay synchronised",
+            "current",
+        )
+    return model
+
+
+def from_first_process(function: Callable[[], _T]) -> _T:
+    """Call a function in one process and have its result, or its :class:`UserError`, in all.
+
+    Args:
+        function: Looks at files, say, which processes might see at different moments.
+
+    Returns:
+        What it returned in process 0.
+    """
+    answer: list[Any] = [None, None]
+    if get_rank() == 0:
+        try:
+            answer[0] = function()
+        except UserError as error:
+            answer[1] = error
+    broadcast_object_list(answer)
+    if answer[1] is not None:
+        raise answer[1]
+    return answer[0]
+
+
+def may_restart() -> bool:
+    """Whether torchrun starts processes anew when one fails."""
+    return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
+
+
+def part_together() -> None:
+    """Wait until every process is done, then end the talk.
+
+    A launcher takes the first process that leaves with a status for a failure, and would stop one
+    that is still saving.
+    """
+    if is_distributed():
+        barrier()
+        dist.destroy_process_group()
