@@ -83,7 +83,7 @@ def test_bad_input(root, tmp_path):
     result = check(tmp_path / "nowhere", tmp_path / "out")
     assert_one_line(result, "ISIC2018_Task1-2_Training_Input does not exist", "data_root")
     (tmp_path / "file").write_text("")
-    assert_one_line(check(root, tmp_path / "file" / "out"), "--out", "cannot be made")
+    assert_one_line(check(root, tmp_path / "file" / "out"), "--out", "cannot be written")
     result = run_tool("tools/check_dataset.py", DEMO, "--max-images", 0)
     assert result.returncode == 2
     assert "--max-images must be at least 1, got 0" in result.stderr
