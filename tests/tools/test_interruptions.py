@@ -12,6 +12,7 @@ import pytest
 
 from mmseg_deepvit.datasets.demo import write_demo_dataset
 from mmseg_deepvit.engine import find_whole_checkpoint
+from mmseg_deepvit.engine.finite import find_not_finite
 
 from ..conftest import ROOT
 from ..engine.resuming import (
@@ -170,3 +171,18 @@ def test_the_disk_fills_up(small_disk, data):
     content = read_last(small_disk)
     assert 0 < content["meta"]["iter"] < 20
     assert str(small_disk / f"iter_{content['meta']['iter']}.pth") == saved
+
+
+def test_a_run_that_diverges(data, tmp_path):
+    """One line names iteration, loss, weight or layer, and images; what was saved is good."""
+    options = {
+        "optim_wrapper.optimizer.lr": 1e30,
+        "optim_wrapper.clip_grad": None,
+        "param_scheduler.0.start_factor": 1e-40,
+        "default_hooks.checkpoint.interval": 1,
+    }
+    result = run_tool(*command(tmp_path, data, **options))
+    assert_one_line(result, "error: iteration", "decode.loss_ce is nan", "finite", ".jpg", "clip")
+    content = read_last(tmp_path)
+    assert content["meta"]["iter"] >= 1
+    assert find_not_finite(content["state_dict"]) is None
