@@ -19,8 +19,12 @@ $(READY): setup.cfg setup.py pyproject.toml constraints.txt
 demo: $(READY)
 	$(BIN)/python tools/demo.py
 
+# Files of tests are shared out to processes of one thread each: threads of several would wait for
+# each other's cores. JOBS=1 shows tests one by one.
+JOBS ?= 2
+
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" --numprocesses $(JOBS) --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
