@@ -77,13 +77,17 @@ def run(main: Callable[[], int | None]) -> None:
 
 def one_line(error: BaseException) -> str | None:
     """What to tell the user about an error, or None if it is not the user's to mend."""
-    # What a worker raised arrives as an error of its type whose text is the whole traceback.
-    if "in DataLoader worker" in str(error):
-        ours = _OURS.findall(str(error))
-        return ours[-1] if ours else _library_line(error)
+    if ours := _worker_line(error):
+        return ours
     if isinstance(error, UserError):
         return " ".join(str(error).split())
     return _library_line(error)
+
+
+def _worker_line(error: BaseException) -> str | None:
+    """Our line in what a worker raised: an error whose text is the whole traceback."""
+    ours = _OURS.findall(str(error)) if "in DataLoader worker" in str(error) else []
+    return ours[-1] if ours else None
 
 
 def _library_line(error: BaseException) -> str | None:
@@ -108,9 +112,10 @@ def config_errors(config: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # what is in a config reaches any code
-        line = one_line(error)
-        if line is not None:
-            raise UserError(line) from error
+        if ours := _worker_line(error):
+            raise UserError(ours) from error
+        if line := _library_line(error):
+            raise UserError(f"config {config}: {line}") from error
         text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
         said = " ".join(text.split())[:_MOST_SAID]
         if " " not in said:  # a bare key, or nothing

@@ -12,7 +12,7 @@ import numpy as np
 _ROW, _SWATCH, _MARGIN = 22, 14, 8  # pixels of the legend
 _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
 _MIN_OVERLAY_SIDE = 256  # smaller images are enlarged: the legend must be readable beside them
-_MAX_ENLARGED_SIDE = 4096  # pixels; a strip of 20000×10 stays as it is
+_MAX_ENLARGED_SIDE = 16384  # pixels; a strip of 20000×10 stays as it is
 
 
 def draw_overlay(

@@ -75,7 +75,7 @@ def training(there, root, tmp_path, *options):
     return [there.cfg, "--work-dir", tmp_path / "run", "--cfg-options", *options]
 
 
-FEW_MASKS = ["colours", "16 bits", "cut PNG"]
+FEW_MASKS = ["colours", "16 bits"]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from mmseg_deepvit.checkpoints import TRUST_VARIABLE
 from mmseg_deepvit.errors import CheckpointError
 
 from ..checkpoints.attacks import touch
-from .conftest import CONFIG, SMALL, assert_one_line, call_tool, run_tool
+from .conftest import CONFIG, ROOT, SMALL, assert_one_line, call_tool, run_tool
 
 REFUSED = ("not plain data (eval)", "would run code from the file", TRUST_VARIABLE)
 
@@ -30,9 +30,11 @@ def poisoned(trained, tmp_path):
     assert not (tmp_path / "canary").exists()
 
 
-def test_testing(poisoned):
-    command = ("tools/test.py", CONFIG, poisoned, "--work-dir", poisoned.parent)
-    assert_one_line(run_tool(*command, "--cfg-options", *SMALL), *REFUSED)
+def test_testing(poisoned, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    arguments = (CONFIG, poisoned, "--work-dir", poisoned.parent, "--cfg-options", *SMALL)
+    with pytest.raises(CheckpointError, match="would run code from the file"):
+        call_tool(monkeypatch, "tools/test.py", *arguments)
 
 
 def test_mmsegs_own_tool(poisoned, trained):
@@ -51,7 +53,7 @@ def test_mmsegs_own_tool(poisoned, trained):
 @pytest.mark.parametrize("resume", [False, True])
 def test_training_from_it(poisoned, monkeypatch, tmp_path, resume):
     options = [*SMALL, f"load_from={poisoned}", f"resume={resume}"]
-    monkeypatch.chdir(Path(__file__).parents[2])
+    monkeypatch.chdir(ROOT)
     with pytest.raises(CheckpointError, match="would run code from the file"):
         call_tool(
             *(monkeypatch, "tools/train.py", CONFIG, "--work-dir", tmp_path / "new"),
