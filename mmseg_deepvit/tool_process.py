@@ -38,7 +38,7 @@ def run_tool(tool: Path, arguments: Sequence[str | Path], log: Path) -> None:
         for line in process.stdout or ():
             file.write(line)
             if line.startswith("error: "):
-                told = f" ({line.strip()})"
+                told = f" ({line.removeprefix('error: ').strip()})"
             elif shown := _progress(line):
                 print(f"  {shown}", flush=True)
     if process.returncode:

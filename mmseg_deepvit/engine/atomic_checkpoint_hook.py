@@ -160,7 +160,7 @@ class AtomicCheckpointHook(CheckpointHook):
         Raises:
             UserError: ``save_best`` names what is not measured.
         """
-        for name in self.key_indicators or ():
+        for name in getattr(self, "key_indicators", None) or ():  # not there without save_best
             if name != "auto" and name not in metrics:
                 raise UserError(
                     f"default_hooks.checkpoint.save_best is {name!r}, which is not measured: give "

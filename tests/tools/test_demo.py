@@ -34,7 +34,9 @@ def test_a_failing_step_names_its_log(tmp_path):
     )
     assert result.returncode == 2
     last = result.stderr.splitlines()[-1]
-    assert last == f"error: tools/train.py failed with status 2: see {tmp_path}/train.log"
+    assert last.startswith("error: tools/train.py failed with status 2 (config ")
+    assert "Nothing is not in the mmseg::model registry" in last
+    assert last.endswith(f": see {tmp_path}/train.log")
 
 
 def test_somebodys_folder_is_left_alone(tmp_path):
