@@ -26,8 +26,9 @@ pytestmark = pytest.mark.skipif(
 CONFIG = "configs/linear_deepvit-64_isic2018-128.py"
 INPUT = "ISIC2018_Task1-2_{}_Input"
 TRUTH = "ISIC2018_Task1_{}_GroundTruth"
-#: Growth of memory that is no leak: allocators keep what varying sizes left.
-SLACK = 24 * 2**20
+#: Growth of memory that is no leak: allocators grow in steps, and metrics keep some 4 KB an image.
+#: Of 2000 images one label map each, kept between the middle and the end, would be 92 MB.
+SLACK = 80 * 2**20
 
 
 class Sample(NamedTuple):
