@@ -2,7 +2,7 @@
 # Paper:   DeepViT, https://arxiv.org/abs/2103.11886.
 # Start:   make demo
 # Cost:    1.0 M parameters, 0.7 GFLOPs at 128×128
-# Result:  mIoU 88.4 on 80 held-out pictures, in three minutes (README.md).
+# Result:  mIoU 90.6 on 80 held-out pictures, in minutes (README.md).
 _base_ = [
     "_base_/models/upernet_vit.py",
     "_base_/datasets/demo.py",
