@@ -140,13 +140,16 @@ def _model(name: str, content: Mapping[str, Any], options: Mapping[str, Any]) ->
     seeds = content.get("seeds", [0])
     if not isinstance(seeds, list) or not seeds or not all(isinstance(s, int) for s in seeds):
         raise ValueError(f"seeds of {name} must be a list of integers, got {seeds!r}")
+    tests = _mapping(content.get("tests", DEFAULT_TESTS), f"tests of {name}")
+    if not tests or not all(isinstance(words, list) for words in tests.values()):
+        raise ValueError(f"tests of {name} must map names to lists of arguments, got {tests!r}")
     return Model(
         name,
         content["config"],
         {**options, **_mapping(content.get("options", {}), f"options of {name}")},
         _mapping(content.get("labels", {"model": name}), f"labels of {name}"),
         content.get("baseline"),
-        _mapping(content.get("tests", DEFAULT_TESTS), f"tests of {name}"),
+        tests,
         seeds,
     )
 

@@ -98,7 +98,14 @@ def _read_row(study: Study, model: Model, test: str) -> Row | None:
 
 
 def study_table(study: Study, rows: Mapping[tuple[str, str], Row]) -> str:
-    """A markdown table: Dice with its interval, of each seed, less the baseline's, and measures."""
+    """A markdown table: Dice with its interval, of each seed, less the baseline's, and measures.
+
+    Raises:
+        UserError: The study asks for a measure that there is not.
+    """
+    unknown = [measure for measure in study.measures if measure not in MEASURES]
+    if unknown:
+        raise UserError(f"measures of the study: {unknown[0]} is none of {', '.join(MEASURES)}")
     several = any(len(m.tests) > 1 for m in study.models.values())
     compared = any(m.baseline for m in study.models.values())
     header = [

@@ -58,6 +58,8 @@ def test_ours_name_configs_that_are_there(path):
         ("models: {a: {config: c.py, seeds: []}}", "seeds of a must be a list of integers"),
         ("models: {a: {config: c.py, seeds: 3}}", "got 3"),
         ("models: {a: {config: c.py, baseline: b}}", "baseline b of a is no model"),
+        ("models: {a: {config: c.py, tests: {flips: --tta}}}", "lists of arguments, got {'flips'"),
+        ("models: {a: {config: c.py, tests: {}}}", "tests of a must map names to lists"),
         ("models: {a: c.py}", "models.a must map names to values, got str"),
         ("[1]", "the file must map names to values, got list"),
         ("a: b: c", "is no YAML file"),

@@ -100,6 +100,12 @@ def test_a_file_without_marks_is_left_alone(folder):
     assert (folder / "README.md").read_text() == f"Mine.\n{END}\n{BEGIN}\n"
 
 
+def test_an_unknown_measure_is_named(folder):
+    (folder / "study.yml").write_text(STUDY.replace("patch_similarity", "patches"))
+    with pytest.raises(UserError, match="patches is none of similarity_P_k1"):
+        write_report(study_of(folder))
+
+
 def test_nothing_recorded(tmp_path):
     (tmp_path / "study.yml").write_text(STUDY)
     with pytest.raises(UserError, match="no finished run"):
