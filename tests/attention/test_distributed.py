@@ -4,12 +4,12 @@ import copy
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from mmseg_deepvit.attention import HeadMixingAttention
+
+from ..two_processes import run_in_two
 
 SHAPES = [(1, 140, 24), (2, 140, 24)]  # the processes' images differ in number
 
@@ -31,9 +31,7 @@ def make_images():
 CASES = [("SyncBN", "blockwise"), ("SyncBN", "explicit"), ("LN", "blockwise")]
 
 
-def work(rank, address, results):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+def work(rank, results):
     for case in CASES:
         module = make_module(*case)
         x = make_images()[rank].requires_grad_()
@@ -43,15 +41,11 @@ def work(rank, address, results):
         gradients = {k: p.grad for k, p in module.named_parameters()}
         buffers = dict(module.named_buffers())
         results[rank, case] = {"out": out.detach(), "x": x.grad, **gradients, **buffers}
-    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    results = mp.Manager().dict()
-    address = f"file://{tmp_path_factory.mktemp('store') / 'store'}"
-    mp.spawn(work, (address, results), nprocs=2)
-    return dict(results)
+    return run_in_two(work, tmp_path_factory.mktemp("store"))
 
 
 @pytest.mark.timeout(300)

@@ -2,13 +2,12 @@
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
 
+from ..two_processes import run_in_two
 from .cases import NAMED, make_batch, make_config, make_segmentor
 
 WEIGHTED = ["diversity.loss_cosine", "diversity.loss_contrastive", "diversity.loss_mixing"]
@@ -127,20 +126,16 @@ def gradients_of(step, rank):
     return torch.stack(gradients)
 
 
-def work(rank, address, results):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+def work(rank, results):
     for kind, options in SEGMENTORS:
         step = DistributedDataParallel(make_step(kind, options))
         results[rank, kind] = gradients_of(step, rank)
-    dist.destroy_process_group()
 
 
 @pytest.mark.timeout(300)
 def test_two_processes_average_their_gradients(tmp_path):
     """No parameter is left without a gradient, in no iteration and whatever is ignored."""
-    results = mp.Manager().dict()
-    mp.spawn(work, (f"file://{tmp_path / 'store'}", results), nprocs=2)
+    results = run_in_two(work, tmp_path)
     for kind, options in SEGMENTORS:
         alone = [gradients_of(make_step(kind, options), rank) for rank in (0, 1)]
         for rank in (0, 1):

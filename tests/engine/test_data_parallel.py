@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 
 from mmseg_deepvit.engine import CPUDistributedDataParallel
+
+from ..two_processes import run_in_two
 
 SIDE, CLASSES, EACH = 32, 3, 2  # pixels, classes, images of a process
 GROUPS = dict(type="GN", num_groups=4)
@@ -99,23 +99,17 @@ def gradients(model, part, steps):
     }
 
 
-def work(rank, address, results):
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=address, rank=rank, world_size=2)
+def work(rank, results):
     for name in CASES:
         model = CPUDistributedDataParallel(build(name), device_ids=[rank], broadcast_buffers=False)
         part = slice(rank * EACH, (rank + 1) * EACH)
         own = gradients(model, part, steps=2)
         results[rank, name] = own, dict(model.module.named_buffers())
-    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    results = mp.Manager().dict()
-    address = f"file://{tmp_path_factory.mktemp('store') / 'store'}"
-    mp.spawn(work, (address, results), nprocs=2)
-    return dict(results)
+    return run_in_two(work, tmp_path_factory.mktemp("store"))
 
 
 @pytest.mark.timeout(300)
