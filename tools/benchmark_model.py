@@ -1,8 +1,9 @@
-"""Time a backbone or a whole segmentor: tools/benchmark_model.py CONFIG [--baseline mmseg-vit …].
+"""Time backbones or whole segmentors: tools/benchmark_model.py CONFIG… [--baseline mmseg-vit …].
 
-All candidates run in one process, in turn: the config's model with each of --backends, and
-baselines of the same size. It prints times, ratios, peak memory above the weights, and the error
-of the features against the explicit backend in float64.
+All candidates run in one process, in turn: each config's model with each of --backends, and
+baselines of a config's size. It prints times, ratios, images a second, peak memory above the
+weights, and the error of the features against the explicit backend in float64. Training is a
+forward and a backward pass, without the optimiser's step.
 
 Baselines: 'maps' is the same model as the papers' own code computes it, whole maps mixed by a 1×1
 convolution; 'mmseg-vit' and 'timm-vit' are plain ViTs; 'timm-cait' has talking heads.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -54,11 +56,21 @@ BASELINES = ("maps", "mmseg-vit", "timm-vit", "timm-cait")
 
 
 class Candidate(NamedTuple):
-    """A model to time."""
+    """A model to time.
+
+    Attributes:
+        name: In the table.
+        model: What is timed.
+        features: Its backbone's features of images.
+        anew: Builds it again, at its first weights; None for models of others.
+        exact: Builds the same function in its explicit form; None likewise.
+    """
 
     name: str
     model: nn.Module
     features: Callable[[Tensor], Any]
+    anew: Callable[[], nn.Module] | None = None
+    exact: Callable[[], nn.Module] | None = None
 
 
 class WholeMapAttention(HeadMixingAttention):
@@ -79,7 +91,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("config", help="config whose model is measured")
+    parser.add_argument("configs", nargs="+", metavar="config", help="whose models are measured")
     parser.add_argument(
         "--shape", nargs="+", type=int, default=[512], help="height and width in pixels (512)"
     )
@@ -104,6 +116,10 @@ def parse_args() -> argparse.Namespace:
     check_shape(parser, args.shape)
     if args.whole and args.baseline:
         parser.error("--baseline compares backbones and does not go with --whole")
+    if len({Path(config).stem for config in args.configs}) < len(args.configs):
+        parser.error("two configs have the same name")
+    if len(args.configs) > 1 and args.baseline:
+        parser.error("--baseline is of one config's size and does not go with several")
     if args.json is not None:
         check_out(args.json, "--json", is_folder=False)
     args.shape = (args.shape * 2)[:2]
@@ -123,6 +139,15 @@ def build(cfg: Any, args: argparse.Namespace, backend: str) -> nn.Module:
         if isinstance(module, nn.SyncBatchNorm) and args.device.type == "cpu":
             module.forward = _batch_norm_forward.__get__(module)
     return model.to(args.device)
+
+
+def build_whole_maps(cfg: Any, args: argparse.Namespace) -> nn.Module:
+    """The same, with attention as the papers' code computes it."""
+    model = build(cfg, args, "explicit")
+    for module in model.modules():
+        if isinstance(module, HeadMixingAttention):
+            module.__class__ = WholeMapAttention
+    return model
 
 
 def _batch_norm_forward(norm: nn.SyncBatchNorm, x: Tensor) -> Tensor:
@@ -161,22 +186,36 @@ def baseline(name: str, ours: ViTTrunk, args: argparse.Namespace) -> Candidate:
     return Candidate(name, model.to(args.device), model.forward_features)
 
 
-def make_candidates(cfg: Any, args: argparse.Namespace) -> list[Candidate]:
+def make_candidates(args: argparse.Namespace) -> list[Candidate]:
     """What is to be timed, our own models first."""
     candidates = []
-    for backend in args.backends:
-        model = build(cfg, args, backend)
-        candidates.append(Candidate(f"ours, {backend}", model, model))
-    ours = candidates[0].model
+    for config in args.configs:
+        cfg = load_config(config, args.cfg_options)
+        prefix = "ours" if len(args.configs) == 1 else Path(config).stem
+        with config_errors(config):
+            for backend in args.backends:
+                anew = partial(build, cfg, args, backend)
+                candidates.append(own_candidate(f"{prefix}, {backend}", anew, cfg, args))
+            candidates += baselines(candidates[0].model, cfg, args)
+    return candidates
+
+
+def own_candidate(
+    name: str, anew: Callable[[], nn.Module], cfg: Any, args: argparse.Namespace
+) -> Candidate:
+    """A model of a config, in a form of attention or another."""
+    model = anew()
+    return Candidate(name, model, model, anew, partial(build, cfg, args, "explicit"))
+
+
+def baselines(ours: nn.Module, cfg: Any, args: argparse.Namespace) -> list[Candidate]:
+    """What a config's backbone is compared with."""
+    candidates = []
     if args.baseline and not isinstance(ours, ViTTrunk):
         raise UserError(f"--baseline needs one of our ViTs as backbone, got {type(ours).__name__}")
     for name in args.baseline:
         if name == "maps":
-            model = build(cfg, args, "explicit")
-            for module in model.modules():
-                if isinstance(module, HeadMixingAttention):
-                    module.__class__ = WholeMapAttention
-            candidates.append(Candidate(name, model, model))
+            candidates.append(own_candidate(name, partial(build_whole_maps, cfg, args), cfg, args))
         else:
             assert isinstance(ours, ViTTrunk)
             candidates.append(baseline(name, ours, args))
@@ -207,19 +246,21 @@ def _whole_step(model: Any, images: Tensor, train: bool) -> list[Tensor]:
     return [v for k, v in model.loss(images, samples).items() if "loss" in k]
 
 
-def add_errors(args: argparse.Namespace, cfg: Any, images: Tensor, found: list[tuple]) -> None:
-    """Add our models' largest relative error of the last features against explicit float64."""
-    with torch.no_grad():
-        exact = build(cfg, args, "explicit").double().eval()(images.double())[-1]
-        for result, candidate in found:
-            if isinstance(candidate.model, ViTTrunk):
-                # A new one: training has moved the running statistics.
-                model = build(cfg, args, candidate.model.blocks[-1].attn.backend).eval()
-                with torch.autocast(images.device.type, torch.bfloat16, enabled=args.amp):
-                    result["error"] = relative_error(model(images)[-1], exact)
+@torch.no_grad()
+def feature_error(candidate: Candidate, images: Tensor, amp: bool) -> float | None:
+    """Largest relative error of the last features against explicit float64; None of others' models.
+
+    Models are built anew: training has moved the running statistics.
+    """
+    if candidate.anew is None or candidate.exact is None:
+        return None
+    exact = candidate.exact().double().eval()(images.double())[-1]
+    model = candidate.anew().eval()
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
+        return relative_error(model(images)[-1], exact)
 
 
-def measure(args: argparse.Namespace, cfg: Any, candidates: list[Candidate]) -> list[dict]:
+def measure(args: argparse.Namespace, candidates: list[Candidate]) -> list[dict]:
     """Times, memory and errors, one entry for each candidate."""
     images = torch.randn(args.batch_size, 3, *args.shape, device=args.device)
     results: list[dict] = [{"name": c.name} for c in candidates]
@@ -236,7 +277,9 @@ def measure(args: argparse.Namespace, cfg: Any, candidates: list[Candidate]) -> 
             if args.profile:
                 result[f"{mode}_attention"] = attention_share(call, args.device)
     if not (args.no_error or args.whole):
-        add_errors(args, cfg, images, list(zip(results, candidates, strict=True)))
+        for result, candidate in zip(results, candidates, strict=True):
+            if isinstance(candidate.model, ViTTrunk):
+                result["error"] = feature_error(candidate, images, args.amp)
     return results
 
 
@@ -244,7 +287,8 @@ def table(args: argparse.Namespace, results: list[dict]) -> str:
     """The figures; ratios are times over the first candidate's."""
     header = ["model"]
     for mode in args.mode:
-        header += [f"{mode}, ms (quartiles)", "× ours", f"{mode}, MB"]
+        ratio = "× ours" if len(args.configs) == 1 else "× first"
+        header += [f"{mode}, ms (quartiles)", ratio, "images/s", f"{mode}, MB"]
         header += ["attention"] * args.profile
     rows = []
     for result in results:
@@ -252,6 +296,7 @@ def table(args: argparse.Namespace, results: list[dict]) -> str:
         for mode in args.mode:
             times, first = result[f"{mode}_seconds"], results[0][f"{mode}_seconds"]
             row += [str(times), f"{times.median / first.median:.2f}"]
+            row.append(f"{args.batch_size / times.median:.3g}")
             row.append(megabytes(result[f"{mode}_bytes"]))
             if args.profile:
                 share = result[f"{mode}_attention"]
@@ -264,16 +309,14 @@ def table(args: argparse.Namespace, results: list[dict]) -> str:
 def main() -> None:
     """Measure and print."""
     args = parse_args()
-    cfg = load_config(args.config, args.cfg_options)
-    with config_errors(args.config):
-        candidates = make_candidates(cfg, args)
+    candidates = make_candidates(args)
     machine = describe_machine(args.device)
     print(", ".join(f"{k} {v}" for k, v in machine.items()), flush=True)
-    with config_errors(args.config):
-        results = measure(args, cfg, candidates)
+    with config_errors(" ".join(args.configs)):
+        results = measure(args, candidates)
     print(table(args, results))
     if args.json:
-        keys = ("config", "shape", "batch_size", "whole", "rounds", "amp", "cfg_options")
+        keys = ("configs", "shape", "batch_size", "whole", "rounds", "amp", "cfg_options")
         write_json(args.json, machine, {k: getattr(args, k) for k in keys}, results)
 
 

@@ -67,13 +67,30 @@ def test_a_backbone_beside_others(tmp_path):
     assert "| ours, auto" in result.stdout
 
 
-def test_a_segmentor():
+def test_segmentors_side_by_side(tmp_path):
+    """Several configs in one run: images a second, ratios to the first."""
+    figures = tmp_path / "figures.json"
+    names = ["linear_vit-64_isic2018-128", "linear_diverse-vit-64_isic2018-128"]
     result = run_tool(
-        *("tools/benchmark_model.py", CONFIG, "--whole", "--shape", 64, "--rounds", 1),
-        *("--batch-size", 2, "--device", "cpu", "--cfg-options", *MODEL),
+        *("tools/benchmark_model.py", *(f"configs/{n}.py" for n in names), "--whole"),
+        *("--shape", 64, "--rounds", 1, "--batch-size", 2, "--device", "cpu", "--json", figures),
+        *("--backends", "auto", "explicit"),
+        *("--cfg-options", "model.backbone.arch.num_layers=2"),
     )
     assert result.returncode == 0, result.stderr
-    assert "| ours, auto" in result.stdout
+    results = json.loads(figures.read_text())["results"]
+    assert [r["name"] for r in results] == [
+        f"{n}, {backend}" for n in names for backend in ("auto", "explicit")
+    ]
+    lines = [line for line in result.stdout.splitlines() if line.startswith("|")]
+    rows = [[c.strip() for c in line.split("|")[1:-1]] for line in lines]
+    assert rows[0][1:5] == ["eval, ms (quartiles)", "× first", "images/s", "eval, MB"]
+    for row, measured in zip(rows[2:], results, strict=True):
+        for mode, column in (("eval", 1), ("train", 5)):
+            time = measured[f"{mode}_seconds"]["median"]
+            first = results[0][f"{mode}_seconds"]["median"]
+            assert row[column + 1] == f"{time / first:.2f}"
+            assert float(row[column + 2]) == pytest.approx(2 / time, rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +118,11 @@ def test_bad_input(arguments, said):
         ["benchmark_attention.py", "--heads", "0"],
         ["benchmark_model.py", CONFIG, "--whole", "--baseline", "timm-vit"],
         ["benchmark_model.py", CONFIG, "--shape", "1", "2", "3"],
+        ["benchmark_model.py", CONFIG, CONFIG],
+        [
+            *("benchmark_model.py", "configs/upernet_deepvit_ade20k.py"),
+            *("configs/upernet_cait-s24_ade20k.py", "--baseline", "timm-vit"),
+        ],
     ],
 )
 def test_usage(arguments):
