@@ -68,7 +68,7 @@ def train(run: Run, work_dir: Path) -> str:
     iterations = load_config(run.model.config, run.options).train_cfg.max_iters
     checkpoint = find_whole_checkpoint(work_dir)
     if checkpoint is None or Path(checkpoint).stem != f"iter_{iterations}":
-        arguments = [run.model.config, "--work-dir", work_dir, "--resume", *run.option_words]
+        arguments = [run.model.config, "--work-dir", work_dir, "--resume", *run.train_words]
         run_tool(TOOLS / "train.py", arguments, work_dir / "train.log")
         checkpoint = find_whole_checkpoint(work_dir)
     if checkpoint is None:

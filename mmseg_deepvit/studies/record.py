@@ -78,7 +78,7 @@ def record_run(
         "labels": dict(run.model.labels),
         "seed": run.seed,
         "config": run.model.config,
-        "train": _command("train.py", run.model.config, run.option_words),
+        "train": _command("train.py", run.model.config, run.train_words),
         "test": {
             name: _command("test.py", f"{run.model.config} CHECKPOINT", [*words, *run.option_words])
             for name, words in run.model.tests.items()

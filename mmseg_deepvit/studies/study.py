@@ -28,6 +28,7 @@ class Model:
             none.
         tests: Arguments of ``tools/test.py`` by the test's name; the first is the one that tables
             begin with.
+        train: Further arguments of ``tools/train.py``, as ``['--ema', '0.003']``.
         seeds: Each is a run.
     """
 
@@ -37,6 +38,7 @@ class Model:
     labels: Mapping[str, Any]
     baseline: str | None
     tests: Mapping[str, Sequence[str]]
+    train: Sequence[str]
     seeds: Sequence[int]
 
 
@@ -61,6 +63,11 @@ class Run:
     def option_words(self) -> list[str]:
         """The same as words of a command line."""
         return ["--cfg-options", *(f"{key}={value}" for key, value in self.options.items())]
+
+    @property
+    def train_words(self) -> list[str]:
+        """What ``tools/train.py`` gets beside the config."""
+        return [*self.model.train, *self.option_words]
 
 
 @dataclass(frozen=True)
@@ -95,8 +102,8 @@ def read_study(path: str) -> Study:
     """Read a study's file, YAML of these keys.
 
     ``title``; ``models``, by name, each with ``config`` and maybe ``options``, ``labels``,
-    ``baseline``, ``seeds``, ``tests``; and, for all models, ``options``, ``seeds`` ([0]), ``tests``
-    (``{test: []}``); ``measures`` that tables show.
+    ``baseline``, ``seeds``, ``tests``, ``train``; and, for all models, ``options``, ``seeds``
+    ([0]), ``tests`` (``{test: []}``); ``measures`` that tables show.
 
     Args:
         path: The file.
@@ -133,7 +140,7 @@ def _study(folder: Path, content: Mapping[str, Any]) -> Study:
 
 
 def _model(name: str, content: Mapping[str, Any], options: Mapping[str, Any]) -> Model:
-    known = {"config", "options", "labels", "baseline", "seeds", "tests"}
+    known = {"config", "options", "labels", "baseline", "seeds", "tests", "train"}
     _refuse_unknown(content, known, f"models.{name}")
     if "/" in name or not isinstance(content.get("config"), str):
         raise ValueError(f"models.{name} needs a name without / and a config")
@@ -143,6 +150,9 @@ def _model(name: str, content: Mapping[str, Any], options: Mapping[str, Any]) ->
     tests = _mapping(content.get("tests", DEFAULT_TESTS), f"tests of {name}")
     if not tests or not all(isinstance(words, list) for words in tests.values()):
         raise ValueError(f"tests of {name} must map names to lists of arguments, got {tests!r}")
+    train = content.get("train", [])
+    if not isinstance(train, list):
+        raise ValueError(f"train of {name} must be a list of arguments, got {train!r}")
     return Model(
         name,
         content["config"],
@@ -150,6 +160,7 @@ def _model(name: str, content: Mapping[str, Any], options: Mapping[str, Any]) ->
         _mapping(content.get("labels", {"model": name}), f"labels of {name}"),
         content.get("baseline"),
         tests,
+        [str(word) for word in train],
         seeds,
     )
 

@@ -20,6 +20,7 @@ models:
     labels: {kind: deep, depth: 4}
     options: {a: 2}
     tests: {plain: [], tta: [--tta]}
+    train: [--ema, 0.003]
 """
 
 
@@ -38,6 +39,8 @@ def test_models_runs_and_options(tmp_path):
     assert study.runs[0].option_words[:2] == ["--cfg-options", "train_cfg.max_iters=7"]
     assert list(study.models["shallow"].tests) == ["test"]
     assert study.models["deep"].tests["tta"] == ["--tta"]
+    assert study.runs[2].train_words[:3] == ["--ema", "0.003", "--cfg-options"]
+    assert study.runs[0].train_words == study.runs[0].option_words
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*/study.yml")), ids=str)
@@ -60,6 +63,7 @@ def test_ours_name_configs_that_are_there(path):
         ("models: {a: {config: c.py, baseline: b}}", "baseline b of a is no model"),
         ("models: {a: {config: c.py, tests: {flips: --tta}}}", "lists of arguments, got {'flips'"),
         ("models: {a: {config: c.py, tests: {}}}", "tests of a must map names to lists"),
+        ("models: {a: {config: c.py, train: --ema}}", "train of a must be a list of arguments"),
         ("models: {a: c.py}", "models.a must map names to values, got str"),
         ("[1]", "the file must map names to values, got list"),
         ("a: b: c", "is no YAML file"),

@@ -5,6 +5,7 @@ import json
 
 import cv2
 import pytest
+import torch
 
 from mmseg_deepvit.datasets.demo import write_demo_dataset
 
@@ -28,7 +29,11 @@ options:
 measures: [patch_similarity]
 models:
   plain: {{config: configs/linear_vit-64_isic2018-128.py, tests: {{once: [], tta: [--tta]}}}}
-  mixed: {{config: configs/linear_deepvit-64_isic2018-128.py, baseline: plain}}
+  mixed:
+    config: configs/linear_deepvit-64_isic2018-128.py
+    baseline: plain
+    train: [--ema, 0.5]
+    tests: {{once: []}}
 """
 
 
@@ -79,6 +84,24 @@ def test_what_is_recorded_is_not_run_again(study):
     assert (folder / "plain-seed0" / "run.json").stat().st_mtime_ns == before
     listed = run_tool(*command, "--list").stdout.splitlines()[-2:]
     assert listed == ["plain-seed0 recorded", "mixed-seed0 to do"]
+
+
+def test_a_model_with_arguments_of_its_own_and_a_baseline(study):
+    """The second is trained with --ema, scored as the first, and the table has the difference."""
+    folder, command, _ = study
+    result = run_tool(*command)
+    assert result.returncode == 0, result.stderr[-3000:]
+    train = json.loads((folder / "mixed-seed0" / "run.json").read_text())["train"]
+    assert " --ema 0.5 --cfg-options " in train
+    checkpoint = torch.load(folder / "work" / "mixed-seed0" / "iter_2.pth", weights_only=False)
+    assert "ema_state_dict" in checkpoint
+    dice = [
+        [float(row["Dice"]) for row in csv.DictReader((folder / name / "once.csv").open())]
+        for name in ("plain-seed0", "mixed-seed0")
+    ]
+    difference = (sum(dice[1]) - sum(dice[0])) / 3
+    row = next(r for r in result.stdout.splitlines() if r.startswith("| mixed"))
+    assert f"| {difference:+.1f} [" in row
 
 
 def test_bad_input_is_one_line(study, tmp_path):
