@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
 import shutil
 import statistics
 from collections.abc import Mapping
@@ -124,7 +125,7 @@ def _iteration_times(scalars: Path) -> list[float]:
 
 
 def _command(tool: str, subject: str, words: list[str]) -> str:
-    return " ".join(["python", f"tools/{tool}", subject, *words])
+    return f"python tools/{tool} {subject} {shlex.join(map(str, words))}"
 
 
 def _versions() -> dict[str, str]:

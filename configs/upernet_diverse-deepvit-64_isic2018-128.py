@@ -1,0 +1,19 @@
+# A narrow DeepViT with the diversity losses + UPerNet on ISIC 2018 at 128², from scratch, on a CPU.
+# Paper:   Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753.
+# Start:   python tools/train.py configs/upernet_diverse-deepvit-64_isic2018-128.py
+# Cost:    0.8 M parameters, 0.7 GFLOPs at 128×128
+# Result:  not trained here.
+_base_ = [
+    "_base_/models/upernet_vit-64.py",
+    "_base_/models/diversity_1500.py",
+    "_base_/datasets/isic2018_128.py",
+    "_base_/schedules/adamw_1500.py",
+    "_base_/default_runtime.py",
+]
+model = dict(
+    type="DiverseEncoderDecoder",
+    diversity={{_base_.diversity}},
+    backbone=dict(type="DeepViT", mix_norm_cfg=dict(type="BN")),
+)
+default_hooks = dict(checkpoint=dict(interval=1500, save_best=None))
+randomness = dict(seed=0)
