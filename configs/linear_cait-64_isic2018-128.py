@@ -2,7 +2,7 @@
 # Paper:   CaiT, https://arxiv.org/abs/2103.17239.
 # Start:   python tools/train.py configs/linear_cait-64_isic2018-128.py
 # Cost:    0.7 M parameters, 0.1 GFLOPs at 128×128
-# Result:  results/depth/README.md, at 12 blocks so far.
+# Result:  results/depth/README.md, at three depths.
 _base_ = [
     "_base_/models/linear_vit-64.py",
     "_base_/datasets/isic2018_128.py",

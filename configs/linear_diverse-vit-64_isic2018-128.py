@@ -2,7 +2,7 @@
 # Paper:   Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753.
 # Start:   python tools/train.py configs/linear_diverse-vit-64_isic2018-128.py
 # Cost:    0.7 M parameters, 0.1 GFLOPs at 128×128
-# Result:  not trained here.
+# Result:  results/depth/README.md, at three depths.
 _base_ = [
     "_base_/models/linear_vit-64.py",
     "_base_/models/diversity_1500.py",
