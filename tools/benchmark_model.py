@@ -81,9 +81,10 @@ class WholeMapAttention(HeadMixingAttention):
         if self.pre_mix is not None:
             maps = F.conv2d(maps, self.pre_mix.weight[:, :, None, None], self.pre_mix.bias)
         maps = maps.softmax(dim=-1)
-        if self.post_mix is not None:
-            maps = F.conv2d(maps, self.post_mix.weight[:, :, None, None], self.post_mix.bias)
-        return (normalize_maps(maps, self.mix_norm) * self.mix_scale) @ v
+        weight, scale = self.post_mix_of(q.shape[2])
+        if weight is not None:
+            maps = F.conv2d(maps, weight[:, :, None, None], self.post_mix.bias)
+        return (normalize_maps(maps, self.mix_norm) * scale) @ v
 
 
 def parse_args() -> argparse.Namespace:

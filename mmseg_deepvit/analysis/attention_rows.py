@@ -88,10 +88,11 @@ def _of_head_mixing(module: HeadMixingAttention, x: Tensor) -> AttentionRows:
         if (pre := module.pre_mix) is not None:
             logits = mix_heads(logits, pre.weight, pre.bias)
         probabilities = maps = logits.softmax(-1)
+        weight, scale = module.post_mix_of(x.shape[1])
         if (post := module.post_mix) is not None:
-            maps = mix_heads(maps, post.weight, module.post_bias(x.shape[1]))
+            maps = mix_heads(maps, weight, post.bias)
             maps = normalize_maps(maps, module.mix_norm)
-        return probabilities, maps if module.mix_scale == 1.0 else module.mix_scale * maps
+        return probabilities, maps if scale == 1.0 else scale * maps
 
     q, k = _split(module.qkv(x), module.num_heads)
     return AttentionRows(q, k, module.scale, finish, q.shape[2])

@@ -65,7 +65,7 @@ def explicit_attention(
             maps = F.dropout(maps, dropout_p)
         maps = mix_heads(maps, mixing.post_weight, mixing.post_bias)
         maps = normalize_maps(maps, mixing.map_norm)
-        if mixing.mix_scale != 1.0:
+        if mixing.scales_maps:
             maps = mixing.mix_scale * maps
         if position == "mix":
             maps = F.dropout(maps, dropout_p)

@@ -43,7 +43,7 @@ def head_mixing_attention(
     post_weight: Tensor | None = None,
     post_bias: Tensor | None = None,
     map_norm: nn.Module | None = None,
-    mix_scale: float = 1.0,
+    mix_scale: float | Tensor = 1.0,
     dropout_p: float = 0.0,
     dropout_position: DropoutPosition = "softmax",
     backend: Backend = "auto",
@@ -75,7 +75,7 @@ def head_mixing_attention(
         post_weight: (H, H) or None.
         post_bias: (H,) or None.
         map_norm: BatchNorm2d, SyncMapNorm, LayerNorm over the heads, or None.
-        mix_scale: Factor of the mixed and normalised maps.
+        mix_scale: Factor of the mixed and normalised maps, or a tensor, ().
         dropout_p: In [0, 1); 0 outside training.
         dropout_position: ``'softmax'`` or ``'mix'``.
         backend: See above.

@@ -24,7 +24,7 @@ class HeadMixing:
         map_norm: Norm of the mixed maps: BatchNorm2d or SyncMapNorm over (B, N, N) for each
             head, or LayerNorm over the H heads of each entry. In training mode a BatchNorm
             normalises by the batch and updates its running statistics.
-        mix_scale: Factor of the normalised maps.
+        mix_scale: Factor of the normalised maps; in exports maybe a tensor, ().
         dropout_p: Probability, in [0, 1), that an entry of the map is dropped; 0 outside training.
         dropout_position: ``'softmax'`` drops entries of P, ``'mix'`` drops entries of A.
     """
@@ -35,7 +35,7 @@ class HeadMixing:
     post_weight: Tensor | None = None
     post_bias: Tensor | None = None
     map_norm: nn.Module | None = None
-    mix_scale: float = 1.0
+    mix_scale: float | Tensor = 1.0
     dropout_p: float = 0.0
     dropout_position: DropoutPosition = "softmax"
 
@@ -43,4 +43,9 @@ class HeadMixing:
     def changes_nothing(self) -> bool:
         """Whether this is plain attention, but for dropout."""
         nothing_mixed = self.pre_weight is None and self.post_weight is None
-        return nothing_mixed and self.map_norm is None and self.mix_scale == 1.0
+        return nothing_mixed and self.map_norm is None and not self.scales_maps
+
+    @property
+    def scales_maps(self) -> bool:
+        """Whether ``mix_scale`` is not 1; a tensor counts as that."""
+        return isinstance(self.mix_scale, Tensor) or self.mix_scale != 1.0

@@ -41,7 +41,10 @@ class FoldedNorm:
 
 
 def fold_norm(
-    post_weight: Tensor, post_bias: Tensor | None, norm: nn.Module | None, mix_scale: float
+    post_weight: Tensor,
+    post_bias: Tensor | None,
+    norm: nn.Module | None,
+    mix_scale: float | Tensor,
 ) -> FoldedNorm:
     """Fold a norm's running statistics, or its centring, and ``mix_scale`` into the post mix.
 

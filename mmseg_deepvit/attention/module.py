@@ -8,12 +8,11 @@ Deviations: one module serves plain attention, Re-attention and talking heads; p
 
 from __future__ import annotations
 
-from typing import Any
-
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from .explicit import is_exporting
 from .functional import BACKENDS, Backend, head_mixing_attention
 from .head_mixing import DropoutPosition
 from .sync_norm import SyncMapNorm
@@ -36,8 +35,9 @@ class HeadMixingAttention(nn.Module):
             (on CPUs too) or LN (over heads); None for none. Needs ``post_mix``.
         mix_scale: Factor of the maps that meet the values, mixed or not; None means d^-½
             (DeepViT-S).
-        recenter_maps: Whether a BatchNorm of the maps, in evaluation, subtracts the mean that maps
-            of so many tokens have (see :meth:`post_bias`), not the running mean of training's.
+        map_tokens: Number of tokens N₀ that mix, norm and biases of the maps are for: in calls with
+            another number they act as they do with N₀ (see :meth:`post_mix_of`). None for no
+            such thing: the published models, whose maps change with N.
         attn_drop: Probability of dropping an entry of the map, in [0, 1).
         attn_drop_position: ``'softmax'``: P, before mixing (DeepViT); ``'mix'``: A (CaiT).
         proj_drop: Dropout of the output, in [0, 1).
@@ -45,8 +45,8 @@ class HeadMixingAttention(nn.Module):
 
     Raises:
         ValueError: ``embed_dims`` is no multiple of ``num_heads``, a norm without ``post_mix``, a
-            norm that is none of BN, SyncBN and LN, or an unknown ``attn_drop_position`` or
-            ``backend``.
+            norm that is none of BN, SyncBN and LN, ``map_tokens`` below one, or an unknown
+            ``attn_drop_position`` or ``backend``.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class HeadMixingAttention(nn.Module):
         mix_bias: bool = True,
         mix_norm_cfg: dict | None = None,
         mix_scale: float | None = 1.0,
-        recenter_maps: bool = False,
+        map_tokens: int | None = None,
         attn_drop: float = 0.0,
         attn_drop_position: DropoutPosition = "softmax",
         proj_drop: float = 0.0,
@@ -76,6 +76,8 @@ class HeadMixingAttention(nn.Module):
             )
         if backend not in BACKENDS:
             raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+        if map_tokens is not None and map_tokens < 1:
+            raise ValueError(f"map_tokens must be at least 1, got {map_tokens}")
         head_dims = embed_dims // num_heads
         self.num_heads = num_heads
         self.scale = head_dims**-0.5
@@ -87,7 +89,7 @@ class HeadMixingAttention(nn.Module):
         self.pre_mix = nn.Linear(num_heads, num_heads, bias=mix_bias) if pre_mix else None
         self.post_mix = nn.Linear(num_heads, num_heads, bias=mix_bias) if post_mix else None
         self.mix_norm = _build_map_norm(mix_norm_cfg, num_heads, post_mix)
-        self.recenter_maps = recenter_maps and isinstance(self.mix_norm, _BatchNorm)
+        self.map_tokens = map_tokens
         self.proj = nn.Linear(embed_dims, embed_dims)
         self.proj_drop = nn.Dropout(proj_drop)
 
@@ -104,34 +106,35 @@ class HeadMixingAttention(nn.Module):
         x = self._attend(q, k, v).transpose(1, 2).flatten(2)
         return self.proj_drop(self.proj(x))
 
-    def post_bias(self, num_tokens: int) -> Tensor | None:
-        """The bias of the post mix in a call with so many tokens.
+    def post_mix_of(self, num_tokens: int) -> tuple[Tensor | None, float | Tensor]:
+        """Weight of the post mix, and factor of the maps behind it, in a call with N tokens.
 
-        Rows of P sum to one, so the mean of its entries is 1/N exactly, and that of the mixed maps
-        Σ_g post[h,g] / N + bias: a BatchNorm's running mean holds for training's N alone. With
-        ``recenter_maps`` the bias is such that in evaluation the norm subtracts the mean at this N.
-        Its variance stays training's.
+        Rows of P sum to one, so its entries are 1/N on average, while what is added to them is not:
+        a bias, a running mean, β or LayerNorm's output weigh more, the more keys there are. With f
+        what a call of N₀ = ``map_tokens`` tokens makes of P, the maps are
+
+            A = (N₀ / N) f(P · N / N₀)
+
+        and the output for tokens that are each there k times is that for the tokens once, exactly,
+        whatever the norm. A BatchNorm's mean of maps is right at any N then.
 
         Args:
             num_tokens: N, class and register tokens among them.
 
         Returns:
-            (H,), or None for none.
+            (H, H), or None for no mix, and the factor, a number but in exports.
         """
-        if self.post_mix is None:
-            return None
-        if not self.recenter_maps:
-            return self.post_mix.bias
-        mean = self.post_mix.weight.sum(1) / num_tokens
-        norm: Any = self.mix_norm
-        if norm is None:  # folded into the mix
-            return self.post_mix.bias - mean
-        if norm.training or norm.running_mean is None:
-            return self.post_mix.bias
-        return norm.running_mean - mean
+        if self.post_mix is None or self.map_tokens is None:
+            return None if self.post_mix is None else self.post_mix.weight, self.mix_scale
+        weight = self.post_mix.weight
+        # Exported graphs may have a symbol for N, and take no fractions of it but as tensors.
+        tokens = weight.new_ones(()) * num_tokens if is_exporting() else num_tokens
+        ratio = tokens / self.map_tokens
+        return ratio * weight, self.mix_scale / ratio
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """(B, H, N, d) queries, keys and values to (B, H, N, d) outputs."""
+        post_weight, mix_scale = self.post_mix_of(q.shape[2])
         return head_mixing_attention(
             q,
             k,
@@ -139,10 +142,10 @@ class HeadMixingAttention(nn.Module):
             scale=self.scale,
             pre_weight=None if self.pre_mix is None else self.pre_mix.weight,
             pre_bias=None if self.pre_mix is None else self.pre_mix.bias,
-            post_weight=None if self.post_mix is None else self.post_mix.weight,
-            post_bias=self.post_bias(q.shape[2]),
+            post_weight=post_weight,
+            post_bias=None if self.post_mix is None else self.post_mix.bias,
             map_norm=self.mix_norm,
-            mix_scale=self.mix_scale,
+            mix_scale=mix_scale,
             dropout_p=self.attn_drop if self.training else 0.0,
             dropout_position=self.attn_drop_position,
             backend=self.backend,
@@ -150,7 +153,9 @@ class HeadMixingAttention(nn.Module):
 
     def extra_repr(self) -> str:
         """Heads and factors, which no child module shows."""
-        return f"num_heads={self.num_heads}, scale={self.scale:.4g}, mix_scale={self.mix_scale:.4g}"
+        tokens = "" if self.map_tokens is None else f", map_tokens={self.map_tokens}"
+        scales = f"scale={self.scale:.4g}, mix_scale={self.mix_scale:.4g}"
+        return f"num_heads={self.num_heads}, {scales}{tokens}"
 
 
 def _build_map_norm(cfg: dict | None, num_heads: int, post_mix: bool) -> nn.Module | None:

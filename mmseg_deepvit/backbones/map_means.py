@@ -2,6 +2,7 @@
 
 The mean of mixed maps is Σ_g post[h,g] / N + bias exactly, so a running mean tells which N it is
 of: far from that value, the model was trained with another, and what it predicts is worth little.
+With ``map_tokens``, it is that number which must be training's.
 """
 
 from __future__ import annotations
@@ -21,6 +22,13 @@ from .block import is_batch_norm
 #: weights of training's end they are some 0.04, at other sizes 1 to 30.
 _TOLERANCE = 0.5
 
+#: Without and with ``map_tokens``.
+_REMEDIES = (
+    "Test with windows of the training crop, or set model.backbone.map_tokens=img_size, where "
+    "img_size is that crop",
+    "Set model.backbone.map_tokens to the number of tokens of the training crop",
+)
+
 
 class MapMeanCheck:
     """Warns once for each number of tokens that running means are not of."""
@@ -38,22 +46,21 @@ class MapMeanCheck:
         if torch.compiler.is_compiling() or torch.jit.is_tracing() or num_tokens in self._seen:
             return
         self._seen.add(num_tokens)
-        deviations = [_deviation(block, num_tokens) for block in blocks]
+        attentions = [block.attn for block in blocks if hasattr(block, "attn")]
+        mixing = [m for m in attentions if isinstance(m, HeadMixingAttention)]
+        own = next((m.map_tokens for m in mixing if m.map_tokens is not None), None)
+        deviations = [_deviation(attention, own or num_tokens) for attention in mixing]
         if (worst := max(deviations, default=0.0)) > _TOLERANCE:
             print_log(
-                f"The maps' BatchNorm is of another number of tokens than {num_tokens}: its mean "
-                f"is {worst:.1f} standard deviations off. Test with windows of the training crop, "
-                "or set model.backbone.recenter_maps=True",
+                f"The maps' BatchNorm is of another number of tokens than {own or num_tokens}: its "
+                f"mean is {worst:.1f} standard deviations off. {_REMEDIES[own is not None]}",
                 "current",
                 logging.WARNING,
             )
 
 
-def _deviation(block: nn.Module, num_tokens: int) -> float:
+def _deviation(attention: HeadMixingAttention, num_tokens: int) -> float:
     """Of the heads' median, in standard deviations; 0 where nothing can be off."""
-    attention: Any = getattr(block, "attn", None)
-    if not isinstance(attention, HeadMixingAttention) or attention.recenter_maps:
-        return 0.0
     norm: Any = attention.mix_norm
     if norm is None or not is_batch_norm(norm) or norm.running_mean is None:
         return 0.0

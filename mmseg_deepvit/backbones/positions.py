@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 def fit_positions(
     model: ViTTrunk, state: dict[str, Tensor], pos_grid: Grid | None, path: str | os.PathLike
-) -> None:
+) -> Grid:
     """Give a state dict the positions that a trunk has.
 
     Args:
@@ -35,6 +35,9 @@ def fit_positions(
             a position, are replaced.
         pos_grid: Height and width of the file's grid, or None to guess.
         path: Named in errors.
+
+    Returns:
+        The file's grid.
 
     Raises:
         CheckpointError: The grid cannot be told, or is not ``pos_grid``.
@@ -60,6 +63,7 @@ def fit_positions(
     kept = min(num_class, num_prefix, model.num_prefix_positions)
     own_prefix[:, :kept] = prefix[:, :kept]
     state["pos_embed"] = torch.cat([own_prefix, resized], dim=1)
+    return grid
 
 
 def find_grid(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from mmengine.logging import print_log
 from torch import Tensor
 
+from ..attention import HeadMixingAttention
 from ..checkpoints import (
     TIMM_SCHEME,
     convert,
@@ -75,8 +77,9 @@ def load_pretrained(
     missing = [k for k in own if k not in state and k not in filled and not k.endswith(tracked)]
     unexpected = [k for k in state if k not in own]
     _check_names(checkpoint, missing, unexpected)
+    grid = model.patch_grid
     if "pos_embed" in state:
-        fit_positions(model, state, pos_grid, checkpoint)
+        grid = fit_positions(model, state, pos_grid, checkpoint)
     _check_shapes(checkpoint, own, state)
     _check_heads(model, checkpoint, warm_start)
     model.load_state_dict({**state, **filled}, strict=False)
@@ -93,6 +96,8 @@ def load_pretrained(
             "training, unless MapNormCalibrationHook among the custom_hooks calibrates them; "
             "mix_norm_cfg=None goes without"
         )
+    if any(".post_mix." in key for key in state):
+        _advise_map_tokens(model, grid, checkpoint)
     for what, keys in (("Missing", missing), ("Unexpected", unexpected)):
         if keys:
             _warn(f"{what} keys in {checkpoint}: {summarize_keys(keys)}")
@@ -100,6 +105,16 @@ def load_pretrained(
 
 def _warn(message: str) -> None:
     print_log(message, "current", logging.WARNING)
+
+
+def _advise_map_tokens(model: ViTTrunk, grid: Grid, path: str | os.PathLike) -> None:
+    trained, own = (model.num_prefix_tokens + math.prod(g) for g in (grid, model.patch_grid))
+    attentions = [m for m in model.modules() if isinstance(m, HeadMixingAttention)]
+    if any((m.map_tokens or own) != trained for m in attentions if m.post_mix is not None):
+        _warn(
+            f"{path} was trained to mix maps of {trained} tokens, img_size makes {own}: "
+            f"map_tokens={trained} keeps what the mixes do"
+        )
 
 
 def _trunk_state(model: ViTTrunk, path: str | os.PathLike) -> tuple[dict[str, Tensor], list[str]]:

@@ -5,7 +5,8 @@ Reference: parameter names and behaviour after timm ``models/vision_transformer.
 after mmsegmentation ``mmseg/models/backbones/vit.py``.
 Deviations: any input size, also rectangular; blocks may mix attention heads; ``out_indices`` in
 any order and negative; blocks behind the last output are not run; ``norm_eval`` and frozen stages
-keep BatchNorm statistics (mmseg's ``norm_eval`` concerns LayerNorm, where it does nothing).
+keep BatchNorm statistics (mmseg's ``norm_eval`` concerns LayerNorm, where it does nothing); with
+``map_tokens``, mixes and norms of attention maps hold for any number of tokens.
 """
 
 from __future__ import annotations
@@ -56,9 +57,11 @@ class ViTTrunk(BaseModule):
         mix_bias: Whether the mixes have a bias.
         mix_norm_cfg: Norm of the mixed maps: ``dict(type='BN' | 'SyncBN' | 'LN')`` or None.
         mix_scale: Factor of the mixed maps; None for (head width)^-½.
-        recenter_maps: Whether a BatchNorm of the maps, in evaluation, subtracts the exact mean of
-            maps of the image's size; its running mean is that of the training crop, and a warning
-            says where it is far off.
+        map_tokens: Number of tokens that mixes and norms of the maps are for, or ``'img_size'`` for
+            those of ``img_size``: images of other sizes then get maps that act alike (see
+            :meth:`~mmseg_deepvit.attention.HeadMixingAttention.post_mix_of`), in training too.
+            None is the published models, which need the training crop; a warning says where a
+            BatchNorm shows that they do not have it.
         mix_init: How the mixes start from scratch: ``'uniform'`` (as a convolution),
             ``'trunc_normal'`` (deviation 0.02) or ``'identity'`` (no mixing).
         drop_rate: Dropout after position embedding, in MLPs and output projections, in [0, 1).
@@ -109,7 +112,7 @@ class ViTTrunk(BaseModule):
         mix_bias: bool = True,
         mix_norm_cfg: dict | None = None,
         mix_scale: float | None = 1.0,
-        recenter_maps: bool = False,
+        map_tokens: int | str | None = None,
         mix_init: str = "uniform",
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
@@ -167,7 +170,7 @@ class ViTTrunk(BaseModule):
             mix_bias=mix_bias,
             mix_norm_cfg=mix_norm_cfg,
             mix_scale=mix_scale,
-            recenter_maps=recenter_maps,
+            map_tokens=self._map_tokens(map_tokens),
             attn_drop_position=attn_drop_position,
         )
         first_mixing = num_layers - num_mixing_layers
@@ -201,6 +204,12 @@ class ViTTrunk(BaseModule):
         self.reg_token = self._zeros(num_register_tokens) if num_register_tokens else None
         num_patches = self.patch_grid[0] * self.patch_grid[1]
         self.pos_embed = self._zeros(self.num_prefix_positions + num_patches)
+
+    def _map_tokens(self, given: int | str | None) -> int | None:
+        if isinstance(given, str):
+            check_choice("map_tokens", given, ("img_size",))
+            return self.num_prefix_tokens + math.prod(self.patch_grid)
+        return given
 
     def _zeros(self, count: int) -> nn.Parameter:
         return nn.Parameter(torch.zeros(1, count, self.embed_dims))

@@ -6,8 +6,6 @@ norm, ``mix_scale`` and mix are one H×H mix with a bias.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import nn
 
@@ -36,10 +34,7 @@ def _fold(attention: HeadMixingAttention) -> bool:
     mix, norm = attention.post_mix, attention.mix_norm
     if mix is None:
         return False
-    bias: Any = mix.bias
-    if attention.recenter_maps and norm is not None:
-        bias = norm.running_mean  # what is left of the bias when the mean is subtracted later
-    folded = fold_norm(mix.weight, bias, norm, attention.mix_scale)
+    folded = fold_norm(mix.weight, mix.bias, norm, attention.mix_scale)
     if folded.kind != "none":
         return False
     assert folded.post_weight is not None

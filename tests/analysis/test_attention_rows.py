@@ -28,7 +28,7 @@ def test_head_mixing(post, pre, norm):
         post_mix=post,
         mix_norm_cfg=norm,
         mix_scale=0.7,
-        recenter_maps=norm == {"type": "BN"},
+        map_tokens=7,
     ).eval()
     if norm and norm["type"] == "BN":
         nn.init.normal_(module.mix_norm.running_mean)

@@ -116,11 +116,11 @@ def test_state_does_not_depend_on_the_backend():
 
 @pytest.mark.parametrize("dynamic", [False, True])
 @pytest.mark.parametrize("norm", ["BN", "LN"])
-def test_module_compiles_whole(norm, dynamic):
+@pytest.mark.parametrize("map_tokens", [None, 65])
+def test_module_compiles_whole(map_tokens, norm, dynamic):
     """One graph, also with the running statistics and with another number of tokens."""
-    module = HeadMixingAttention(
-        32, 4, pre_mix=True, post_mix=True, mix_norm_cfg={"type": norm}, backend="blockwise"
-    )
+    settings = dict(mix_norm_cfg={"type": norm}, map_tokens=map_tokens, backend="blockwise")
+    module = HeadMixingAttention(32, 4, pre_mix=True, post_mix=True, **settings)
     torch._dynamo.reset()
     compiled = torch.compile(module, backend="aot_eager", fullgraph=True, dynamic=dynamic)
     for tokens in (140, 150):

@@ -70,6 +70,7 @@ def test_map_norms(kind, cls):
         ({"embed_dims": 10, "num_heads": 3}, "multiple of num_heads, got 10 and 3"),
         ({"mix_norm_cfg": {"type": "BN"}}, "needs post_mix"),
         ({"post_mix": True, "mix_norm_cfg": {"type": "IN"}}, "BN, SyncBN or LN"),
+        ({"map_tokens": 0}, "map_tokens must be at least 1, got 0"),
         ({"attn_drop_position": "logits"}, "'softmax' or 'mix', got 'logits'"),
     ],
 )
@@ -78,53 +79,68 @@ def test_bad_arguments(arguments, message):
         HeadMixingAttention(**{"embed_dims": 12, "num_heads": 3, **arguments})
 
 
-def trained_norm(module):
-    """Statistics of some training, a mean far from any map's among them."""
+def of_training(norm, **settings):
+    """A module whose norm, if it has statistics, has those of some training."""
+    norm = {"type": norm} if norm else None
+    module = HeadMixingAttention(12, 3, post_mix=True, mix_norm_cfg=norm, mix_scale=0.7, **settings)
     with torch.no_grad():
-        module.mix_norm.running_mean.normal_()
-        module.mix_norm.running_var.uniform_(0.001, 0.01)
-        module.mix_norm.weight.uniform_(0.5, 1.5)
-        module.mix_norm.bias.normal_()
-    return module.double().eval()
+        for tensor in (*module.post_mix.parameters(), *module.parameters(), *module.buffers()):
+            if tensor.is_floating_point():
+                tensor.uniform_(0.1, 1.0)
+    return module.double()
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("pre_mix", [True, False])
 @pytest.mark.parametrize("mix_bias", [True, False])
-@pytest.mark.parametrize("tokens", [5, 17, 64])
+@pytest.mark.parametrize("norm", [None, "BN", "LN"])
 @pytest.mark.parametrize("backend", ["explicit", "blockwise"])
-def test_recentred_maps_have_the_mean_of_their_own(backend, tokens, mix_bias):
-    """Whatever N: each head's map, averaged over the batch and the entries, is β."""
-    settings = dict(post_mix=True, mix_bias=mix_bias, mix_norm_cfg={"type": "BN"})
-    module = trained_norm(HeadMixingAttention(12, 3, **settings, recenter_maps=True))
-    x = torch.randn(2, tokens, 12, dtype=torch.float64)
-    maps = []
-    with torch.no_grad(), observe_maps(maps.append):
-        expected = module(x)
-    means = maps[0].mixed.mean((0, 2, 3))
-    torch.testing.assert_close(means, module.mix_norm.bias, rtol=0, atol=1e-12)
-    module.backend = backend
-    torch.testing.assert_close(module(x), expected, rtol=0, atol=1e-12)
+def test_tokens_that_are_there_often_change_nothing(backend, norm, mix_bias, pre_mix, training):
+    """Output and gradients for tokens k times are those for the tokens once, with map_tokens."""
+    module = of_training(norm, map_tokens=11, mix_bias=mix_bias, pre_mix=pre_mix, backend=backend)
+    module.train(training)
+    once = torch.randn(2, 7, 12, dtype=torch.float64, requires_grad=True)
+    expected = module(once)
+    weights = torch.randn_like(expected)
+    expected_grads = torch.autograd.grad((expected * weights).sum(), [once, *module.parameters()])
+    for times in (2, 3):
+        out = module(once.repeat(1, times, 1))
+        torch.testing.assert_close(out, expected.repeat(1, times, 1), rtol=0, atol=1e-10)
+        loss = (out * weights.repeat(1, times, 1)).sum() / times
+        grads = torch.autograd.grad(loss, [once, *module.parameters()])
+        for grad, same in zip(grads, expected_grads, strict=True):
+            torch.testing.assert_close(grad, same, rtol=1e-8, atol=1e-9)
 
 
-def test_recentring_leaves_training_and_its_statistics_alone():
-    settings = dict(post_mix=True, mix_norm_cfg={"type": "BN"})
-    plain = trained_norm(HeadMixingAttention(12, 3, **settings)).train()
-    recentred = HeadMixingAttention(12, 3, **settings, recenter_maps=True).double().train()
-    recentred.load_state_dict(plain.state_dict())
-    x = torch.randn(2, 7, 12, dtype=torch.float64)
-    assert torch.equal(recentred(x), plain(x))
-    assert torch.equal(recentred.mix_norm.running_mean, plain.mix_norm.running_mean)
-
-
-def test_recentred_is_the_same_where_the_running_mean_is_right():
-    """At training's own N nothing changes."""
-    settings = dict(post_mix=True, mix_norm_cfg={"type": "BN"})
-    plain = trained_norm(HeadMixingAttention(12, 3, **settings))
-    mix = plain.post_mix
-    with torch.no_grad():
-        plain.mix_norm.running_mean.copy_(mix.weight.sum(1) / 9 + mix.bias)
-    recentred = HeadMixingAttention(12, 3, **settings, recenter_maps=True).double().eval()
-    recentred.load_state_dict(plain.state_dict())
+@pytest.mark.parametrize("norm", [None, "BN", "LN"])
+def test_map_tokens_is_the_number_at_which_nothing_changes(norm):
+    plain = of_training(norm).eval()
+    same = HeadMixingAttention(
+        *(12, 3),
+        post_mix=True,
+        mix_norm_cfg={"type": norm} if norm else None,
+        mix_scale=0.7,
+        map_tokens=9,
+    )
+    same.double().eval().load_state_dict(plain.state_dict())
     x = torch.randn(2, 9, 12, dtype=torch.float64)
-    torch.testing.assert_close(recentred(x), plain(x), rtol=0, atol=1e-12)
-    other = torch.randn(2, 21, 12, dtype=torch.float64)
-    assert (recentred(other) - plain(other)).abs().max() > 1e-3
+    torch.testing.assert_close(same(x), plain(x), rtol=0, atol=1e-12)
+    often = x.repeat(1, 2, 1)
+    assert (same(often) - plain(often)).abs().max() > 1e-3
+    assert (same(often) - same(x).repeat(1, 2, 1)).abs().max() < 1e-10
+
+
+def test_a_running_mean_learned_at_map_tokens_is_right_at_any_number():
+    """Each head's map, averaged over the batch and the entries, is β · N₀ / N."""
+    module = of_training("BN", map_tokens=9)
+    module.mix_norm.momentum = None
+    with torch.no_grad():
+        module.mix_norm.reset_running_stats()
+        module.train()(torch.randn(2, 9, 12, dtype=torch.float64))
+        for tokens in (5, 9, 33):
+            maps = []
+            with observe_maps(maps.append):
+                module.eval()(torch.randn(2, tokens, 12, dtype=torch.float64))
+            means = maps[0].mixed.mean((0, 2, 3))
+            expected = 0.7 * module.mix_norm.bias * 9 / tokens
+            torch.testing.assert_close(means, expected, rtol=0, atol=1e-12)

@@ -42,7 +42,7 @@ def test_says_so_once_for_each_size(trained, said):
     run(model, 128)
     assert len(said) == 1
     assert "another number of tokens than 65" in said[0]
-    assert "recenter_maps=True" in said[0]
+    assert "map_tokens=img_size" in said[0]
     run(model, 160)
     assert len(said) == 2
 
@@ -55,13 +55,22 @@ def test_training_and_compilation_are_left_alone(trained, said):
     assert said == []
 
 
-@pytest.mark.parametrize("change", ["recentred", "LN", "none", "untrained"])
+@pytest.mark.parametrize("change", ["map_tokens", "LN", "none", "untrained"])
 def test_where_nothing_is_off(trained, said, change):
-    if change == "recentred":
-        model = DeepViT(dict(SMALL, recenter_maps=True))
+    if change == "map_tokens":
+        model = DeepViT(dict(SMALL, map_tokens="img_size"))
         model.load_state_dict(trained.state_dict())
     else:
         cfg = {"LN": dict(type="LN"), "none": None, "untrained": dict(type="BN")}[change]
         model = DeepViT(dict(SMALL, mix_norm_cfg=cfg))
     run(model.eval(), 128)
     assert said == []
+
+
+def test_map_tokens_must_be_those_of_training(trained, said):
+    model = DeepViT(dict(SMALL, map_tokens=65))
+    model.load_state_dict(trained.state_dict())
+    run(model.eval(), 64)
+    assert len(said) == 1
+    assert "another number of tokens than 65" in said[0]
+    assert "number of tokens of the training crop" in said[0]

@@ -143,6 +143,25 @@ def test_position_embeddings_of_another_grid(published, save, file_grid, img_siz
         assert (positions[:, 0].diff() > 0).all()
 
 
+@pytest.mark.parametrize(
+    ("settings", "advised"),
+    [
+        (dict(img_size=(12, 12)), False),
+        (dict(img_size=(24, 24)), True),
+        (dict(img_size=(24, 24), map_tokens="img_size"), True),
+        (dict(img_size=(24, 24), map_tokens=10), False),
+    ],
+)
+def test_advises_the_tokens_that_maps_were_mixed_of(published, save, log, settings, advised):
+    path = save(published)
+    load(path, **settings)
+    line = (
+        f"{path} was trained to mix maps of 10 tokens, img_size makes 37: map_tokens=10 keeps what "
+        "the mixes do"
+    )
+    assert (line in log) == advised
+
+
 def drop(state, part):
     return {k: v for k, v in state.items() if part not in k}
 

@@ -221,6 +221,7 @@ def test_positions_of_a_wrong_grid_are_refused():
             "frozen_stages must be at least -1 and at most 4, got 5",
         ),
         ({"num_mixing_layers": 9}, ValueError, "at most 4, got 9"),
+        ({"map_tokens": "crop"}, ValueError, "map_tokens must be one of 'img_size', got 'crop'"),
         ({"num_layers": 0}, ValueError, "num_layers must be at least 1"),
         ({"num_register_tokens": -1}, ValueError, "num_register_tokens must be at least 0"),
         ({"drop_path_mode": "cosine"}, ValueError, "drop_path_mode must be one of 'linear'"),

@@ -16,10 +16,21 @@ def export(model, folder, kind, **settings):
     return path, export_segmentor(model, path, kind, **settings)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        (CAIT, {}),
+        (CAIT, {"model.backbone.map_tokens": "img_size"}),
+        (
+            "linear_deepvit_ade20k",
+            {"model.backbone.map_tokens": "img_size", "model.backbone.mix_norm_cfg.type": "LN"},
+        ),
+    ],
+)
 @pytest.mark.parametrize("kind", list(FORMATS))
-def test_sizes_vary(small, tmp_path, kind):
+def test_sizes_vary(small, tmp_path, kind, name, options):
     """Sizes that are no multiples of the patch, other batches, also those not tried on writing."""
-    model = small(CAIT)
+    model = small(name, **options)
     path, results = export(model, tmp_path, kind, dynamic=True)
     assert [r.shape for r in results] == [(2, 3, 61, 69), (1, 3, 85, 105)]
     assert all(0 < r.relative < 1e-4 or r.absolute == 0 for r in results)

@@ -11,14 +11,14 @@ from .conftest import randomize_norms
 SMALL = dict(embed_dims=24, num_heads=3, num_layers=3, img_size=32, out_indices=(0, 1, 2))
 
 
-@pytest.mark.parametrize("recenter", [True, False])
+@pytest.mark.parametrize("map_tokens", [None, "img_size"])
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("mix_bias", [True, False])
 @pytest.mark.parametrize("backbone", [DeepViT, CaiT, DiversePatchViT])
-def test_folded_equals_unfolded(backbone, affine, mix_bias, recenter):
+def test_folded_equals_unfolded(backbone, affine, mix_bias, map_tokens):
     norm = dict(type="BN", affine=affine, requires_grad=True)
     arch = dict(SMALL, mix_norm_cfg=norm, mix_bias=mix_bias, num_mixing_layers=2, mix_scale=0.7)
-    arch["recenter_maps"] = recenter
+    arch["map_tokens"] = map_tokens
     model = backbone(arch).double().eval()
     model.init_weights()
     randomize_norms(model)

@@ -3,7 +3,9 @@
 _base_ = "./segmentor.py"
 model = dict(
     type="SlidingEncoderDecoder",
-    backbone=dict(img_size=(512, 512), drop_path_rate=0.1, out_indices=(-1,)),
+    backbone=dict(
+        img_size=(512, 512), map_tokens="img_size", drop_path_rate=0.1, out_indices=(-1,)
+    ),
     decode_head=dict(
         type="FCNHead",
         in_index=0,

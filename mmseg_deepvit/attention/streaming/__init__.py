@@ -76,7 +76,7 @@ def streamed_attention(
     )
     if norm.kind == "batch" and post_weight is not None:
         update_running_statistics(mixing.map_norm, sums, post_weight, post_bias)
-    if post_weight is None and mixing.mix_scale != 1.0:
+    if post_weight is None and mixing.scales_maps:
         out = mixing.mix_scale * out
     return out.transpose(1, 2)
 
