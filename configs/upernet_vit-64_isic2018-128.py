@@ -2,7 +2,7 @@
 # Paper:   ViT, https://arxiv.org/abs/2010.11929.
 # Start:   python tools/train.py configs/upernet_vit-64_isic2018-128.py
 # Cost:    0.8 M parameters, 0.6 GFLOPs at 128×128
-# Result:  not trained here.
+# Result:  results/isic2018-scratch-64/README.md.
 _base_ = [
     "_base_/models/upernet_vit-64.py",
     "_base_/datasets/isic2018_128.py",
