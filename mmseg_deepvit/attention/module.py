@@ -124,9 +124,11 @@ class HeadMixingAttention(nn.Module):
         Returns:
             (H, H), or None for no mix, and the factor, a number but in exports.
         """
-        if self.post_mix is None or self.map_tokens is None:
-            return None if self.post_mix is None else self.post_mix.weight, self.mix_scale
+        if self.post_mix is None:
+            return None, self.mix_scale
         weight = self.post_mix.weight
+        if self.map_tokens is None:
+            return weight, self.mix_scale
         # Exported graphs may have a symbol for N, and take no fractions of it but as tensors.
         tokens = weight.new_ones(()) * num_tokens if is_exporting() else num_tokens
         ratio = tokens / self.map_tokens

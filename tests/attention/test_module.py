@@ -84,7 +84,7 @@ def of_training(norm, **settings):
     norm = {"type": norm} if norm else None
     module = HeadMixingAttention(12, 3, post_mix=True, mix_norm_cfg=norm, mix_scale=0.7, **settings)
     with torch.no_grad():
-        for tensor in (*module.post_mix.parameters(), *module.parameters(), *module.buffers()):
+        for tensor in (*module.parameters(), *module.buffers()):
             if tensor.is_floating_point():
                 tensor.uniform_(0.1, 1.0)
     return module.double()

@@ -20,11 +20,8 @@ def export(model, folder, kind, **settings):
     ("name", "options"),
     [
         (CAIT, {}),
-        (CAIT, {"model.backbone.map_tokens": "img_size"}),
-        (
-            "linear_deepvit_ade20k",
-            {"model.backbone.map_tokens": "img_size", "model.backbone.mix_norm_cfg.type": "LN"},
-        ),
+        (CAIT, {"model.backbone.map_tokens": None}),
+        ("linear_deepvit_ade20k", {"model.backbone.mix_norm_cfg.type": "LN"}),
     ],
 )
 @pytest.mark.parametrize("kind", list(FORMATS))
