@@ -2,7 +2,7 @@
 # Paper:   Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753.
 # Start:   python tools/train.py configs/upernet_diverse-deepvit-64_isic2018-128.py
 # Cost:    0.8 M parameters, 0.7 GFLOPs at 128×128
-# Result:  not trained here.
+# Result:  results/isic2018-steps/README.md.
 _base_ = [
     "_base_/models/upernet_vit-64.py",
     "_base_/models/diversity_1500.py",

@@ -1,0 +1,18 @@
+# DeepViT with the diversity losses + UPerNet on ISIC 2018, from scratch: 256², 400 epochs.
+# Paper:   Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753.
+# Start:   python tools/train.py configs/upernet_diverse-deepvit_isic2018-scratch.py
+# Cost:    43.0 M parameters, 122 GFLOPs at 256×256
+# Result:  not trained here.
+_base_ = [
+    "_base_/models/upernet_vit-512.py",
+    "_base_/models/diversity.py",
+    "_base_/datasets/isic2018_256.py",
+    "_base_/schedules/adam_400e.py",
+    "_base_/default_runtime.py",
+]
+model = dict(
+    type="DiverseEncoderDecoder",
+    diversity={{_base_.diversity}},
+    backbone=dict(type="DeepViT", mix_norm_cfg={{_base_.norm_cfg}}),
+)
+default_hooks = dict(checkpoint=dict(interval=6485, save_best="per_image/Dice"))
