@@ -2,6 +2,7 @@
 
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .class_check_hook import ClassCheckHook, unwrap_segmentor
+from .cpu_amp import CPUAmpOptimWrapper, cpu_has_bf16
 from .data_errors import check_data_folders
 from .finite_check_hook import FiniteCheckHook
 from .fsdp_strategy import FSDP2Strategy, check_hooks
@@ -20,6 +21,7 @@ from .train_loop import ResumableTrainLoop
 __all__ = [
     "AtomicCheckpointHook",
     "BlockDecayOptimWrapperConstructor",
+    "CPUAmpOptimWrapper",
     "CPUDistributedDataParallel",
     "ClassCheckHook",
     "FSDP2Strategy",
@@ -28,6 +30,7 @@ __all__ = [
     "ResumableTrainLoop",
     "check_data_folders",
     "check_hooks",
+    "cpu_has_bf16",
     "find_whole_checkpoint",
     "from_first_process",
     "join_processes",
