@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -14,6 +14,9 @@ from .settings import Source
 
 #: Name under which the backbone's own outputs are caught.
 _OUTPUTS = ""
+#: Modules that hold blocks, and how many names a message says.
+_LISTS = (nn.ModuleList, nn.Sequential)
+_NAMES_SAID = 5
 
 
 class PatchTokens(NamedTuple):
@@ -36,12 +39,46 @@ def check_source(backbone: nn.Module, source: Source) -> None:
         source: Name or index; an index is looked at when there are outputs.
 
     Raises:
-        ValueError: There is no such submodule; the message names those that are spelled alike.
+        ValueError: There is no such submodule; the message names some that there are: those spelled
+            alike, then the blocks, nearest first.
     """
-    names = [name for name, _ in backbone.named_modules()]
+    names = [name for name, _ in backbone.named_modules() if name]
     if isinstance(source, str) and source not in names:
-        close = ", ".join(map(repr, difflib.get_close_matches(source, names))) or "none is alike"
-        raise ValueError(f"{type(backbone).__name__} has no submodule {source!r} ({close})")
+        alike = difflib.get_close_matches(source, names)
+        blocks = sorted(block_names(backbone), key=lambda name: -_likeness(source, name))
+        nearest = list(dict.fromkeys([*alike, *blocks]))[:_NAMES_SAID] or names[:_NAMES_SAID]
+        raise ValueError(
+            f"{type(backbone).__name__} has no submodule {source!r}: name one that it has, nearest "
+            f"first {', '.join(map(repr, nearest))}"
+        )
+
+
+def block_names(backbone: nn.Module) -> list[str]:
+    """Names of what looks like a backbone's blocks, in its order, as far as they stand in lists.
+
+    Args:
+        backbone: Any module; those in lists that have submodules of their own count, but lists.
+    """
+    return [
+        f"{name}.{i}"
+        for name, parent in backbone.named_modules()
+        if isinstance(parent, _LISTS)
+        for i, child in enumerate(parent)
+        if not isinstance(child, _LISTS) and any(child.children())
+    ]
+
+
+def sibling_blocks(backbone: nn.Module) -> tuple[str, str] | None:
+    """Names of the first and the last block of the last list of several blocks, None for none."""
+    lists: dict[str, list[str]] = {}
+    for name in block_names(backbone):
+        lists.setdefault(name.rpartition(".")[0], []).append(name)
+    several = [names for names in lists.values() if len(names) > 1]
+    return (several[-1][0], several[-1][-1]) if several else None
+
+
+def _likeness(a: str, b: str) -> float:
+    return difflib.SequenceMatcher(a=a, b=b).ratio()
 
 
 @contextmanager
@@ -75,8 +112,34 @@ def catch_outputs(backbone: nn.Module, sources: Iterable[Source]) -> Iterator[di
             handle.remove()
 
 
+@contextmanager
+def catch_inputs(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
+    """Catch the first argument of each of some modules while the context lasts.
+
+    Args:
+        modules: They run within the context, in this order.
+
+    Yields:
+        Grows by one tensor a call.
+    """
+    caught: list[Tensor] = []
+    handles = [
+        module.register_forward_pre_hook(lambda module, args: caught.append(args[0]))
+        for module in modules
+    ]
+    try:
+        yield caught
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def read_tokens(
-    caught: dict[str, Any], source: Source, images: Tensor, num_prefix: int
+    caught: dict[str, Any],
+    source: Source,
+    images: Tensor,
+    num_prefix: int,
+    blocks: Sequence[str] = (),
 ) -> PatchTokens:
     """The patch tokens of one source.
 
@@ -86,6 +149,7 @@ def read_tokens(
         images: What the backbone was given, (B, 3, H, W).
         num_prefix: Number of tokens before the patches in (B, N, C) results; where N is a grid
             without them, there are none.
+        blocks: Names of blocks, for messages.
 
     Returns:
         Tokens and their grid, in the graph.
@@ -108,7 +172,7 @@ def read_tokens(
             return PatchTokens(value[:, -grid[0] * grid[1] :], grid)
     raise ValueError(
         f"{source!r} gives {_describe(value)}, no patch tokens or map of {len(images)} images of "
-        f"{size[0]}×{size[1]}: name a whole block, such as 'blocks.0'"
+        f"{size[0]}×{size[1]}: name a whole block{_such_as(blocks)}"
     )
 
 
@@ -144,6 +208,10 @@ def _grids(size: tuple[int, int]) -> list[tuple[int, int]]:
     """All grids of square patches on an image; no two of them have the same number of patches."""
     strides = range(1, max(size) + 1)
     return [(math.ceil(size[0] / p), math.ceil(size[1] / p)) for p in strides]
+
+
+def _such_as(blocks: Sequence[str]) -> str:
+    return f", such as {blocks[0]!r} or {blocks[-1]!r}" if blocks else ""
 
 
 def _describe(value: Any) -> str:
