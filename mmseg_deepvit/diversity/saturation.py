@@ -36,7 +36,7 @@ class SaturationWatch:
         """
         due = not self.told and self.calls % INTERVAL == 0
         self.calls += 1
-        if due and abs(value := float(loss.detach())) < LEAST_LOSS:
+        if due and (value := abs(float(loss.detach()))) < LEAST_LOSS:
             self.told = True
             print_log(
                 f"The contrastive loss is {value:.1e}: it has no effect, since dot products of "

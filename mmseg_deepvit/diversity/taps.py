@@ -54,15 +54,16 @@ def check_source(backbone: nn.Module, source: Source) -> None:
 
 
 def block_names(backbone: nn.Module) -> list[str]:
-    """Names of what looks like a backbone's blocks, in its order, as far as they stand in lists.
+    """Names of what looks like a backbone's blocks and stages, in its order.
 
     Args:
-        backbone: Any module; those in lists that have submodules of their own count, but lists.
+        backbone: Any module. Members of its lists count where a list has one type of them, with
+            submodules of their own.
     """
     return [
         f"{name}.{i}"
         for name, parent in backbone.named_modules()
-        if isinstance(parent, _LISTS)
+        if isinstance(parent, _LISTS) and len({type(child) for child in parent}) == 1
         for i, child in enumerate(parent)
         if not isinstance(child, _LISTS) and any(child.children())
     ]
