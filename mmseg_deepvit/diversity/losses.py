@@ -1,8 +1,8 @@
 """Losses that keep the patch tokens of an image different from each other.
 
 Paper: Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753, section 4.
-Reference: ChengyueGongR/PatchVisionTransformer has no licence; all is written from the paper, the
-published code's contrastive loss from a description in words.
+Reference: ChengyueGongR/PatchVisionTransformer for what the published forms compute (no licence; no
+code of it is used).
 Deviations: computed in at least fp32 whatever autocast says. The mixing loss has two forms. The
 dense one, for segmentation, takes soft targets for each patch, since a patch of a label map holds
 several classes (:mod:`mmseg_deepvit.diversity.class_mix`). The published code's, for classifiers
@@ -215,7 +215,7 @@ class DiversityLoss(nn.Module):
     Args:
         cosine: Weight of :func:`patch_cosine_loss`.
         contrastive: Weight of :func:`patch_contrastive_loss`.
-        mixing: Weight of :func:`patch_mixing_loss`.
+        mixing: Weight of :func:`patch_mixing_loss`, or of :func:`region_mixing_loss`.
         variant: Form of the contrastive loss, ``'paper'``, ``'published_code'`` or ``'cosine'``.
         heads: Weight of :func:`~mmseg_deepvit.diversity.head_cosine.head_cosine_loss`; DeepViT-32B
             was published with 0.1.
@@ -263,16 +263,20 @@ class DiversityLoss(nn.Module):
         targets: Tensor | None = None,
         grid: tuple[int, int] | None = None,
         layers: Sequence[MapLayer] | None = None,
+        shares: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Compute the terms whose weight is not zero.
 
         Args:
             last: Last tokens, (B, N, C); cosine and contrastive term need them.
             early: Early tokens, (B, N, C); the contrastive term needs them.
-            logits: Of the patches' classes, (B, N, K); the mixing term needs them.
-            targets: Their class mixes, (B, N, K); likewise.
+            logits: Of the patches' classes, (B, N, K), or with ``shares`` of the regions',
+                (R, B, K); the mixing term needs them.
+            targets: Their class mixes, in the shape of the logits; likewise.
             grid: (h, w) of the tokens; the published code's contrastive loss needs it.
             layers: Attention layers and what they were given; the heads term needs them.
+            shares: Shares of regions in the images, (R,), for :func:`region_mixing_loss`; None
+                takes :func:`patch_mixing_loss`.
 
         Returns:
             Weighted scalars by name: ``loss_cosine``, ``loss_contrastive``, ``loss_mixing``,
@@ -293,9 +297,12 @@ class DiversityLoss(nn.Module):
                 self.temperature,
             )
         if self.weights["mixing"] > 0:
-            losses["mixing"] = patch_mixing_loss(
-                _given("mixing", "logits and targets", logits),
-                _given("mixing", "logits and targets", targets),
+            logits = _given("mixing", "logits and targets", logits)
+            targets = _given("mixing", "logits and targets", targets)
+            losses["mixing"] = (
+                patch_mixing_loss(logits, targets)
+                if shares is None
+                else region_mixing_loss(logits, targets, shares)
             )
         if self.weights["heads"] > 0:
             losses["heads"] = head_cosine_loss(_given("heads", "attention layers", layers))

@@ -2,8 +2,8 @@
 
 Paper: Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753, section 4
 (patch-wise mixing loss), after CutMix, https://arxiv.org/abs/1905.04899.
-Reference: ChengyueGongR/PatchVisionTransformer has no licence; its form, ``**PUBLISHED``, is
-written from a description in words.
+Reference: ChengyueGongR/PatchVisionTransformer for the form of ``PUBLISHED`` (no licence; no code
+of it is used).
 Deviations: label maps are mixed as the images are, so that every loss of a segmentor sees the mix.
 Rectangles are always whole inside the grid (CutMix cuts them off at the border), so that the area
 is what was drawn, but for whole patches. By default each image has a rectangle of its own, shaped

@@ -212,7 +212,7 @@ def test_the_cosine_of_heads_is_of_the_first_blocks_maps():
     [
         ("mit", dict(early="layers.3.1.0", last="layers.3.1.1"), 1),
         ("mit", dict(early="layers.3.1.0", last="layers.3.1.1", variant="cosine"), 0),
-        ("ours", dict(early="patch_embed", contrastive=2.0), 0),
+        ("swin", dict(early=NAMED["swin"][0], last=NAMED["swin"][1], contrastive=2.0), 0),
     ],
 )
 def test_a_saturated_contrastive_loss_is_told_once(kind, diversity, told, monkeypatch):
