@@ -31,6 +31,7 @@ def test_runs_a_script_with_our_models_in_timm(tmp_path):
 TRAINING = """
 import argparse, timm, torch
 from timm.loss import LabelSmoothingCrossEntropy
+from timm.optim import create_optimizer_v2
 from timm.task import ClassificationTask
 from timm.utils import ParseKwargs
 
@@ -42,7 +43,7 @@ args = parser.parse_args()
 model = timm.create_model(
     args.model, num_classes=3, img_size=32, patch_size=8, drop_rate=args.drop, **args.model_kwargs
 )
-optimizer = timm.optim.create_optimizer_v2(model, opt="adamw", lr=1e-3)
+optimizer = create_optimizer_v2(model, opt="adamw", lr=1e-3)
 task = ClassificationTask(
     model=model, criterion=LabelSmoothingCrossEntropy(0.1), device=torch.device("cpu"),
     dtype=None, verbose=False,
@@ -103,5 +104,5 @@ def test_losses_that_cannot_be(tmp_path, monkeypatch, options, text, message):
 
 
 def test_a_script_that_is_not_there(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="train.py does not exist: give .*pytorch-image-models"):
+    with pytest.raises(UserError, match=r"train\.py does not exist: give .*pytorch-image-models"):
         call_tool(monkeypatch, "tools/pretrain.py", "--mixing", "1", tmp_path / "train.py")
