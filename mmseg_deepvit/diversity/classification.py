@@ -31,7 +31,7 @@ from .head_cosine import first_layers
 from .losses import TEMPERATURE, DiversityLoss, Variant, pool_regions
 from .patch_mix import PUBLISHED, PatchMix
 from .saturation import SaturationWatch
-from .taps import catch_inputs, catch_outputs
+from .taps import catch_outputs, catch_queries_and_keys
 
 
 @dataclass(frozen=True)
@@ -182,12 +182,15 @@ class _Measure:
     def __call__(self, model: Any, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(B, C, H, W) images to (B, K) logits and the weighted terms by name."""
         layers = self.task.layers
-        with catch_outputs(model, ["patch_embed"]) as caught, catch_inputs(layers) as given:
+        with (
+            catch_outputs(model, ["patch_embed"]) as caught,
+            catch_queries_and_keys(layers) as maps,
+        ):
             tokens = model.forward_features(images)
         last = tokens[:, model.num_prefix_tokens :]
         early, grid = caught["patch_embed"]
         logits = model.forward_head(tokens)
-        arguments: dict[str, Any] = dict(layers=list(zip(layers, given, strict=True)) or None)
+        arguments: dict[str, Any] = dict(layers=maps)
         if self.regions is not None:
             pooled = model.head_drop(pool_regions(last, self.regions))
             found = model.patch_head(pooled)

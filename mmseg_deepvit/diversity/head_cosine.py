@@ -1,8 +1,9 @@
 """Cosine between the heads of consecutive blocks' attention maps: DeepViT-32B's regulariser.
 
 Paper: DeepViT, https://arxiv.org/abs/2103.11886.
-Reference: the author's training code (zhoudaquan/dvit_repo and zhoudaquan/Refiner_ViT,
-``loss/cross_entropy.py``): signed cosines over the heads, first three blocks, weight 0.1.
+Reference: zhoudaquan/dvit_repo (MIT), whose model hands out the maps of all blocks for it; the
+formula is that of the author's next repository, zhoudaquan/Refiner_ViT, ``loss/cross_entropy.py``:
+signed cosines over the heads, first three blocks (two pairs), weight 0.1.
 Deviations: none in result, but that the maps are those before any attention dropout (the recipe
 has none). No map is ever whole: rows are made in blocks, and made again in backward.
 
@@ -21,7 +22,6 @@ from itertools import pairwise
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributed.nn import functional as differentiable
 from torch.utils.checkpoint import checkpoint
@@ -34,14 +34,14 @@ from .cosine import block_rows_for
 #: Vectors over the heads shorter than this are divided by it, as in ``torch.nn.CosineSimilarity``.
 LEAST_LENGTH = 1e-8
 
-#: An attention layer and the (B, N, C) tokens that it was given.
+#: An attention layer and the (B, N, 3·C) result of its ``qkv``.
 MapLayer = tuple[HeadMixingAttention, Tensor]
 
 
 def head_cosine_loss(layers: Sequence[MapLayer], block_rows: int | None = None) -> Tensor:
     """Mean cosine, over the heads, between the maps of consecutive layers.
 
-    It takes O(B·H·N·(C/H + block_rows)) memory. Running statistics of BatchNorms are left alone.
+    It takes O(B·N·(C + H·block_rows)) memory. Running statistics of BatchNorms are left alone.
 
     Args:
         layers: At least two layers in their order, with one number of heads and of tokens.
@@ -58,7 +58,7 @@ def head_cosine_loss(layers: Sequence[MapLayer], block_rows: int | None = None) 
         raise ValueError(
             f"the cosine of heads needs at least two attention layers, got {len(layers)}"
         )
-    sizes = {(len(x), module.num_heads, x.shape[1]) for module, x in layers}
+    sizes = {(len(qkv), module.num_heads, qkv.shape[1]) for module, qkv in layers}
     if len(sizes) > 1:
         raise ValueError(
             "maps of layers must have one number of images, heads and tokens, got "
@@ -67,7 +67,7 @@ def head_cosine_loss(layers: Sequence[MapLayer], block_rows: int | None = None) 
     if block_rows is not None and block_rows < 1:
         raise ValueError(f"block_rows must be at least 1, got {block_rows}")
     batch, heads, tokens = sizes.pop()
-    projected = [_queries_and_keys(module, x) for module, x in layers]
+    projected = [_queries_and_keys(qkv, heads) for _, qkv in layers]
     device, element = projected[0][0].device, projected[0][0].element_size()
     # A block of each layer, and what the cosine and its gradient make of it.
     row_bytes = 4 * len(layers) * batch * heads * tokens * element
@@ -107,13 +107,10 @@ def first_layers(backbone: nn.Module, count: int) -> list[HeadMixingAttention]:
     return layers[:count]
 
 
-def _queries_and_keys(module: HeadMixingAttention, x: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, H, N, d) each, at least fp32, as autocast makes them in the layer."""
-    width = 2 * x.shape[-1]
-    bias = None if module.qkv.bias is None else module.qkv.bias[:width]
-    qk = F.linear(x, module.qkv.weight[:width], bias).unflatten(-1, (2, module.num_heads, -1))
-    qk = qk.to(torch.promote_types(qk.dtype, torch.float32))
-    q, k = qk.permute(2, 0, 3, 1, 4)
+def _queries_and_keys(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
+    """(B, H, N, d) each, at least fp32, of (B, N, 3·C)."""
+    qkv = qkv.unflatten(-1, (3, num_heads, -1))[:, :, :2]
+    q, k = qkv.to(torch.promote_types(qkv.dtype, torch.float32)).permute(2, 0, 3, 1, 4)
     return q, k
 
 

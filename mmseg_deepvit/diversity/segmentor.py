@@ -35,8 +35,8 @@ from .settings import DiversitySettings
 from .taps import (
     PatchTokens,
     block_names,
-    catch_inputs,
     catch_outputs,
+    catch_queries_and_keys,
     check_source,
     read_tokens,
     sibling_blocks,
@@ -120,11 +120,13 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
         layers = self._layers()
         if not sources and not layers:
             return super().loss(inputs, data_samples)
-        with catch_outputs(self.backbone, sources) as caught, catch_inputs(layers) as given:
+        with (
+            catch_outputs(self.backbone, sources) as caught,
+            catch_queries_and_keys(layers) as maps,
+        ):
             losses = super().loss(inputs, data_samples)
         arguments = self._token_arguments(caught, inputs, data_samples) if sources else {}
-        pairs = list(zip(layers, given, strict=True)) or None
-        diversity = self.diversity_loss(**arguments, layers=pairs)
+        diversity = self.diversity_loss(**arguments, layers=maps)
         self._check_effect(diversity)
         factor = self._warmup_factor()
         losses.update({f"diversity.{name}": factor * loss for name, loss in diversity.items()})

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from ..attention import HeadMixingAttention
+from .head_cosine import MapLayer
 from .settings import Source
 
 #: Name under which the backbone's own outputs are caught.
@@ -114,20 +116,21 @@ def catch_outputs(backbone: nn.Module, sources: Iterable[Source]) -> Iterator[di
 
 
 @contextmanager
-def catch_inputs(modules: Sequence[nn.Module]) -> Iterator[list[Tensor]]:
-    """Catch the first argument of each of some modules while the context lasts.
+def catch_queries_and_keys(layers: Sequence[HeadMixingAttention]) -> Iterator[list[MapLayer]]:
+    """Catch what makes the maps of some attention layers while the context lasts.
 
     Args:
-        modules: They run within the context, in this order.
+        layers: They run within the context.
 
     Yields:
-        Grows by one tensor a call.
+        Grows by each layer that has run and the (B, N, 3·C) result of its ``qkv``.
     """
-    caught: list[Tensor] = []
-    handles = [
-        module.register_forward_pre_hook(lambda module, args: caught.append(args[0]))
-        for module in modules
-    ]
+    caught: list[MapLayer] = []
+
+    def keeper(layer: HeadMixingAttention) -> Any:
+        return lambda module, args, output: caught.append((layer, output))
+
+    handles = [layer.qkv.register_forward_hook(keeper(layer)) for layer in layers]
     try:
         yield caught
     finally:
