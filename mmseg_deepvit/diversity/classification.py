@@ -23,8 +23,9 @@ from typing import Any
 
 import torch
 from timm.data.mixup import one_hot
+from timm.loss import BinaryCrossEntropy, LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from timm.task import ClassificationTask
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import UserError
 from .head_cosine import first_layers
@@ -32,6 +33,14 @@ from .losses import TEMPERATURE, DiversityLoss, Variant, pool_regions
 from .patch_mix import PUBLISHED, PatchMix
 from .saturation import SaturationWatch
 from .taps import catch_outputs, catch_queries_and_keys
+
+#: Losses of the class that mix as labels do.
+_LINEAR = (
+    nn.CrossEntropyLoss,
+    LabelSmoothingCrossEntropy,
+    SoftTargetCrossEntropy,
+    BinaryCrossEntropy,
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +79,8 @@ class DiverseClassificationTask(ClassificationTask):
         **kwargs: Likewise.
 
     Raises:
-        UserError: A model that has not what the losses need.
+        UserError: A model that has not what the losses need, or a loss of the class that cannot be
+            mixed.
         ValueError: A weight below 0, or too few blocks for ``heads``.
     """
 
@@ -97,11 +107,25 @@ class DiverseClassificationTask(ClassificationTask):
                 f"{type(model).__name__} is no model of mmseg_deepvit: give --model deepvit_... or "
                 "diversepatch_..., or no diversity losses"
             )
-        if settings.mixing > 0 and model.patch_head is None:
-            raise UserError("the mixing loss needs --model-kwargs patch_head=True")
+        if settings.mixing > 0:
+            self._check_mixing(model)
         self.layers = first_layers(model, settings.head_pairs + 1) if settings.heads > 0 else []
         self.patch_mix = PatchMix(model.patch_size, **PUBLISHED) if settings.mixing > 0 else None
-        self._watch = SaturationWatch("give --variant cosine, or --contrastive 0")
+        self._watch = SaturationWatch(
+            "raise --temperature, or give --contrastive 0"
+            if settings.variant == "cosine"
+            else "give --variant cosine, or --contrastive 0"
+        )
+
+    def _check_mixing(self, model: Any) -> None:
+        if model.patch_head is None:
+            raise UserError("the mixing loss needs --model-kwargs patch_head=True")
+        threshold = getattr(self.criterion, "target_threshold", None)
+        if not isinstance(self.criterion, _LINEAR) or threshold is not None:
+            raise UserError(
+                f"the mixing loss does not go with {type(self.criterion).__name__}, which is not "
+                "linear in the target: leave out what asks for it (--jsd-loss, --bce-target-thresh)"
+            )
 
     def compile(self, *args: Any, **kwargs: Any) -> Any:
         """Refuse: the losses look into the model by hooks."""
@@ -123,9 +147,9 @@ class DiverseClassificationTask(ClassificationTask):
             input, partners, regions = mix_batch(self.patch_mix, input)
             parts.append(target[partners])
         logits, terms = self.trainable_module(input, _Measure(self, parts, regions))
-        # Cross-entropy is linear in the target: classes need not become distributions for it.
-        shares = logits.new_ones(1) if regions is None else _shares(regions).to(logits.dtype)
+        # Linear in the target, so that classes need not become distributions for it.
         losses = torch.stack([self.criterion(logits, part) for part in parts])
+        shares = 1 if regions is None else _shares(regions, losses)
         loss = (shares * losses).sum() + sum(terms.values())
         if "loss_contrastive" in terms:
             self._watch.look(terms["loss_contrastive"] / self.diversity.contrastive)
@@ -135,7 +159,11 @@ class DiverseClassificationTask(ClassificationTask):
         """(B,) classes, smoothed as the criterion smooths, or what is one already, as (B, K)."""
         if target.is_floating_point():
             return target
-        off = (getattr(self.criterion, "smoothing", None) or 0.0) / num_classes
+        names = ("smoothing", "label_smoothing")  # timm's, PyTorch's
+        smoothing = next(
+            (getattr(self.criterion, n) for n in names if hasattr(self.criterion, n)), 0
+        )
+        off = smoothing / num_classes
         return one_hot(target, num_classes, on_value=1 - off * (num_classes - 1), off_value=off)
 
 
@@ -159,8 +187,9 @@ def mix_batch(patch_mix: PatchMix, images: Tensor) -> tuple[Tensor, Tensor, Tens
     return mixed, partners, torch.cat([~inside, inside])
 
 
-def _shares(regions: Tensor) -> Tensor:
-    return regions.double().mean(1)
+def _shares(regions: Tensor, like: Tensor) -> Tensor:
+    """Shares of regions in the images, (R,), in the dtype of a tensor, at least fp32."""
+    return regions.to(torch.promote_types(like.dtype, torch.float32)).mean(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,6 +225,6 @@ class _Measure:
             found = model.patch_head(pooled)
             targets = [self.task.distribution(part, found.shape[-1]) for part in self.parts]
             arguments.update(
-                logits=found, targets=torch.stack(targets), shares=_shares(self.regions)
+                logits=found, targets=torch.stack(targets), shares=_shares(self.regions, last)
             )
         return logits, self.task.losses(last, early, grid=grid, **arguments)

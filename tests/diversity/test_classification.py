@@ -3,7 +3,12 @@
 import pytest
 import timm
 import torch
-from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+from timm.loss import (
+    BinaryCrossEntropy,
+    JsdCrossEntropy,
+    LabelSmoothingCrossEntropy,
+    SoftTargetCrossEntropy,
+)
 
 import mmseg_deepvit.timm_models  # noqa: F401  (registers the models)
 from mmseg_deepvit.attention import observe_maps
@@ -45,11 +50,17 @@ def gradients(loss, model):
     return torch.autograd.grad(loss, list(model.parameters()))
 
 
-@pytest.mark.parametrize("soft", [False, True], ids=["classes", "distributions"])
-def test_a_step_is_the_published_one(soft):
+@pytest.mark.parametrize(
+    ("soft", "criterion"),
+    [
+        (False, LabelSmoothingCrossEntropy(0.1)),
+        (False, torch.nn.CrossEntropyLoss(label_smoothing=0.1)),
+        (True, SoftTargetCrossEntropy()),
+    ],
+)
+def test_a_step_is_the_published_one(soft, criterion):
     model = make_model(patch_head=True).double()
     images, targets = make_batch(soft)
-    criterion = SoftTargetCrossEntropy() if soft else LabelSmoothingCrossEntropy(0.1)
     torch.manual_seed(3)
     result = make_task(model, criterion)(images, targets)
 
@@ -116,6 +127,18 @@ def test_autocast_dropout_and_recomputation():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
+        (
+            lambda: make_task(make_model(patch_head=True), JsdCrossEntropy()),
+            UserError,
+            "does not go with JsdCrossEntropy, which is not linear .* leave out .*--jsd-loss",
+        ),
+        (
+            lambda: make_task(
+                make_model(patch_head=True), BinaryCrossEntropy(target_threshold=0.2)
+            ),
+            UserError,
+            "does not go with BinaryCrossEntropy",
+        ),
         (lambda: make_task(make_model()), UserError, "needs --model-kwargs patch_head=True"),
         (
             lambda: make_task(torch.nn.Identity()),
