@@ -138,7 +138,7 @@ class HeadMixingClassifier(ViTTrunk):
         self.patch_head = self._linear(num_classes) if self.with_patch_head else None
 
     def _linear(self, num_classes: int) -> nn.Linear | None:
-        """A new linear classifier beside the other parameters, None for no classes."""
+        """A new linear classifier in the other parameters' dtype, None for no classes."""
         if num_classes == 0:
             return None
         old = self.pos_embed

@@ -3,7 +3,7 @@
 For example, with a checkout of huggingface/pytorch-image-models beside this one:
 ``torchrun --nproc_per_node=8 tools/pretrain.py ../pytorch-image-models/train.py --data-dir imagenet
 --model deepvit_s``. Its validate.py and inference.py work alike. Options before the script are
-ours, those behind it the script's. As published, DiversePatch's classifiers were trained with
+ours, those after it the script's. As published, DiversePatch's classifiers were trained with
 ``--mixing 1 --contrastive 1`` and the script's ``--drop 0.2``, DeepViT-32B with ``--heads 0.1``.
 """
 

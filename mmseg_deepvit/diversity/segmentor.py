@@ -34,7 +34,6 @@ from .saturation import SaturationWatch
 from .settings import DiversitySettings
 from .taps import (
     PatchTokens,
-    block_names,
     catch_outputs,
     catch_queries_and_keys,
     check_source,
@@ -149,9 +148,10 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
         self, caught: dict[str, Any], inputs: Tensor, data_samples: list[SegDataSample]
     ) -> dict[str, Any]:
         """What the losses of tokens are of, by the arguments' names."""
-        num_prefix, blocks = count_prefix_tokens(self.backbone), block_names(self.backbone)
+        num_prefix = count_prefix_tokens(self.backbone)
         tokens = [
-            read_tokens(caught, source, inputs, num_prefix, blocks) for source in self._sources()
+            read_tokens(caught, source, inputs, num_prefix, self.backbone)
+            for source in self._sources()
         ]
         early, last = tokens[0], tokens[-1]
         self._check_tokens(early, last)

@@ -143,7 +143,7 @@ def read_tokens(
     source: Source,
     images: Tensor,
     num_prefix: int,
-    blocks: Sequence[str] = (),
+    backbone: nn.Module | None = None,
 ) -> PatchTokens:
     """The patch tokens of one source.
 
@@ -153,7 +153,7 @@ def read_tokens(
         images: What the backbone was given, (B, 3, H, W).
         num_prefix: Number of tokens before the patches in (B, N, C) results; where N is a grid
             without them, there are none.
-        blocks: Names of blocks, for messages.
+        backbone: Whose names of blocks a message says; None says none.
 
     Returns:
         Tokens and their grid, in the graph.
@@ -176,7 +176,7 @@ def read_tokens(
             return PatchTokens(value[:, -grid[0] * grid[1] :], grid)
     raise ValueError(
         f"{source!r} gives {_describe(value)}, no patch tokens or map of {len(images)} images of "
-        f"{size[0]}×{size[1]}: name a whole block{_such_as(blocks)}"
+        f"{size[0]}×{size[1]}: name a whole block{_such_as(backbone)}"
     )
 
 
@@ -214,7 +214,8 @@ def _grids(size: tuple[int, int]) -> list[tuple[int, int]]:
     return [(math.ceil(size[0] / p), math.ceil(size[1] / p)) for p in strides]
 
 
-def _such_as(blocks: Sequence[str]) -> str:
+def _such_as(backbone: nn.Module | None) -> str:
+    blocks = [] if backbone is None else block_names(backbone)
     return f", such as {blocks[0]!r} or {blocks[-1]!r}" if blocks else ""
 
 
