@@ -11,7 +11,8 @@ With A^[l] the map of block l that meets the values, (B, H, N, N), over p pairs 
 
     L = 1/p Σ_l mean over images b and entries (i, j) of cos(A^[l]_{b,:,i,j}, A^[l+1]_{b,:,i,j})
 
-where each vector has one number for each head.
+where each vector has one number for each head. Cosines are signed, as there: mixed maps of opposite
+sign reach the least value, -1; probabilities, which are positive, reach 0.
 """
 
 from __future__ import annotations
