@@ -1,9 +1,10 @@
 """Measure collapse: tools/analyze_collapse.py CONFIG [CHECKPOINT] --out DIR [--compare …].
 
 How alike attention maps of different blocks are, heads of a block, patches of an image, tokens of
-different blocks: on our ViTs, mmseg's VisionTransformer and SwinTransformer, and timm's ViTs
-(timm://NAME in place of a config). DIR gets collapse.json, the figures, and report.html with all of
-it. Without a checkpoint a config's model is as its training begins.
+different blocks: on our ViTs, mmseg's VisionTransformer, SwinTransformer, MixVisionTransformer and
+PCPVT, and timm's ViTs (timm://NAME in place of a config); others are refused. DIR gets
+collapse.json, the figures, and report.html with all of it. Without a checkpoint a config's model is
+as its training begins.
 """
 
 from __future__ import annotations

@@ -5,12 +5,14 @@ head by head: P (probabilities), and A (the mixed maps that meet the values) whe
 NAME_xX_yY_overview.png shows all blocks, the mean over the heads of P and of |A|, and
 NAME_token_pca.png the patch tokens of all blocks, their first three principal components as RGB.
 
-Backbones whose attention is not this package's get the last one alone.
+Backbones whose blocks do not attend from all patches to all patches (Swin, MiT, PVT, Twins, CNNs)
+get the last one alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,6 @@ from mmseg_deepvit.analysis.point_attention import (
     PointRows,
     catch_point_rows,
     count_norm_tokens,
-    shows_attention,
 )
 from mmseg_deepvit.analysis.token_pca import (
     LayerTokens,
@@ -172,14 +173,17 @@ def draw_attention(
 
 def observe(
     model: BaseSegmentor, scene: Scene, points: list[Point], images: torch.Tensor
-) -> list[PointRows]:
-    """What the points' patches attend to in every block."""
+) -> list[PointRows] | None:
+    """What the points' patches attend to in every block, None where that is not all patches."""
     places = [scene.num_prefix + scene.grid.index(point.x, point.y) for point in points]
-    with catch_point_rows(model.backbone, places) as blocks:
+    tokens = scene.num_prefix + math.prod(scene.grid.shape)
+    with catch_point_rows(model.backbone, places, tokens) as caught:
         model.backbone(images)
+    blocks = [block for block in caught if block is not None]
+    if not blocks or len(blocks) < len(caught):
+        return None
     crop = training_crop(model.cfg)
     trained = count_norm_tokens(model.backbone, crop) if crop else None
-    tokens = blocks[0].probabilities.shape[-1]
     if crop and trained not in (None, tokens):
         print(
             f"note: {tokens} tokens, and the BatchNorm of the maps belongs to {trained}: A is "
@@ -213,12 +217,6 @@ def main() -> None:
     name, pixels, points = read_input(args)
     model = load_model(args)
     kind = type(model.backbone).__name__
-    shown = shows_attention(model.backbone)
-    if not shown and (args.points or args.layers):
-        raise UserError(
-            f"{kind} has no attention over all patches to show: leave out --points and --layers "
-            "for the tokens alone"
-        )
     entered = prepare(args, model, pixels)
     layers = find_layers(model, entered.images, args.config)
     grids = [lay_grid(model, layer, entered, pixels) for layer in layers]
@@ -229,11 +227,16 @@ def main() -> None:
     ]
     title = f"{kind}: patch tokens, first three principal components (shares of variance)"
     pictures = {f"{name}_token_pca.png": draw_token_pca(scene, named, title)}
-    if shown:
-        with config_errors(args.config):
-            blocks = observe(model, scene, points, entered.images)
+    with config_errors(args.config):
+        blocks = observe(model, scene, points, entered.images)
+    if blocks is not None:
         chosen = choose_layers(args.layers, len(blocks))
         pictures |= draw_attention(scene, points, blocks, chosen, name, kind)
+    elif args.points or args.layers:
+        raise UserError(
+            f"{kind} has no attention over all patches to show: leave out --points and --layers "
+            "for the tokens alone"
+        )
     else:
         print(f"note: {kind} has no attention over all patches to show; its tokens alone are drawn")
     write_pictures(folder, pictures)

@@ -1,12 +1,15 @@
 """Rows of the attention maps of any transformer's layer, made from what the layer is given.
 
 Knows our :class:`~mmseg_deepvit.attention.HeadMixingAttention`, timm's ``Attention``, PyTorch's
-``MultiheadAttention`` (mmseg's ``VisionTransformer``) and mmseg's ``WindowMSA`` (Swin), each in
-evaluation. No map is ever whole: rows are made when they are asked for.
+``MultiheadAttention`` (mmseg's ``VisionTransformer``; with fewer keys than queries,
+``MixVisionTransformer`` and ``PCPVT``) and mmseg's ``WindowMSA`` (Swin), each in evaluation. A
+subclass with a forward pass of its own, or a call with a mask, is refused: its maps are others. No
+map is ever whole: rows are made when they are asked for.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +17,18 @@ from typing import Any
 import torch.nn.functional as F
 from mmseg.models.backbones.swin import WindowMSA
 from timm.layers import Attention as TimmAttention
+from timm.models.vision_transformer import ParallelThingsBlock
 from torch import Tensor, nn
 
 from ..attention import HeadMixingAttention
 from ..attention.explicit import mix_heads, normalize_maps
+from ..errors import UserError
+
+_SUPPORTED = (
+    "maps are read of our ViTs, of timm's VisionTransformer, and of mmseg's VisionTransformer, "
+    "SwinTransformer, MixVisionTransformer and PCPVT"
+)
+_MASKED = "attention with a mask cannot be read: give a backbone that attends to all of its keys"
 
 #: Which query rows.
 Block = slice | list[int]
@@ -29,9 +40,9 @@ class AttentionRows:
 
     Attributes:
         q: (B, H, N, d), fp32; B counts windows where attention is within windows.
-        k: (B, H, N, d).
+        k: (B, H, M, d); M = N unless keys are fewer, as where attention reduces them.
         scale: Factor of the logits.
-        finish: From (B, H, R, N) logits and which rows they are: P and A, which is P itself where
+        finish: From (B, H, R, M) logits and which rows they are: P and A, which is P itself where
             nothing is mixed.
         layout: Maps of layers with the same layout have the same tokens in the same places.
     """
@@ -43,7 +54,7 @@ class AttentionRows:
     layout: Hashable
 
     def rows(self, block: Block) -> tuple[Tensor, Tensor]:
-        """P and A of some queries, a slice or a list of them, (B, H, R, N) each, fp32."""
+        """P and A of some queries, a slice or a list of them, (B, H, R, M) each, fp32."""
         logits = self.scale * (self.q[:, :, block] @ self.k.transpose(-2, -1))
         return self.finish(logits, block)
 
@@ -58,18 +69,64 @@ def attention_rows(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> At
 
     Returns:
         Its maps.
+
+    Raises:
+        TypeError: It is none of those.
+        UserError: It was called with a mask.
     """
-    for kind, adapter in _ADAPTERS.items():
-        if isinstance(module, kind):
-            return adapter(module, *args, **kwargs)
-    raise TypeError(f"no attention layer that is known: {type(module).__name__}")
+    if not has_attention_rows(module):
+        raise TypeError(f"no attention layer that is known: {type(module).__name__}")
+    return _ADAPTERS[_known_kind(module)](module, *args, **kwargs)
 
 
 def has_attention_rows(module: nn.Module) -> bool:
     """Whether a module is an attention layer whose maps can be made."""
-    if isinstance(module, nn.MultiheadAttention) and module.in_proj_weight is None:
-        return False  # keys of another width than queries: no self-attention
-    return isinstance(module, tuple(_ADAPTERS))
+    if isinstance(module, nn.MultiheadAttention):
+        # Keys of another width than queries, or keys that are not of the input.
+        own_keys = module.bias_k is not None or module.add_zero_attn
+        if module.in_proj_weight is None or own_keys:
+            return False
+    return _known_kind(module) is not None
+
+
+def _known_kind(module: nn.Module) -> Any:
+    """The class whose forward pass a module has, of those that there is an adapter for."""
+    for kind in _ADAPTERS:
+        if isinstance(module, kind) and type(module).forward is kind.forward:
+            return kind
+    return None
+
+
+def attention_layers(backbone: nn.Module) -> dict[str, str]:
+    """Names of the blocks that have an attention layer, in order, and of that layer.
+
+    Raises:
+        UserError: There is none, or there are blocks among them whose attention cannot be read.
+    """
+    kind, names = type(backbone).__name__, {}
+    for name, module in backbone.named_modules():
+        block = re.match(r"(.*\d+)\.", name)  # the innermost that stands in a list
+        found = has_attention_rows(module)
+        if isinstance(module, ParallelThingsBlock) or (found and block and block[1] in names):
+            raise UserError(f"{kind}: {name} is of several attentions in a block; {_SUPPORTED}")
+        if found and block:
+            names[block[1]] = name
+    if not names:
+        raise UserError(f"{kind} has no attention maps that can be read; {_SUPPORTED}")
+    lists = {name: backbone.get_submodule(name) for name in map(_parent, names)}
+    for name, blocks in lists.items():
+        others = [f"{name}.{i}".lstrip(".") for i, _ in blocks.named_children()]
+        if isinstance(blocks, (nn.ModuleList, nn.Sequential)) and set(others) - set(names):
+            other = next(other for other in others if other not in names)
+            raise UserError(
+                f"{kind}: no attention maps of {other} can be read, and a part of the blocks would "
+                f"be figures of another model; {_SUPPORTED}"
+            )
+    return names
+
+
+def _parent(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _split(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
@@ -98,19 +155,38 @@ def _of_head_mixing(module: HeadMixingAttention, x: Tensor) -> AttentionRows:
     return AttentionRows(q, k, module.scale, finish, q.shape[2])
 
 
-def _of_timm(module: Any, x: Tensor, *args: Any, **kwargs: Any) -> AttentionRows:
+def _of_timm(
+    module: Any, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
+) -> AttentionRows:
+    if attn_mask is not None or is_causal:
+        raise UserError(_MASKED)
     q, k = _split(module.qkv(x), module.num_heads)
     q, k = module.q_norm(q), module.k_norm(k)
     return AttentionRows(q, k, module.scale, _softmax, q.shape[2])
 
 
 def _of_multihead(
-    module: nn.MultiheadAttention, query: Tensor, *args: Any, **kwargs: Any
+    module: nn.MultiheadAttention,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    key_padding_mask: Tensor | None = None,
+    need_weights: bool = True,
+    attn_mask: Tensor | None = None,
+    **kwargs: Any,
 ) -> AttentionRows:
-    x = query if module.batch_first else query.transpose(0, 1)
-    qkv = F.linear(x, module.in_proj_weight, module.in_proj_bias)
-    q, k = _split(qkv, module.num_heads)
-    return AttentionRows(q, k, module.head_dim**-0.5, _softmax, q.shape[2])
+    if attn_mask is not None or key_padding_mask is not None:
+        raise UserError(_MASKED)
+    weights = module.in_proj_weight.chunk(3)
+    biases = (None,) * 3 if module.in_proj_bias is None else module.in_proj_bias.chunk(3)
+    q, k = (
+        F.linear(x if module.batch_first else x.transpose(0, 1), weight, bias)
+        .float()
+        .unflatten(-1, (module.num_heads, -1))
+        .transpose(1, 2)
+        for x, weight, bias in zip((query, key), weights, biases, strict=False)
+    )
+    return AttentionRows(q, k, module.head_dim**-0.5, _softmax, (q.shape[2], k.shape[2]))
 
 
 def _of_windows(module: Any, x: Tensor, mask: Tensor | None = None) -> AttentionRows:
@@ -141,5 +217,5 @@ _ADAPTERS: dict[type[nn.Module], Callable[..., AttentionRows]] = {
 def row_blocks(layer: AttentionRows, max_bytes: int) -> list[slice]:
     """Blocks of query rows of which one map takes no more than some bytes."""
     batch, heads, tokens, _ = layer.q.shape
-    size = max(1, max_bytes // (4 * batch * heads * tokens))
+    size = max(1, max_bytes // (4 * batch * heads * layer.k.shape[2]))
     return [slice(start, min(start + size, tokens)) for start in range(0, tokens, size)]

@@ -6,7 +6,6 @@ Paper and definitions: :mod:`mmseg_deepvit.analysis.similarity`.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from ..diversity.backbone_facts import count_prefix_tokens
 from ..diversity.taps import catch_outputs, read_tokens
 from ..errors import UserError
 from . import similarity
-from .attention_rows import AttentionRows, attention_rows, has_attention_rows, row_blocks
+from .attention_rows import AttentionRows, attention_layers, attention_rows, row_blocks
 
 #: DeepViT's threshold for maps of different blocks, and that for maps of heads in one block.
 SIMILAR_BLOCKS = 0.8
@@ -92,9 +91,10 @@ def measure_collapse(
         The measures.
 
     Raises:
-        UserError: The backbone has no such attention, or its blocks give no patch tokens.
+        UserError: The backbone has no such attention, in some blocks or in all, or its blocks give
+            no patch tokens.
     """
-    names = block_names(backbone)
+    names = attention_layers(backbone)
     found = []
     with torch.no_grad(), _evaluation(backbone), torch.autocast(images.device.type, enabled=False):
         for image in images:
@@ -104,25 +104,6 @@ def measure_collapse(
         values = np.stack([one[name] for one in found])
         mean[name], std[name] = values.mean(0), values.std(0)
     return Collapse(list(names), mean, std, len(found), tuple(distances))
-
-
-def block_names(backbone: nn.Module) -> dict[str, str]:
-    """Names of the blocks that have an attention layer, and of that layer.
-
-    Raises:
-        UserError: There is none.
-    """
-    names = {}
-    for name, module in backbone.named_modules():
-        block = re.match(r"(.*\d+)\.", name)  # the innermost that stands in a list
-        if block and has_attention_rows(module):
-            names[block[1]] = name
-    if not names:
-        raise UserError(
-            f"{type(backbone).__name__} has no attention maps that can be read: our ViTs, mmseg's "
-            "VisionTransformer and SwinTransformer and timm's VisionTransformer have"
-        )
-    return names
 
 
 @contextmanager
@@ -248,10 +229,11 @@ class _MapMeasures:
         return self._results()
 
     def _groups(self) -> list[list[int]]:
-        """Layers whose rows are cut into the same blocks: those of the same number of tokens."""
-        groups: dict[tuple[int, int], list[int]] = {}
+        """Layers whose rows are cut into the same blocks: those of as many queries and keys."""
+        groups: dict[tuple[int, ...], list[int]] = {}
         for i, layer in enumerate(self.layers):
-            groups.setdefault((layer.q.shape[0], layer.q.shape[2]), []).append(i)
+            shape = (layer.q.shape[0], layer.q.shape[2], layer.k.shape[2])
+            groups.setdefault(shape, []).append(i)
         return list(groups.values())
 
     def _add_block(self, group: list[int], block: slice) -> None:

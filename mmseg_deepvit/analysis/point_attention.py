@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-from mmseg.models.backbones.swin import WindowMSA
 from timm.layers import to_2tuple
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..attention import HeadMixingAttention
 from ..diversity.backbone_facts import count_prefix_tokens
-from .attention_rows import attention_rows, has_attention_rows
+from ..errors import UserError
+from .attention_rows import attention_layers, attention_rows
 
 
 class PointRows(NamedTuple):
@@ -32,40 +32,39 @@ class PointRows(NamedTuple):
     mixed: Tensor | None
 
 
-def shows_attention(module: nn.Module) -> bool:
-    """Whether there is attention over all patches of an image in a module, ours or another's.
-
-    Swin's is within windows, where a point has other neighbours in each block.
-    """
-    return any(_over_all_patches(m) for m in module.modules())
-
-
-def _over_all_patches(module: nn.Module) -> bool:
-    return has_attention_rows(module) and not isinstance(module, WindowMSA)
-
-
 @contextmanager
-def catch_point_rows(backbone: nn.Module, tokens: Sequence[int]) -> Iterator[list[PointRows]]:
+def catch_point_rows(
+    backbone: nn.Module, tokens: Sequence[int], num_tokens: int
+) -> Iterator[list[PointRows | None]]:
     """Catch what some tokens attend to in every block that runs within the context.
 
     No whole map is made for it.
 
     Args:
-        backbone: In evaluation mode.
+        backbone: In evaluation mode, ours or another's.
         tokens: Which queries, by their place among the N tokens, prefix counted.
+        num_tokens: N.
 
     Yields:
-        A list that grows by the rows of each block, in their order, those of the first image.
+        A list that grows by the rows of each block, in their order, those of the first image. It
+        is None for a block where not all N tokens attend to all N: within windows (Swin), to
+        reduced keys (MiT), on a coarser grid. Nothing is caught where maps cannot be read.
     """
-    caught: list[PointRows] = []
+    caught: list[PointRows | None] = []
     queries = list(tokens)
 
     def keep(module: nn.Module, args: tuple, kwargs: dict) -> None:
-        maps = attention_rows(module, args, kwargs).rows(queries)
-        rows = [x[0].transpose(0, 1).cpu() for x in maps]
+        layer = attention_rows(module, args, kwargs)
+        if (layer.q.shape[2], layer.k.shape[2]) != (num_tokens, num_tokens):
+            caught.append(None)
+            return
+        rows = [x[0].transpose(0, 1).cpu() for x in layer.rows(queries)]
         caught.append(PointRows(rows[0], None if torch.equal(*rows) else rows[1]))
 
-    layers = [m for m in backbone.modules() if _over_all_patches(m)]
+    try:
+        layers = [backbone.get_submodule(name) for name in attention_layers(backbone).values()]
+    except UserError:
+        layers = []
     handles = [m.register_forward_pre_hook(keep, with_kwargs=True) for m in layers]
     try:
         with torch.no_grad():

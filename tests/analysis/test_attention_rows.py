@@ -8,6 +8,7 @@ from torch import nn
 
 from mmseg_deepvit.analysis.attention_rows import attention_rows, has_attention_rows, row_blocks
 from mmseg_deepvit.attention import HeadMixingAttention, observe_maps
+from mmseg_deepvit.errors import UserError
 
 
 def all_rows(rows, max_bytes=200):
@@ -50,14 +51,43 @@ def test_timm():
     assert torch.equal(p, a)
 
 
+@pytest.mark.parametrize("num_keys", [11, 3])  # as MixVisionTransformer reduces them
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_multihead(batch_first):
+def test_multihead(batch_first, num_keys):
     module = nn.MultiheadAttention(24, 3, batch_first=batch_first).eval()
-    x = torch.randn(2, 11, 24)
-    given = x if batch_first else x.transpose(0, 1)
-    _, expected = module(given, given, given, average_attn_weights=False)
-    p, _ = all_rows(attention_rows(module, (), {"query": given, "key": given, "value": given}))
+    nn.init.normal_(module.in_proj_bias)
+    query, key = torch.randn(2, 11, 24), torch.randn(2, num_keys, 24)
+    if num_keys == 11:
+        key = query
+    if not batch_first:
+        query, key = query.transpose(0, 1), key.transpose(0, 1)
+    _, expected = module(query, key, key, average_attn_weights=False)
+    p, _ = all_rows(attention_rows(module, (), {"query": query, "key": key, "value": key}))
+    assert p.shape == (2, 3, 11, num_keys)
     torch.testing.assert_close(p, expected)
+
+
+@pytest.mark.parametrize(
+    ("module", "masks"),
+    [
+        (nn.MultiheadAttention(24, 3), {"attn_mask": torch.zeros(11, 11)}),
+        (nn.MultiheadAttention(24, 3), {"key_padding_mask": torch.zeros(2, 11)}),
+        (Attention(24, 3), {"attn_mask": torch.zeros(11, 11)}),
+        (Attention(24, 3), {"is_causal": True}),
+    ],
+)
+def test_masks_are_refused(module, masks):
+    x = torch.randn(2, 11, 24)
+    args = (x, x, x) if isinstance(module, nn.MultiheadAttention) else (x,)
+    with pytest.raises(UserError, match="attention with a mask cannot be read"):
+        attention_rows(module, args, masks)
+
+
+class Reversed(Attention):
+    """Attention of another kind under a name that is known."""
+
+    def forward(self, x):
+        return super().forward(x.flip(1))
 
 
 @pytest.mark.parametrize("masked", [False, True])
@@ -80,6 +110,10 @@ def test_windows(masked):
 def test_what_has_rows():
     assert has_attention_rows(nn.MultiheadAttention(8, 2))
     assert not has_attention_rows(nn.MultiheadAttention(8, 2, kdim=4))
+    assert not has_attention_rows(nn.MultiheadAttention(8, 2, add_bias_kv=True))
+    assert not has_attention_rows(nn.MultiheadAttention(8, 2, add_zero_attn=True))
+    assert has_attention_rows(Attention(8, 2))
+    assert not has_attention_rows(Reversed(8, 2))
     assert not has_attention_rows(nn.Linear(8, 2))
     with pytest.raises(TypeError, match="known: Linear"):
         attention_rows(nn.Linear(8, 2), (), {})

@@ -99,6 +99,22 @@ SWIN = dict(
 )
 
 
+MIT = dict(
+    type="MixVisionTransformer",
+    embed_dims=8,
+    num_layers=(2, 1, 1, 1),
+    num_heads=(1, 2, 2, 4),
+)
+#: Of mmseg's Twins, PCPVT has reduced keys in each block, SVT windows in every other one.
+TWINS = dict(
+    embed_dims=[8, 8, 16, 16],
+    num_heads=[1, 2, 2, 4],
+    mlp_ratios=[2, 2, 2, 2],
+    depths=[2, 2, 2, 2],
+    norm_after_stage=False,
+)
+
+
 @pytest.mark.parametrize(
     ("cfg", "blocks"),
     [
@@ -116,6 +132,7 @@ SWIN = dict(
             3,
         ),
         (SWIN, 9),
+        (dict(type="PCPVT", **TWINS), 8),
     ],
     ids=lambda value: value["type"] if isinstance(value, dict) else "",
 )
@@ -127,6 +144,41 @@ def test_any_backbone(cfg, blocks):
     assert set(draw_all({"one": found, "two": found})) >= {"block_similarity", "patches", "cka"}
     assert "| one" in summary_table({"one": found})
     assert all(math.isfinite(value) for value in headline(found).values())
+
+
+def test_reduced_keys_are_measured_as_they_are():
+    """The first stage of a MiT: 256 queries on 4 keys, not on 256."""
+    model, maps = build(**MIT), []
+    for module in model.modules():
+        if isinstance(module, nn.MultiheadAttention):
+            module.register_forward_hook(
+                lambda module, args, kwargs, output: maps.append(
+                    nn.MultiheadAttention.forward(module, **kwargs, average_attn_weights=False)[1]
+                ),
+                with_kwargs=True,
+            )
+    found = collapse.measure_collapse(model, torch.randn(1, 3, 64, 64))
+    assert [tuple(m.shape[2:]) for m in maps[:2]] == [(256, 4), (256, 4)]
+    for i, whole in enumerate(maps):
+        entropy = torch.special.entr(whole).sum(-1) / math.log(whole.shape[-1])
+        assert found.mean["entropy"][i] == pytest.approx(entropy.mean().item(), rel=1e-5)
+    alike = nn.functional.cosine_similarity(maps[0], maps[1], dim=-1).mean().item()
+    assert found.mean["similarity_P_k1"][1] == pytest.approx(alike, rel=1e-5)
+    assert np.isnan(found.mean["similarity_P_k1"][2])  # of another stage
+
+
+@pytest.mark.parametrize(
+    ("cfg", "says"),
+    [
+        (dict(type="SVT", depths=[2, 2, 2]), "SVT: no attention maps of layers"),
+        (dict(type="BEiT", img_size=64, num_layers=2), "BEiT has no attention maps"),
+        (dict(type="MSCAN", depths=[1, 1, 1, 1]), "MSCAN has no attention maps"),
+    ],
+    ids=lambda value: value["type"] if isinstance(value, dict) else "",
+)
+def test_other_attention_is_refused(cfg, says):
+    with pytest.raises(UserError, match=f"{says}.*maps are read of our ViTs"):
+        collapse.measure_collapse(build(**cfg), torch.randn(1, 3, 64, 64))
 
 
 def test_swin_compares_blocks_whose_windows_agree():
@@ -143,6 +195,12 @@ def test_timm_vit():
     model = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=3)
     found = collapse.measure_collapse(TimmTransformer(model), torch.randn(1, 3, 64, 64))
     assert found.layers == [f"model.blocks.{i}" for i in range(3)]
+
+
+def test_timm_vit_of_parallel_attentions_is_refused():
+    model = timm.create_model("vit_small_patch16_18x2_224", img_size=32, depth=1)
+    with pytest.raises(UserError, match=r"model\.blocks\.0 is of several attentions in a block"):
+        collapse.measure_collapse(TimmTransformer(model), torch.randn(1, 3, 32, 32))
 
 
 def test_blocks_that_do_not_run_are_left_out():

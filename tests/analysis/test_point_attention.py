@@ -1,11 +1,16 @@
 import pytest
 import torch
-from mmseg.models.backbones import SwinTransformer, VisionTransformer
+from mmseg.models.backbones import (
+    PCPVT,
+    MixVisionTransformer,
+    ResNet,
+    SwinTransformer,
+    VisionTransformer,
+)
 
 from mmseg_deepvit.analysis.point_attention import (
     catch_point_rows,
     count_norm_tokens,
-    shows_attention,
 )
 from mmseg_deepvit.attention import observe_maps
 from mmseg_deepvit.backbones.cait import CaiT
@@ -24,7 +29,7 @@ def test_rows_are_those_of_the_whole_maps(kind):
     with torch.no_grad(), observe_maps(whole.append):
         model(images)
     tokens = [7, 0, 19]
-    with catch_point_rows(model, tokens) as blocks:
+    with catch_point_rows(model, tokens, 20 + (kind is not CaiT)) as blocks:
         model(images)
     assert len(blocks) == len(whole) == 3
     assert blocks[0].mixed is None
@@ -39,10 +44,30 @@ def test_rows_are_those_of_the_whole_maps(kind):
         assert torch.allclose(rows.probabilities.sum(-1), torch.ones(3, 2))
 
 
-def test_which_backbones_show_attention():
-    assert shows_attention(CaiT(dict(), **SMALL))
-    assert shows_attention(VisionTransformer(img_size=32, num_layers=1, embed_dims=768))
-    assert not shows_attention(SwinTransformer(embed_dims=12, depths=(1, 1, 1, 1)))
+FOUR = dict(embed_dims=8, num_heads=(1, 1, 2, 2))
+TWINS = dict(embed_dims=[8] * 4, mlp_ratios=[2] * 4, depths=[1] * 4, norm_after_stage=False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes", "blocks"),
+    [
+        (VisionTransformer, dict(img_size=64, num_layers=2, embed_dims=24, num_heads=2), 2),
+        (SwinTransformer, dict(embed_dims=12, depths=(1, 1, 1, 1), window_size=4), 4),
+        (MixVisionTransformer, dict(FOUR, num_layers=(1, 1, 1, 1)), 4),
+        (PCPVT, FOUR | TWINS, 4),
+        (ResNet, dict(depth=18), 0),
+    ],
+)
+def test_only_attention_over_all_patches_has_rows(kind, sizes, blocks):
+    model = kind(**sizes)
+    model.eval()  # which mmseg's return nothing from
+    tokens = 17 if kind is VisionTransformer else 256
+    with catch_point_rows(model, [tokens - 1], tokens) as caught:
+        model(torch.randn(1, 3, 64, 64))
+    if kind is VisionTransformer:
+        assert [rows.probabilities.shape for rows in caught] == [(1, 2, tokens)] * blocks
+    else:
+        assert caught == [None] * blocks
 
 
 def test_tokens_that_a_batch_norm_belongs_to():

@@ -81,16 +81,23 @@ def test_plain_transformers_of_others_are_shown(image, tmp_path, look):
         read(tmp_path / "out" / f"{image.stem}_{part}.png")
 
 
-def test_attention_within_windows_is_not(image, tmp_path, look):
-    sizes = dict(embed_dims=12, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2), window_size=4)
-    backbone = dict(type="SwinTransformer", **sizes)
-    config = other_backbone(tmp_path, backbone, [12, 24, 48, 96], None)
+@pytest.mark.parametrize(
+    ("kind", "sizes", "channels"),
+    [
+        ("SwinTransformer", dict(depths=(1, 1, 1, 1), window_size=4), [12, 24, 48, 96]),
+        ("MixVisionTransformer", dict(num_layers=(1, 1, 1, 1)), [12, 12, 24, 24]),
+    ],
+)
+def test_attention_to_a_part_is_not(image, tmp_path, look, kind, sizes, channels):
+    """Within windows, or to reduced keys."""
+    backbone = dict(type=kind, embed_dims=12, num_heads=(1, 1, 2, 2), **sizes)
+    config = other_backbone(tmp_path, backbone, channels, None)
     out = tmp_path / "out"
     said = look(image, out, **config)
-    assert "note: SwinTransformer has no attention over all patches" in said
+    assert f"note: {kind} has no attention over all patches" in said
     assert [p.name for p in out.iterdir()] == [f"{image.stem}_token_pca.png"]
     read(out / f"{image.stem}_token_pca.png")
-    with pytest.raises(UserError, match=r"SwinTransformer has no attention.*leave out --points"):
+    with pytest.raises(UserError, match=rf"{kind} has no attention.*leave out --points"):
         look(image, tmp_path / "none", "--points", "1,1", **config)
     assert not (tmp_path / "none").exists()
 
