@@ -151,7 +151,8 @@ def peak_memory(function: Callable[[], object], device: torch.device) -> int | N
     memory at its highest, after free memory has been handed back to the system.
 
     Returns:
-        Bytes, or None where the system does not tell.
+        Bytes, or None where the system does not tell: nothing is run then. What the function raises
+        is the caller's.
     """
     gc.collect()
     release_buffers()  # else what is kept from before would not count
@@ -160,12 +161,20 @@ def peak_memory(function: Callable[[], object], device: torch.device) -> int | N
         before = torch.cuda.memory_allocated(device)
         function()
         return torch.cuda.max_memory_allocated(device) - before
+    start = _reset_peak()
+    if start is None:
+        return None
+    function()
+    return max(_status_bytes("VmHWM") - start, 0)
+
+
+def _reset_peak() -> int | None:
+    """Bytes in use, from which on the highest is kept; None where the system does not tell."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
-        before = _status_bytes("VmRSS")
         Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
-        function()
-        return max(_status_bytes("VmHWM") - before, 0)
+        _status_bytes("VmHWM")
+        return _status_bytes("VmRSS")
     except (AttributeError, OSError):
         return None
 

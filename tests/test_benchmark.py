@@ -45,6 +45,17 @@ def test_peak_memory_sees_what_is_freed_again():
     assert small < 60e6
 
 
+@pytest.mark.parametrize("error", [OSError, AttributeError])
+def test_peak_memory_passes_on_what_is_raised(error):
+    def fail():
+        raise error("of the function")
+
+    if peak_memory(lambda: None, CPU) is None:
+        pytest.skip("this system does not tell")
+    with pytest.raises(error, match="of the function"):
+        peak_memory(fail, CPU)
+
+
 def test_relative_error():
     assert relative_error(torch.tensor([1.0, 2.5]), torch.tensor([1.0, 2.0])) == 0.25
     assert relative_error(torch.tensor([0.5]), torch.tensor([0.0])) == 0.5

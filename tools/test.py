@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import inspect
+from collections.abc import Collection
 from math import inf
 
 from mmengine.config import Config
 from mmengine.runner import Runner
+from mmseg.registry import METRICS
 
 from mmseg_deepvit.checkpoints import load_whole_model, read_checkpoint, segmentor_state_dict
 from mmseg_deepvit.cli import add_runner_options, check_out, config_errors, run, runner_config
@@ -24,7 +27,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint file that training saved")
-    parser.add_argument("--out", help="folder for the predicted label maps, for offline evaluation")
+    parser.add_argument("--out", help="folder for the predicted label maps, a PNG an image")
     parser.add_argument("--show", action="store_true", help="show painted images in a window")
     parser.add_argument("--show-dir", help="folder for painted images")
     parser.add_argument("--wait-time", type=float, default=2, help="seconds that --show waits")
@@ -66,11 +69,29 @@ def use_tta(cfg: Config, config: str) -> None:
 
 
 def write_label_maps(cfg: Config, folder: str) -> None:
-    """Have the metrics write each predicted label map into a folder."""
-    evaluators = cfg.test_evaluator
-    for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
-        evaluator["output_dir"] = folder
-        evaluator["keep_results"] = True
+    """Have the metrics write each predicted label map into a folder, a PNG an image.
+
+    Metrics that take ``output_dir`` write what the data set's server takes: ``IoUMetric`` classes,
+    Cityscapes' metrics label ids. Where there is no such metric, an ``IoUMetric`` that scores
+    nothing is added.
+    """
+    given = cfg.test_evaluator
+    evaluators = given if isinstance(given, list) else [given]
+    parameters = [_parameters(evaluator["type"]) for evaluator in evaluators]
+    if not any("output_dir" in taken for taken in parameters):
+        evaluators.append(dict(type="IoUMetric", format_only=True, output_dir=folder))
+    for evaluator, taken in zip(evaluators, parameters, strict=False):
+        if "output_dir" in taken:
+            evaluator["output_dir"] = folder
+        if "keep_results" in taken:  # mmseg's CityscapesMetric deletes them otherwise
+            evaluator["keep_results"] = True
+    cfg.test_evaluator = evaluators
+
+
+def _parameters(metric: str | type) -> Collection[str]:
+    """Names of what a metric takes; of an unknown one, which the runner will tell of, none."""
+    kind = METRICS.get(metric) if isinstance(metric, str) else metric
+    return inspect.signature(kind).parameters if kind else ()
 
 
 def main() -> None:
@@ -87,7 +108,8 @@ def main() -> None:
     if args.tta:
         use_tta(cfg, args.config)
     if args.out is not None:
-        write_label_maps(cfg, args.out)
+        with config_errors(args.config):
+            write_label_maps(cfg, args.out)
     join_processes(cfg)
     with config_errors(args.config):
         runner = Runner.from_cfg(cfg)  # a strategy of training is none of testing
@@ -96,6 +118,8 @@ def main() -> None:
     runner.logger.info(f"Load checkpoint from {args.checkpoint}")
     with config_errors(args.config):
         runner.test()
+    if args.out is not None:
+        runner.logger.info(f"Predicted label maps are in {args.out}")
     part_together()
 
 

@@ -1,13 +1,22 @@
 import json
+import runpy
 import shutil
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 import torch
+from mmengine.evaluator import Evaluator
+from mmengine.structures import PixelData
+from mmseg.registry import DATASETS
+from mmseg.structures import SegDataSample
+from PIL import Image
 
 from mmseg_deepvit.checkpoints import read_checkpoint
+from mmseg_deepvit.cli import load_config
 from mmseg_deepvit.engine import cpu_has_bf16
 
+from ..conftest import ROOT
 from .conftest import CONFIG, MIM, SMALL, assert_one_line, run_tool
 
 
@@ -55,6 +64,31 @@ def plain_scores(trained, tmp_path_factory):
     assert len(list((folder / "show").rglob("*.png"))) == 6
     (scores,) = (folder / "work").glob("*/*.json")
     return json.loads(scores.read_text())
+
+
+@pytest.mark.parametrize(
+    ("config", "metrics", "written"),
+    [
+        ("upernet_deepvit_isic2018", ["IoUMetric", "PerImageMetric"], [[0, 1], [1, 1]]),
+        ("upernet_deepvit_cityscapes", ["CityscapesIoUMetric"], [[7, 8], [8, 8]]),
+        (None, ["PerImageMetric", "IoUMetric"], [[0, 1], [1, 1]]),
+    ],
+)
+def test_label_maps_of_every_metric(config, metrics, written, tmp_path):
+    """``--out``: a metric that writes nothing itself gets one beside it that does."""
+    cfg = load_config(ROOT / f"configs/{config or 'upernet_deepvit_isic2018'}.py")
+    if config is None:
+        cfg.test_evaluator = dict(type="PerImageMetric", classes=["lesion"])
+    runpy.run_path(str(ROOT / "tools/test.py"))["write_label_maps"](cfg, str(tmp_path / "out"))
+    assert [e["type"] for e in cfg.test_evaluator] == metrics
+    evaluator = Evaluator(cfg.test_evaluator)
+    evaluator.dataset_meta = DATASETS.get(cfg.test_dataloader.dataset.type).METAINFO
+    data = dict(gt_sem_seg=PixelData(data=torch.tensor([[[0, 1], [1, 1]]])))
+    data["pred_sem_seg"] = data["gt_sem_seg"]
+    evaluator.process([SegDataSample(metainfo={"img_path": "x/photo.jpg"}, **data)])
+    found = evaluator.evaluate(1)
+    assert any(name.endswith("mIoU") for name in found) == (config is not None)
+    assert np.array(Image.open(tmp_path / "out" / "photo.png")).tolist() == written
 
 
 def test_testing_a_checkpoint_gives_the_scores_of_training(trained, plain_scores):
