@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,20 @@ _COUNTERS = ("epoch", "iter", "step")
 _CLOCKS = ("data_time", "time")
 #: Parts of names whose values are better when they are smaller.
 _LOWER_IS_BETTER = re.compile(r"loss|HD95|hausdorff|error", re.IGNORECASE)
+
+
+class LogLine(NamedTuple):
+    """What was logged at once.
+
+    Attributes:
+        at: The iteration.
+        is_training: Whether it is of training, else of a validation.
+        content: As it stands in the file.
+    """
+
+    at: int
+    is_training: bool
+    content: dict[str, Any]
 
 
 @dataclass
@@ -84,10 +99,7 @@ def find_logs(run: str) -> list[Path]:
 
 
 def read_log(run: str) -> TrainingLog:
-    """Read a run, resumed ones joined.
-
-    Where a later start has iterations that an earlier one had too, the later's are taken; what the
-    earlier one logged from there on belongs to weights that were given up.
+    """Read the curves of a run, resumed ones joined; see :func:`read_lines`.
 
     Args:
         run: As :func:`find_logs` takes it.
@@ -98,48 +110,73 @@ def read_log(run: str) -> TrainingLog:
     Raises:
         UserError: There is no log, or nothing in it.
     """
-    joined = TrainingLog()
+    return draw_curves(*read_lines(run))
+
+
+def read_lines(run: str) -> tuple[list[LogLine], list[str]]:
+    """Read what a run logged, resumed ones joined.
+
+    Where a later start has iterations that an earlier one had too, the later's are taken; what the
+    earlier one logged from there on belongs to weights that were given up.
+
+    Args:
+        run: As :func:`find_logs` takes it.
+
+    Returns:
+        The lines that count, by iteration, and notes of lines that could not be read.
+
+    Raises:
+        UserError: There is no log, or nothing in it.
+    """
+    joined: list[LogLine] = []
+    notes: list[str] = []
     for file in find_logs(run):
-        log = parse_log(_read_lines(file), str(file))
-        joined = join_logs(joined, log)
-    if not joined.keys:
+        lines, found = parse_lines(_read_text(file), str(file))
+        joined = join_lines(joined, lines)
+        notes += found
+    if not joined:
         raise UserError(f"run {run} is empty: nothing has been logged, or no line can be read")
-    return joined
+    return joined, notes
 
 
-def _read_lines(file: Path) -> list[str]:
+def _read_text(file: Path) -> list[str]:
     try:
         return file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise UserError(f"log {file} cannot be read ({error.strerror})") from error
 
 
-def parse_log(lines: Iterable[str], name: str) -> TrainingLog:
-    """Curves of the lines of one ``scalars.json``.
+def parse_lines(lines: Iterable[str], name: str) -> tuple[list[LogLine], list[str]]:
+    """Lines of one ``scalars.json``; where iterations go back, a later start begins.
 
     Args:
         lines: JSON objects: of training those with ``iter``, of validation others with ``step``.
         name: Of the file, for notes.
 
     Returns:
-        Curves, with a note of lines that are no such objects: a killed run leaves one.
+        The lines, its starts joined, and a note of those that are no such objects: a killed run
+        leaves one.
     """
-    log = TrainingLog()
+    joined: list[LogLine] = []
+    start: list[LogLine] = []
     last, broken = 0, []
     for number, line in enumerate(lines, start=1):
-        record = _parse_line(line)
-        if record is None:
+        content = _parse_line(line)
+        if content is None:
             broken += [number] if line.strip() else []
-        elif "iter" in record:
-            last = int(record["iter"])
-            _add(log.training, record, last, _COUNTERS)
+        elif "iter" in content:
+            if int(content["iter"]) <= last:
+                joined, start = join_lines(joined, start), []
+            last = int(content["iter"])
+            start.append(LogLine(last, True, content))
         else:
             # Where metrics are logged by epoch, step counts epochs: they are never more.
-            _add(log.metrics, record, max(int(record["step"]), last), (*_COUNTERS, *_CLOCKS))
+            start.append(LogLine(max(int(content["step"]), last), False, content))
+    notes = []
     if broken:
         which = f"line {broken[0]} is" if len(broken) == 1 else f"{len(broken)} lines are"
-        log.notes.append(f"{name}: {which} broken and left out")
-    return log
+        notes.append(f"{name}: {which} broken and left out")
+    return join_lines(joined, start), notes
 
 
 def _parse_line(line: str) -> dict[str, Any] | None:
@@ -154,40 +191,30 @@ def _parse_line(line: str) -> dict[str, Any] | None:
     return record if counters and all(isinstance(c, (int, float)) for c in counters) else None
 
 
-def _add(curves: dict[str, Curve], record: dict[str, Any], at: int, leave: Sequence[str]) -> None:
-    for key, value in record.items():
-        if key not in leave and isinstance(value, (int, float)):
-            curves.setdefault(key, []).append((at, float(value)))
-
-
-def join_logs(earlier: TrainingLog, later: TrainingLog) -> TrainingLog:
-    """One run of two starts; see :func:`read_log`.
+def join_lines(earlier: Sequence[LogLine], later: Sequence[LogLine]) -> list[LogLine]:
+    """One run of two starts; see :func:`read_lines`.
 
     Args:
-        earlier: Left as it is.
+        earlier: Lines by iteration.
         later: Likewise. Where it has no line of training, as after a validation alone, it replaces
             the same iterations only.
-
-    Returns:
-        Their curves joined, and their notes.
     """
-    start = min((curve[0][0] for curve in later.training.values()), default=None)
-    joined = TrainingLog(notes=[*earlier.notes, *later.notes])
-    for name in ("training", "metrics"):
-        old, new = getattr(earlier, name), getattr(later, name)
-        for key in dict.fromkeys([*old, *new]):
-            added = new.get(key, [])
-            replaced = {at for at, _ in added}
-            kept = [
-                (at, value)
-                for at, value in old.get(key, [])
-                if at not in replaced and (start is None or at < start)
-            ]
-            getattr(joined, name)[key] = sorted([*kept, *added], key=lambda point: point[0])
-    for curves in (joined.training, joined.metrics):
-        for key in [key for key, curve in curves.items() if not curve]:
-            del curves[key]
-    return joined
+    start = min((line.at for line in later if line.is_training), default=math.inf)
+    replaced = {(line.at, line.is_training) for line in later}
+    kept = [x for x in earlier if x.at < start and (x.at, x.is_training) not in replaced]
+    return sorted([*kept, *later], key=lambda line: line.at)
+
+
+def draw_curves(lines: Iterable[LogLine], notes: Sequence[str] = ()) -> TrainingLog:
+    """Curves of a run's lines."""
+    log = TrainingLog(notes=list(notes))
+    for line in lines:
+        curves = log.training if line.is_training else log.metrics
+        leave = _COUNTERS if line.is_training else (*_COUNTERS, *_CLOCKS)
+        for key, value in line.content.items():
+            if key not in leave and isinstance(value, (int, float)):
+                curves.setdefault(key, []).append((line.at, float(value)))
+    return log
 
 
 def smooth(values: Sequence[float], weight: float) -> list[float]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import platform
 import shlex
-import shutil
 import statistics
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
@@ -25,7 +24,7 @@ from ..analysis.collapse import Collapse, measure_collapse
 from ..analysis.collapse_report import headline
 from ..analysis.curve_pictures import choose_panels, plot_runs
 from ..analysis.models import config_subject, load_images
-from ..analysis.training_log import TrainingLog, find_logs, read_log
+from ..analysis.training_log import TrainingLog, draw_curves, read_lines
 from ..benchmark import describe_machine
 from ..cli import load_config
 from ..inference import load_segmentor
@@ -65,8 +64,10 @@ def record_run(
     folder.mkdir(parents=True, exist_ok=True)
     cfg = load_config(run.model.config, run.options)
     (folder / "config.json").write_text(json.dumps(cfg.to_dict(), indent=1) + "\n")
-    _copy_log(work_dir, folder / "scalars.json")
-    log = read_log(str(folder / "scalars.json"))
+    lines, notes = read_lines(str(work_dir))
+    text = "".join(f"{json.dumps(line.content)}\n" for line in lines)
+    (folder / "scalars.json").write_text(text)
+    log = draw_curves(lines, notes)
     keys = [key for key in log.training if key.rpartition(".")[2].startswith("loss")]
     _draw_curve(folder / "curve.png", run.name, log)
     model = load_segmentor(cfg, checkpoint, "cuda:0" if torch.cuda.is_available() else "cpu")
@@ -86,7 +87,7 @@ def record_run(
         },
         "iterations": max(log.curve("loss"))[0],
         "final_losses": {key: statistics.fmean(v for _, v in log.curve(key)[-3:]) for key in keys},
-        "seconds_an_iteration": statistics.median(_iteration_times(folder / "scalars.json")),
+        "seconds_an_iteration": statistics.median(v for _, v in log.curve("time")),
         "scores": scores,
         "collapse": headline(collapse),
         "machine": describe_machine(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
@@ -109,19 +110,6 @@ def _draw_curve(path: Path, name: str, log: TrainingLog) -> None:
     with Image.open(path) as picture:
         small = picture.convert("RGB").quantize(16)
     small.save(path, optimize=True)
-
-
-def _copy_log(work_dir: Path, target: Path) -> None:
-    """The scalars of all starts of a run, one after the other."""
-    with target.open("wb") as file:
-        for log in find_logs(str(work_dir)):
-            with log.open("rb") as source:
-                shutil.copyfileobj(source, file)
-
-
-def _iteration_times(scalars: Path) -> list[float]:
-    lines = (json.loads(line) for line in scalars.read_text().splitlines())
-    return [line["time"] for line in lines if "loss" in line]
 
 
 def _command(tool: str, subject: str, words: list[str]) -> str:

@@ -5,9 +5,10 @@ import pytest
 from mmseg_deepvit.analysis.curve_pictures import choose_panels
 from mmseg_deepvit.analysis.training_log import (
     TrainingLog,
+    draw_curves,
     find_logs,
-    join_logs,
-    parse_log,
+    join_lines,
+    parse_lines,
     read_log,
     smooth,
     summarize,
@@ -21,6 +22,10 @@ def train(at, loss):
 
 def val(step, miou):
     return json.dumps({"mIoU": miou, "time": 0.1, "data_time": 0.1, "step": step})
+
+
+def parse_log(lines, name=""):
+    return draw_curves(*parse_lines(lines, name))
 
 
 def write(root, start, lines):
@@ -53,18 +58,22 @@ def test_a_broken_line_is_left_out_with_a_note(broken):
     assert log.notes == ["a.json: line 2 is broken and left out"]
 
 
+FIRST = [train(50, 5), train(100, 4), val(100, 1), train(150, 3), val(150, 2)]
+SECOND = [train(120, 2), train(150, 1), val(150, 9)]
+
+
 def test_a_resumed_start_replaces_what_it_repeats():
-    earlier = parse_log([train(50, 5), train(100, 4), val(100, 1), train(150, 3), val(150, 2)], "")
-    later = parse_log([train(120, 2), train(150, 1), val(150, 9)], "")
-    joined = join_logs(earlier, later)
+    starts = [parse_lines(lines, "")[0] for lines in (FIRST, SECOND)]
+    joined = draw_curves(join_lines(*starts))
     assert joined.training["loss"] == [(50, 5), (100, 4), (120, 2), (150, 1)]
     assert joined.metrics["mIoU"] == [(100, 1), (150, 9)]
-    assert earlier.training["loss"] == [(50, 5), (100, 4), (150, 3)]
+    # The same where both stand in one file.
+    assert parse_log([*FIRST, *SECOND]) == joined
 
 
 def test_a_validation_alone_takes_nothing_away():
-    earlier = parse_log([train(50, 5), val(50, 1)], "")
-    joined = join_logs(earlier, parse_log([val(0, 7)], ""))
+    starts = [parse_lines(lines, "")[0] for lines in ([train(50, 5), val(50, 1)], [val(0, 7)])]
+    joined = draw_curves(join_lines(*starts))
     assert joined.training["loss"] == [(50, 5)]
     assert joined.metrics["mIoU"] == [(0, 7), (50, 1)]
 
