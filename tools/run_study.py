@@ -4,6 +4,9 @@ A study's file says which models are trained, with which options and seeds. Each
 beside it (config, command, log, curve, scores of each image, measures of collapse, pictures), and
 the table and figure in the README.md there are made from those folders, between two marks. Runs
 that are recorded are skipped, runs that were stopped go on; checkpoints stay in --work-dir.
+
+A record, and a checkpoint, hold for the settings that they were made with: where the study or a
+config says something else now, they are named and not used, unless --redo or --accept is given.
 """
 
 from __future__ import annotations
@@ -16,8 +19,17 @@ from pathlib import Path
 from mmseg_deepvit.cli import load_config, run
 from mmseg_deepvit.engine import find_whole_checkpoint
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.studies import Run, Study, read_study, record_run, recorded, write_report
+from mmseg_deepvit.studies import (
+    Run,
+    Study,
+    accept_record,
+    find_records,
+    read_study,
+    record_run,
+    write_report,
+)
 from mmseg_deepvit.studies.image_scores import keep_scores
+from mmseg_deepvit.studies.provenance import TRAINING, check_training, note_training, run_digests
 from mmseg_deepvit.tool_process import newest_scores, run_tool
 
 TOOLS = Path(__file__).resolve().parent
@@ -35,7 +47,16 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--list", action="store_true", help="print the runs, and do nothing")
     parser.add_argument("--report", action="store_true", help="train nothing, write the table")
-    return parser.parse_args()
+    parser.add_argument("--redo", action="store_true", help="run what is recorded, too")
+    parser.add_argument(
+        "--accept",
+        metavar="REASON",
+        help="train nothing, and let records of other settings stand, for a reason that is kept",
+    )
+    args = parser.parse_args()
+    if args.accept is not None and not args.accept.strip():
+        parser.error("--accept needs a reason: why do the scores hold nevertheless?")
+    return args
 
 
 def chosen_runs(study: Study, patterns: list[str]) -> list[Run]:
@@ -49,6 +70,8 @@ def chosen_runs(study: Study, patterns: list[str]) -> list[Run]:
 def execute(run: Run, folder: Path, work_dir: Path) -> None:
     """Train, test, record."""
     config, words = run.model.config, run.option_words
+    digests = run_digests(run)
+    commits = note_training(work_dir, digests[TRAINING])
     checkpoint = train(run, work_dir)
     folder.mkdir(parents=True, exist_ok=True)
     scores = {}
@@ -60,7 +83,7 @@ def execute(run: Run, folder: Path, work_dir: Path) -> None:
         run_tool(TOOLS / "test.py", arguments, work_dir / f"{name}.log")
         scores[name] = json.loads(newest_scores(test_dir).read_text())
         keep_scores(images, folder / f"{name}.csv")
-    record_run(run, folder, work_dir, checkpoint, scores)
+    record_run(run, folder, work_dir, checkpoint, scores, digests, commits)
 
 
 def train(run: Run, work_dir: Path) -> str:
@@ -85,19 +108,59 @@ def _per_image(run: Run) -> int:
     return kinds.index("PerImageMetric")
 
 
+def refuse_stale(stale: dict[str, list[str]], study: str) -> None:
+    """Stop before anything is run where a chosen run is recorded with other settings."""
+    if stale:
+        name, parts = next(iter(stale.items()))
+        more = f" and {len(stale) - 1} more are" if len(stale) > 1 else " is"
+        raise UserError(
+            f"{name}{more} recorded with other settings than {study} has now ({', '.join(parts)}): "
+            "--redo runs them again, --accept REASON lets them stand, --runs leaves them out"
+        )
+
+
+def accept(runs: list[Run], study: Study, reason: str) -> None:
+    """Let records stand, and say what they differ in."""
+    for one in runs:
+        changed = accept_record(one, study.folder / one.name, reason)
+        print(f"{one.name} accepted ({'; '.join(changed) or 'its config is the same'})")
+
+
 def main() -> None:
     """List, run, report."""
     args = parse_args()
     study = read_study(args.study)
-    work = Path(args.work_dir or Path("work_dirs") / study.folder.resolve().name)
-    for one in chosen_runs(study, args.runs):
-        done = recorded(study.folder / one.name) is not None
-        if args.list:
-            print(one.name, "recorded" if done else "to do")
-        elif not (done or args.report):
-            execute(one, study.folder / one.name, (work / one.name).resolve())
-    if not args.list:
-        print(write_report(study))
+    work = Path(args.work_dir or Path("work_dirs") / study.folder.resolve().name).resolve()
+    runs = chosen_runs(study, args.runs)
+    records, stale = find_records(study)
+    if args.list:
+        for one in runs:
+            print(one.name, describe(one, records, stale))
+        return
+    if args.accept is not None:
+        accept([one for one in runs if one.name in stale], study, args.accept)
+    elif not args.report:
+        if not args.redo:
+            refuse_stale({r.name: stale[r.name] for r in runs if r.name in stale}, args.study)
+        todo = [one for one in runs if args.redo or one.name not in records]
+        for one in todo:
+            check_training(work / one.name, run_digests(one)[TRAINING])
+        for one in todo:
+            execute(one, study.folder / one.name, work / one.name)
+    records, stale = find_records(study)
+    for name, parts in stale.items():
+        print(f"note: {name} is recorded with other settings ({', '.join(parts)}): left out")
+    print(write_report(study, records))
+
+
+def describe(run: Run, records: dict[str, dict], stale: dict[str, list[str]]) -> str:
+    """What there is of a run, in a few words."""
+    if run.name in stale:
+        return f"recorded with other settings: {', '.join(stale[run.name])}"
+    if run.name not in records:
+        return "to do"
+    reasons = [one["reason"] for one in records[run.name].get("accepted", [])]
+    return f"recorded (accepted: {'; '.join(reasons)})" if reasons else "recorded"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,16 @@
 """Studies: models trained alike with several seeds, what each run leaves, tables made of that."""
 
-from .record import record_run, recorded
+from .record import accept_record, find_records, record_run
 from .report import write_report
 from .study import Model, Run, Study, read_study
 
-__all__ = ["Model", "Run", "Study", "read_study", "record_run", "recorded", "write_report"]
+__all__ = [
+    "Model",
+    "Run",
+    "Study",
+    "accept_record",
+    "find_records",
+    "read_study",
+    "record_run",
+    "write_report",
+]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ..errors import UserError
 from .figure import draw_figure
 from .study import Study
@@ -12,11 +15,12 @@ BEGIN = "<!-- made by tools/run_study.py, do not edit -->"
 END = "<!-- end -->"
 
 
-def write_report(study: Study) -> str:
+def write_report(study: Study, records: Mapping[str, dict[str, Any]]) -> str:
     """Make table and figure from the recorded runs.
 
     Args:
         study: Its folder gets ``study.png`` and, in ``README.md``, the table.
+        records: As :func:`~mmseg_deepvit.studies.find_records` returns them.
 
     Returns:
         The table.
@@ -24,7 +28,7 @@ def write_report(study: Study) -> str:
     Raises:
         UserError: No run is recorded, or the file lost one of its marks.
     """
-    rows = read_rows(study)
+    rows = read_rows(study, records)
     table = study_table(study, rows)
     drawn = draw_figure(study.folder / "study.png", study, rows)
     figure = f"\n\n![{study.title}](study.png)" if drawn else ""

@@ -12,7 +12,6 @@ from ..benchmark import markdown_table
 from ..errors import UserError
 from ..evaluation.bootstrap import Interval, summarize_seeds
 from .image_scores import SCORES, common_images, read_scores
-from .record import recorded
 from .study import Model, Run, Study
 
 #: Measures of collapse and how tables call them.
@@ -63,8 +62,12 @@ class Row:
         return summarize_seeds(mine - theirs)
 
 
-def read_rows(study: Study) -> dict[tuple[str, str], Row]:
+def read_rows(study: Study, records: Mapping[str, dict[str, Any]]) -> dict[tuple[str, str], Row]:
     """Rows by model and test, of models that have a recorded run.
+
+    Args:
+        study: The study.
+        records: Contents of ``run.json``, by run.
 
     Raises:
         UserError: There is none, or runs were tested on different images.
@@ -72,16 +75,18 @@ def read_rows(study: Study) -> dict[tuple[str, str], Row]:
     rows = {}
     for model in study.models.values():
         for test in model.tests:
-            if (row := _read_row(study, model, test)) is not None:
+            if (row := _read_row(study, records, model, test)) is not None:
                 rows[model.name, test] = row
     if not rows:
         raise UserError(f"{study.folder} has no finished run: python tools/run_study.py makes them")
     return rows
 
 
-def _read_row(study: Study, model: Model, test: str) -> Row | None:
+def _read_row(
+    study: Study, records: Mapping[str, dict[str, Any]], model: Model, test: str
+) -> Row | None:
     runs = [Run(model, seed) for seed in model.seeds]
-    done = [(run, left) for run in runs if (left := recorded(study.folder / run.name))]
+    done = [(run, records[run.name]) for run in runs if run.name in records]
     done = [(run, left) for run, left in done if test in left["scores"]]
     if not done:
         return None

@@ -44,11 +44,14 @@ def record(folder, dice, images=("a.jpg", "b.jpg")):
 
 
 def study_of(folder):
-    return read_study(str(folder / "study.yml"))
+    """The study, and what its runs left."""
+    files = folder.glob("*/run.json")
+    records = {path.parent.name: json.loads(path.read_text()) for path in files}
+    return read_study(str(folder / "study.yml")), records
 
 
 def test_rows(folder):
-    rows = read_rows(study_of(folder))
+    rows = read_rows(*study_of(folder))
     plain, mixed = rows["plain", "test"], rows["mixed", "test"]
     np.testing.assert_array_equal(plain.scores["Dice"], [[60, 80], [64, 84]])
     assert plain.interval().mean == 72
@@ -63,14 +66,14 @@ def test_rows(folder):
 
 def test_differences_are_of_common_seeds(folder):
     (folder / "plain-seed0" / "run.json").unlink()
-    rows = read_rows(study_of(folder))
+    rows = read_rows(*study_of(folder))
     assert rows["mixed", "test"].difference(rows["plain", "test"]).mean == 8
     (folder / "plain-seed1" / "run.json").unlink()
-    assert "plain" not in {name for name, _ in read_rows(study_of(folder))}
+    assert "plain" not in {name for name, _ in read_rows(*study_of(folder))}
 
 
 def test_report(folder):
-    table = write_report(study_of(folder))
+    table = write_report(*study_of(folder))
     cells = [[c.strip() for c in line.strip("|").split("|")] for line in table.splitlines()]
     assert cells[0] == [
         *("model", "blocks", "seeds", "Dice", "of each seed", "Dice less the baseline's"),
@@ -85,7 +88,7 @@ def test_report(folder):
     # What people wrote around it stays; the table is replaced.
     (folder / "README.md").write_text(text.replace(BEGIN, f"Mine.\n{BEGIN}") + "And mine.\n")
     (folder / "mixed-seed1" / "run.json").unlink()
-    again = write_report(study_of(folder))
+    again = write_report(*study_of(folder))
     text = (folder / "README.md").read_text()
     assert "Mine.\n" in text
     assert text.endswith("And mine.\n")
@@ -96,20 +99,20 @@ def test_report(folder):
 def test_a_file_without_marks_is_left_alone(folder):
     (folder / "README.md").write_text(f"Mine.\n{END}\n{BEGIN}\n")
     with pytest.raises(UserError, match="needs the lines"):
-        write_report(study_of(folder))
+        write_report(*study_of(folder))
     assert (folder / "README.md").read_text() == f"Mine.\n{END}\n{BEGIN}\n"
 
 
 def test_an_unknown_measure_is_named(folder):
     (folder / "study.yml").write_text(STUDY.replace("patch_similarity", "patches"))
     with pytest.raises(UserError, match="patches is none of similarity_P_k1"):
-        write_report(study_of(folder))
+        write_report(*study_of(folder))
 
 
 def test_nothing_recorded(tmp_path):
     (tmp_path / "study.yml").write_text(STUDY)
     with pytest.raises(UserError, match="no finished run"):
-        read_rows(study_of(tmp_path))
+        read_rows(*study_of(tmp_path))
 
 
 def test_runs_of_other_images_are_not_compared(folder):
@@ -118,7 +121,7 @@ def test_runs_of_other_images_are_not_compared(folder):
     (folder / "plain-seed0").rmdir()
     record(folder / "plain-seed0", (1.0, 2.0), images=("a.jpg", "c.jpg"))
     with pytest.raises(UserError, match="tests of plain are not of the same images"):
-        read_rows(study_of(folder))
+        read_rows(*study_of(folder))
 
 
 def test_kept_scores(tmp_path):

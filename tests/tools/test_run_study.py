@@ -8,8 +8,11 @@ import pytest
 import torch
 
 from mmseg_deepvit.datasets.demo import write_demo_dataset
+from mmseg_deepvit.errors import UserError
+from mmseg_deepvit.studies.provenance import current_commit
 
-from .conftest import assert_one_line, run_tool
+from ..conftest import ROOT
+from .conftest import assert_one_line, call_tool, run_tool
 
 STUDY = """
 title: A small study
@@ -63,6 +66,8 @@ def test_a_run_leaves_what_its_figures_need(study):
     assert run["seed"] == 0
     assert "randomness.seed=0" in run["train"]
     assert run["versions"]["python"]
+    assert set(run["digests"]) == {"training", "test once", "test tta"}
+    assert run["commits"] == [current_commit()]
     assert run["machine"]["processor"]
     assert run["test"]["tta"].startswith("python tools/test.py configs/linear_vit-64")
     assert set(run["scores"]) == {"once", "tta"}
@@ -75,15 +80,46 @@ def test_a_run_leaves_what_its_figures_need(study):
     assert "![A small study]" not in (folder / "README.md").read_text()  # no label is a number
 
 
-def test_what_is_recorded_is_not_run_again(study):
-    folder, command, _ = study
+@pytest.fixture
+def call(study, monkeypatch, capsys):
+    """Call the tool in this process; what it printed comes back."""
+    monkeypatch.chdir(ROOT)
+
+    def call(path, *args):
+        call_tool(monkeypatch, "tools/run_study.py", path, *args)
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_what_is_recorded_is_not_run_again(study, call):
+    folder, (_, *command), _ = study
     before = (folder / "plain-seed0" / "run.json").stat().st_mtime_ns
-    result = run_tool(*command, "--runs", "plain*")
-    assert result.returncode == 0, result.stderr[-3000:]
-    assert "tools/train.py" not in result.stdout
+    assert "tools/train.py" not in call(*command, "--runs", "plain*")
     assert (folder / "plain-seed0" / "run.json").stat().st_mtime_ns == before
-    listed = run_tool(*command, "--list").stdout.splitlines()[-2:]
+    listed = call(*command, "--list").splitlines()[-2:]
     assert listed == ["plain-seed0 recorded", "mixed-seed0 to do"]
+
+
+def test_other_settings_are_neither_reported_nor_gone_on_with(study, call, capsys):
+    folder, (_, path, *command), _ = study
+    longer = folder / "longer.yml"
+    longer.write_text(path.read_text().replace("max_iters: 2", "max_iters: 4"))
+    chosen = (longer, *command, "--runs", "plain*")
+    said = call(*chosen, "--list")
+    assert said.endswith("plain-seed0 recorded with other settings: training\n")
+    with pytest.raises(UserError, match=r"recorded with other settings than .*longer\.yml.*--redo"):
+        call(*chosen)
+    with pytest.raises(UserError, match="no finished run"):
+        call(*chosen, "--report")
+    assert "note: plain-seed0 is recorded with other settings" in capsys.readouterr().out
+    # Nor is the checkpoint taken that lies in the work dir.
+    with pytest.raises(UserError, match=r"plain-seed0 holds checkpoints .* other settings"):
+        call(*chosen, "--redo")
+    with pytest.raises(SystemExit, match="2"):
+        call(*chosen, "--accept", " ")
+    assert "--accept needs a reason" in capsys.readouterr().err
+    assert json.loads((folder / "plain-seed0" / "run.json").read_text())["iterations"] == 2
 
 
 def test_a_model_with_arguments_of_its_own_and_a_baseline(study):
@@ -104,11 +140,12 @@ def test_a_model_with_arguments_of_its_own_and_a_baseline(study):
     assert f"| {difference:+.1f} [" in row
 
 
-def test_bad_input_is_one_line(study, tmp_path):
-    _, command, _ = study
-    assert_one_line(run_tool(*command, "--runs", "other*"), "--runs other* names no run", "--list")
-    assert_one_line(run_tool("tools/run_study.py", tmp_path / "no.yml"), "cannot be read")
+def test_bad_input_is_one_line(study, call, tmp_path):
+    _, (_, *command), _ = study
+    with pytest.raises(UserError, match=r"--runs other\* names no run: --list"):
+        call(*command, "--runs", "other*")
+    with pytest.raises(UserError, match="cannot be read"):
+        call(tmp_path / "no.yml")
     path = tmp_path / "study.yml"
     path.write_text("models: {a: {config: configs/nothing.py}}")
-    result = run_tool("tools/run_study.py", path, "--work-dir", tmp_path / "work")
-    assert_one_line(result, "configs/nothing.py does not exist")
+    assert_one_line(run_tool("tools/run_study.py", path), "configs/nothing.py does not exist")

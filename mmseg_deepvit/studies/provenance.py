@@ -1,0 +1,193 @@
+"""What a run was made from: digests of its settings, and the commits of the code.
+
+A digest is of what decides a result. For the weights that is all that training reads of the
+resolved config, and further arguments of ``tools/train.py``; for the scores of a test it is the
+model, the data, the metrics and the arguments of ``tools/test.py``. Logs, pictures, which
+checkpoints are kept, folders and validation decide nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from ..cli import load_config
+from ..config_options import known_keys, merge_options
+from ..errors import UserError
+from .study import Run, Study
+
+#: The name of the weights' digest; a test's is its name after ``test``.
+TRAINING = "training"
+#: Beside the checkpoints: which settings they are of.
+_STARTED = "training.json"
+_UNKNOWN = "unknown"
+
+_OF_TESTS = {"model", "test_cfg", "test_dataloader", "test_evaluator", "tta_model", "tta_pipeline"}
+_DECIDES_NOTHING = {
+    *("cfg", "experiment_name", "gpu_ids", "launcher", "log_level", "log_processor", "resume"),
+    *("val_cfg", "val_dataloader", "val_evaluator", "visualizer", "work_dir"),
+    *("default_scope", "test_pipeline"),
+}
+_HOOKS_THAT_DECIDE_NOTHING = {"checkpoint", "logger", "timer", "visualization"}
+
+
+def settings_digests(
+    config: Mapping[str, Any], train: Sequence[str], tests: Mapping[str, Sequence[str]]
+) -> dict[str, str]:
+    """Digests of a run's settings.
+
+    Args:
+        config: The resolved config, as a dict or as it is read from JSON.
+        train: Further arguments of ``tools/train.py``.
+        tests: Arguments of ``tools/test.py`` by the test's name.
+
+    Returns:
+        By ``'training'`` and ``'test NAME'``.
+    """
+    content = {key: value for key, value in config.items() if key in known_keys()}
+    training = {k: v for k, v in content.items() if k not in (_OF_TESTS | _DECIDES_NOTHING)}
+    training["model"] = content.get("model")
+    hooks = content.get("default_hooks") or {}
+    training["default_hooks"] = {
+        k: v for k, v in hooks.items() if k not in _HOOKS_THAT_DECIDE_NOTHING
+    }
+    testing = {k: v for k, v in content.items() if k in _OF_TESTS}
+    return {
+        TRAINING: _digest([training, list(train)]),
+        **{f"test {name}": _digest([testing, list(words)]) for name, words in tests.items()},
+    }
+
+
+def _digest(content: Any) -> str:
+    text = json.dumps(_plain(content), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(content: Any) -> Any:
+    """As it is read from JSON: what is digested now and what was recorded must be alike."""
+    return json.loads(json.dumps(content, default=str))
+
+
+def run_digests(run: Run, config: Config | None = None) -> dict[str, str]:
+    """Digests of what the study says of a run now.
+
+    Args:
+        run: Which one.
+        config: Its model's config if that is read already, without options.
+
+    Raises:
+        UserError: The config cannot be read.
+    """
+    return settings_digests(_resolve(run, config).to_dict(), run.model.train, run.model.tests)
+
+
+def _resolve(run: Run, config: Config | None = None) -> Config:
+    cfg = load_config(run.model.config) if config is None else deepcopy(config)
+    merge_options(cfg, run.options)
+    return cfg
+
+
+def stale_parts(record: Mapping[str, Any], digests: Mapping[str, str]) -> list[str]:
+    """The digests that a record does not have.
+
+    Args:
+        record: What a run left; digests that were accepted count.
+        digests: As :func:`run_digests` gives them.
+    """
+    accepted = [one["digests"] for one in record.get("accepted", [])]
+    known = [record.get("digests", {}), *accepted]
+    return [part for part, d in digests.items() if all(one.get(part) != d for one in known)]
+
+
+def changed_settings(recorded: Mapping[str, Any], run: Run) -> list[str]:
+    """Keys of a recorded config that are otherwise now, with both values.
+
+    Args:
+        recorded: The config as the run left it.
+        run: Which one.
+    """
+    now = _plain(_resolve(run).to_dict())
+    old, new = (dict(_leaves({k: c[k] for k in c if k in known_keys()})) for c in (recorded, now))
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return [f"{key}: {old.get(key, 'nothing')}, now {new.get(key, 'nothing')}" for key in keys]
+
+
+def _leaves(content: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    items = content.items() if isinstance(content, Mapping) else enumerate(content)
+    for name, value in items:
+        below = f"{key}.{name}" if key else str(name)
+        if isinstance(value, (Mapping, list)) and value:
+            yield from _leaves(value, below)
+        else:
+            yield below, json.dumps(value)
+
+
+def study_digests(study: Study) -> dict[str, dict[str, str]]:
+    """Digests of all runs of a study, by their names."""
+    configs = {path: load_config(path) for path in {m.config for m in study.models.values()}}
+    return {run.name: run_digests(run, configs[run.model.config]) for run in study.runs}
+
+
+def check_training(work_dir: Path, digest: str) -> list[str]:
+    """Look whether a training may go on, or begin, in a folder.
+
+    Args:
+        work_dir: The folder, which need not be there.
+        digest: Of what is to be trained.
+
+    Returns:
+        Commits of the code that trained there.
+
+    Raises:
+        UserError: It holds checkpoints of other settings, or of settings that nothing tells.
+    """
+    path = work_dir / _STARTED
+    started = json.loads(path.read_text()) if path.is_file() else {}
+    if started.get("digest") == digest:
+        return list(started["commits"])
+    if any(work_dir.glob("*.pth")) or (work_dir / "last_checkpoint").exists():
+        raise UserError(
+            f"{work_dir} holds checkpoints that were trained with other settings than the study "
+            "has now: move the folder away, or give another --work-dir"
+        )
+    return []
+
+
+def note_training(work_dir: Path, digest: str) -> list[str]:
+    """Write down, before it begins, what a training in a folder is of; see :func:`check_training`.
+
+    Returns:
+        Commits of the code that trained there, this one's last.
+    """
+    commits = _add_commit(check_training(work_dir, digest))
+    work_dir.mkdir(parents=True, exist_ok=True)
+    (work_dir / _STARTED).write_text(json.dumps({"digest": digest, "commits": commits}) + "\n")
+    return commits
+
+
+def _add_commit(commits: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys([*commits, current_commit()]))
+
+
+def current_commit() -> str:
+    """The commit of this code, with ``-dirty`` where files differ; unknown outside a checkout."""
+    root = Path(__file__).resolve().parents[2]
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(root), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
+            return _UNKNOWN  # installed, within a checkout of something else
+        changed = git("status", "--porcelain", "--", "mmseg_deepvit", "configs", "tools")
+        return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return _UNKNOWN
