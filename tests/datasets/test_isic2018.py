@@ -191,11 +191,23 @@ def test_more_folds_than_images(root):
 
 @pytest.mark.parametrize(("part", "count"), [("Training", 1600), ("Validation", 400)])
 def test_real_images(part, count):
+    """They are those that the results are of, by the names beside the results."""
     root = ROOT / "data" / "isic2018"
     if not root.is_dir():
         pytest.skip("no ISIC 2018 images in data/isic2018")
     dataset = build(root, part)
     assert len(dataset) == count
+    split = ROOT / "results" / "isic2018-split" / f"{part.lower()}.txt"
+    assert names(dataset) == split.read_text().splitlines()
     sample = dataset[7]["data_samples"]
     assert sample.img_shape == (256, 256)
     assert sample.gt_sem_seg.data.unique().tolist() == [0, 1]
+
+
+def test_the_results_split_parts_the_images():
+    folder = ROOT / "results" / "isic2018-split"
+    train, val = (
+        (folder / f"{p}.txt").read_text().splitlines() for p in ("training", "validation")
+    )
+    assert (len(train), len(val)) == (1600, 400)
+    assert len({*train, *val}) == 2000
