@@ -2,7 +2,7 @@
 
 A digest is of what decides a result. For the weights that is all that training reads of the
 resolved config, and further arguments of ``tools/train.py``; for the scores of a test it is the
-model, the data, the metrics and the arguments of ``tools/test.py``. Logs, pictures, which
+model, the data, the metrics and the arguments of ``tools/test.py``. Logs, pictures, checks, which
 checkpoints are kept, folders and validation decide nothing.
 """
 
@@ -35,7 +35,11 @@ _DECIDES_NOTHING = {
     *("val_cfg", "val_dataloader", "val_evaluator", "visualizer", "work_dir"),
     *("default_scope", "test_pipeline"),
 }
-_HOOKS_THAT_DECIDE_NOTHING = {"checkpoint", "logger", "timer", "visualization"}
+#: Ends of the names of hooks that look, log, paint or save, and leave weights as they are.
+_ONLOOKERS = tuple(
+    f"{kind}Hook"
+    for kind in ("Check", "Checkpoint", "Collapse", "Logger", "Timer", "Visualization")
+)
 
 
 def settings_digests(
@@ -54,15 +58,18 @@ def settings_digests(
     content = {key: value for key, value in config.items() if key in known_keys()}
     training = {k: v for k, v in content.items() if k not in (_OF_TESTS | _DECIDES_NOTHING)}
     training["model"] = content.get("model")
-    hooks = content.get("default_hooks") or {}
-    training["default_hooks"] = {
-        k: v for k, v in hooks.items() if k not in _HOOKS_THAT_DECIDE_NOTHING
-    }
+    default, custom = (content.get(key) for key in ("default_hooks", "custom_hooks"))
+    training["default_hooks"] = {k: v for k, v in (default or {}).items() if _acts(v)}
+    training["custom_hooks"] = [hook for hook in custom or [] if _acts(hook)]
     testing = {k: v for k, v in content.items() if k in _OF_TESTS}
     return {
         TRAINING: _digest([training, list(train)]),
         **{f"test {name}": _digest([testing, list(words)]) for name, words in tests.items()},
     }
+
+
+def _acts(hook: Any) -> bool:
+    return not (isinstance(hook, Mapping) and str(hook.get("type")).endswith(_ONLOOKERS))
 
 
 def _digest(content: Any) -> str:
