@@ -3,6 +3,7 @@
 import copy
 import errno
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +15,14 @@ from mmseg.registry import MODELS
 from torch.distributed.tensor import DTensor
 
 from mmseg_deepvit.checkpoints import read_checkpoint
-from mmseg_deepvit.engine import FSDP2Strategy, check_hooks, find_whole_checkpoint
+from mmseg_deepvit.engine import (
+    FSDP2Strategy,
+    check_hooks,
+    claim,
+    find_whole_checkpoint,
+    sharded_files,
+)
+from mmseg_deepvit.engine.work_dirs import release
 from mmseg_deepvit.errors import UserError
 
 from .test_data_parallel import CASES, batch
@@ -180,13 +188,10 @@ def test_without_a_launcher(alone, whole, tmp_path):
     assert_same(read_checkpoint(tmp_path / "iter_2.pth")["state_dict"], whole.model.state_dict())
 
 
-def test_what_a_kill_or_a_full_disk_leaves(alone, tmp_path, monkeypatch):
+def test_a_full_disk(alone, tmp_path, monkeypatch):
     strategy = prepare(alone)
     path = tmp_path / "iter_2.pth"
     save(strategy, path, 1)
-    part = tmp_path / "iter_2.pth.part"
-    part.mkdir()
-    (part / "__0_0.distcp").write_bytes(b"of a run that was killed")
 
     def full(*arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -201,6 +206,37 @@ def test_what_a_kill_or_a_full_disk_leaves(alone, tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["iter_2.pth"]
     assert find_whole_checkpoint(tmp_path) == str(path)
     assert read_checkpoint(path)["meta"]["iter"] == 2
+
+
+class Killed(BaseException):
+    """As abrupt as it can be in this process."""
+
+
+@pytest.mark.parametrize(("renames", "left"), [(0, 1), (1, 1), (2, 2)])
+def test_a_kill_while_a_folder_is_replaced(alone, tmp_path, monkeypatch, renames, left):
+    """Before, between and behind the two renames; what is half written goes with the next run."""
+    strategy = prepare(alone)
+    path, done = tmp_path / "iter_2.pth", []
+    save(strategy, path, 1)
+    rename = Path.rename
+
+    def counted(self, target):
+        if Path(target).parent == tmp_path:
+            if len(done) == renames:
+                raise Killed
+            done.append(target)
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", counted)
+        patch.setattr(sharded_files, "remove", lambda path: path.exists() and counted(path, path))
+        with pytest.raises(Killed):
+            save(strategy, path, 2)
+    assert find_whole_checkpoint(tmp_path) == str(path)
+    assert read_checkpoint(path)["meta"]["iter"] == left
+    claim(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"iter_2.pth", ".lock"}
+    release(tmp_path)
 
 
 def test_units_that_are_none(alone):
