@@ -126,7 +126,10 @@ class AtomicCheckpointHook(CheckpointHook):
                 info[key] = os.path.join(folder, name)
         steps = info.pop("keep_ckpt_ids", None)
         if folder and isinstance(steps, list):
-            info["keep_ckpt_ids"] = [step for step in steps if type(step) is int and step >= 0]
+            ours = [step for step in steps if type(step) is int and step >= 0]
+            paths = {step: os.path.join(folder, self.filename_tmpl.format(step)) for step in ours}
+            # mmengine deletes what is too many at once, and a link was not made here.
+            info["keep_ckpt_ids"] = [step for step in ours if not os.path.islink(paths[step])]
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         """Save when it is time, or when it is time to stop."""
@@ -254,7 +257,7 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _remove(self, path: str) -> None:
         """Delete a file, or the folder that a sharded checkpoint is, of this run's."""
-        if self._remote or not os.path.islink(path):  # a link was not made here
+        if self._remote or not os.path.islink(path):
             if self.file_backend.isfile(path):
                 self.file_backend.remove(path)
             elif self.file_backend.isdir(path):
