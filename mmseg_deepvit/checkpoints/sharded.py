@@ -239,6 +239,9 @@ class _Reader(dcp.FileSystemReader):
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         """Read and check the descriptions, once."""
         if self._metadata is None:
+            if self.checksums is None:
+                said = f"{self.folder} was saved without checksums: damage may not be seen"
+                warnings.warn(said, stacklevel=2)
             try:
                 self._compare([METADATA])
                 with (self.folder / METADATA).open("rb") as file:
@@ -273,7 +276,6 @@ class _Reader(dcp.FileSystemReader):
             ValueError: One is not as it was written.
         """
         if self.checksums is None:
-            warnings.warn(f"{self.folder} was saved without checksums: not compared", stacklevel=2)
             return
         for name in names:
             if checksum(self.folder / name) != self.checksums.get(name):

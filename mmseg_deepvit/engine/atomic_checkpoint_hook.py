@@ -122,7 +122,8 @@ class AtomicCheckpointHook(CheckpointHook):
         number = re.sub(r"\\\{.*?\\\}", r"\\d+", re.escape(self.filename_tmpl))
         for key in _path_keys(info):
             name = os.path.basename(str(info.pop(key)))
-            if folder and re.fullmatch(rf"(best_.+_)?{number}", name):
+            begin = "" if key == "last_ckpt" else "best_.+_"
+            if folder and re.fullmatch(begin + number, name):
                 info[key] = os.path.join(folder, name)
         steps = info.pop("keep_ckpt_ids", None)
         if folder and isinstance(steps, list):

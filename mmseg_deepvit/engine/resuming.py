@@ -142,12 +142,16 @@ def say_if_schedule_ends(runner: Any) -> None:
     Args:
         runner: One that has resumed.
     """
-    ends = [s.end for s in _lists(runner.param_schedulers) if s.param_name == "lr"]
-    end = max(ends, default=runner.max_iters)
-    configured = [s.get("end") or 0 for s in _lists(runner.cfg.get("param_scheduler"))]
+    schedules = [s for s in _lists(runner.param_schedulers) if s.param_name == "lr"]
+    end = max((s.end for s in schedules if not s.by_epoch), default=runner.max_iters)
+    in_config = [
+        s.get("end") or 0
+        for s in _lists(runner.cfg.get("param_scheduler"))
+        if not s.get("by_epoch", True)
+    ]
     groups = _lists(runner.optim_wrapper.param_groups)
     left = max(g["lr"] / (g.get("initial_lr") or g["lr"] or 1) for g in groups)
-    if runner.iter < end < max(configured, default=0):
+    if runner.iter < end < max(in_config, default=0):
         said = f"ends at iteration {end}, as in the checkpoint and not as in the config"
     elif end <= runner.iter < runner.max_iters and left <= _NEAR_ZERO:
         rate = max(g["lr"] for g in groups)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -113,11 +114,11 @@ def claim(folder: str | os.PathLike) -> None:
         )
         return
     _held[folder] = descriptor
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
-    for path in folder.iterdir():
-        if is_part(path):
+    with contextlib.suppress(OSError):  # on a full disk, or of another user
+        for path in filter(is_part, folder.iterdir()):
             remove(path)
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
 
 
 def release(folder: str | os.PathLike) -> None:

@@ -77,7 +77,10 @@ def test_another_runs_checkpoint_is_gone_on_from(tmp_path):
 @pytest.mark.parametrize("inside", [True, False])
 @pytest.mark.parametrize(
     "name",
-    ["{0}", "{0}/best_Dice_iter_1.pth", "../victim/best_Dice_iter_1.pth", "precious.pth", "link"],
+    [
+        *("{0}", "{0}/best_Dice_iter_1.pth", "../victim/best_Dice_iter_1.pth"),
+        *("precious.pth", "iter_9.pth", "link"),
+    ],
 )
 def test_what_a_hostile_checkpoint_names_stays(tmp_path, name, inside):
     """Folders, files elsewhere, links, and files in the run's folder with other names."""
@@ -87,7 +90,8 @@ def test_what_a_hostile_checkpoint_names_stays(tmp_path, name, inside):
         path.write_text("precious")
     train_tiny(tmp_path / "source", 2, RISING)
     run.mkdir()
-    (run / "precious.pth").write_text("precious")
+    for mine in ("precious.pth", "iter_9.pth"):
+        (run / mine).write_text("precious")
     (run / "iter_1.pth").symlink_to(victim / "below/file")
     (run / "best_Dice_iter_2.pth").symlink_to(victim, target_is_directory=True)
     before = tree(victim)
@@ -97,15 +101,27 @@ def test_what_a_hostile_checkpoint_names_stays(tmp_path, name, inside):
     place = (run if inside else tmp_path) / "iter_2.pth"
     change_hub(tmp_path / "source/iter_2.pth", place, **hostile)
     if not inside:
-        for path in [run / "iter_1.pth", run / "best_Dice_iter_2.pth"]:
+        for path in [*run.glob("iter_*"), *run.glob("best_*")]:
             path.unlink()
     train_tiny(run, 5, RISING, resume=True, load_from=str(place), hook=dict(save_best="Dice"))
     assert tree(victim) == before
     assert (run / "precious.pth").read_text() == "precious"
+    assert not inside or (run / "iter_9.pth").read_text() == "precious"
     assert not inside or {p.name for p in run.iterdir() if p.is_symlink()} == {
         "iter_1.pth",
         "best_Dice_iter_2.pth",
     }
+
+
+def test_checkpoints_elsewhere_than_logs(tmp_path):
+    """With ``out_dir``; old ones go, and the run goes on from there."""
+    hook = dict(out_dir=str(tmp_path / "out"))
+    train_tiny(tmp_path / "run", 3, RISING, hook=hook)
+    content = train_tiny(tmp_path / "run", 5, RISING, hook=hook, resume=True)
+    assert content["meta"]["iter"] == 5
+    assert names(tmp_path / "run") == []
+    kept = ["best_Dice_iter_5.pth", "iter_4.pth", "iter_5.pth"]
+    assert names(tmp_path / "out/run") == kept
 
 
 def test_several_optimisers(tmp_path):
