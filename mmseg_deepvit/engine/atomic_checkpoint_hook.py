@@ -73,7 +73,8 @@ class AtomicCheckpointHook(CheckpointHook):
         """Refuse to resume another model."""
         if runner._resume:
             model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-            check_same_parameters(model, checkpoint)
+            optimizer = getattr(runner.optim_wrapper, "optimizer", None)
+            check_same_parameters(model, optimizer, checkpoint)
 
     def before_train(self, runner: Runner) -> None:
         """Take the folder, know what in it is this run's, and listen for SIGTERM.

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine.logging import print_log
 from torch import nn
+from torch.optim import Optimizer
 
 from ..checkpoints import read_checkpoint
 from ..checkpoints.sharded import REST, check_sharded, is_sharded
@@ -99,17 +100,21 @@ def _check(path: Path) -> None:
         )
 
 
-def check_same_parameters(model: nn.Module, checkpoint: Mapping[str, Any]) -> None:
+def check_same_parameters(
+    model: nn.Module, optimizer: Optimizer | None, checkpoint: Mapping[str, Any]
+) -> None:
     """Refuse to go on with a model or an optimiser that has other parameters than the saved one.
 
     mmengine would start what does not fit from random numbers, and fail in the optimiser's step.
 
     Args:
         model: The one to go on with, without a wrapper.
+        optimizer: Its optimiser, if it has one alone.
         checkpoint: As training saved it.
 
     Raises:
-        CheckpointError: Some parameters are not the same; they are named.
+        CheckpointError: Some parameters are not the same, and are named; or the optimiser's groups
+            of parameters are others.
     """
     saved = {
         name.removeprefix("module."): tuple(tensor.shape)
@@ -121,6 +126,17 @@ def check_same_parameters(model: nn.Module, checkpoint: Mapping[str, Any]) -> No
         raise CheckpointError(
             f"the checkpoint to resume from is of another model ({', '.join(other[:3])}{more}): "
             "take the config that it was saved with, or start from its weights in another "
+            "--work-dir with load_from and without --resume"
+        )
+    groups = (checkpoint.get("optimizer") or {}).get("param_groups")
+    if optimizer is None or groups is None:
+        return
+    sizes = [[len(g["params"]) for g in kind] for kind in (groups, optimizer.param_groups)]
+    if sizes[0] != sizes[1]:
+        raise CheckpointError(
+            f"the checkpoint to resume from has an optimiser with {len(sizes[0])} groups of "
+            f"{sum(sizes[0])} parameters, and this one has {len(sizes[1])} of {sum(sizes[1])}: "
+            "take the optim_wrapper that it was saved with, or start from the weights in another "
             "--work-dir with load_from and without --resume"
         )
 

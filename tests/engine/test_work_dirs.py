@@ -124,19 +124,24 @@ def test_checkpoints_elsewhere_than_logs(tmp_path):
     assert names(tmp_path / "out/run") == kept
 
 
+class Two(Model):
+    """Two numbers, each of an optimiser of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.other = torch.nn.Parameter(torch.ones(1))
+
+    def train_step(self, data, optim_wrapper):
+        if not isinstance(optim_wrapper, OptimWrapperDict):
+            return super().train_step(data, optim_wrapper)
+        losses = {}
+        for name, wrapper in optim_wrapper.items():
+            losses[name] = ((getattr(self, name) - data["x"]) ** 2).mean()
+            wrapper.update_params(losses[name])
+        return losses
+
+
 def test_several_optimisers(tmp_path):
-    class Two(Model):
-        def __init__(self):
-            super().__init__()
-            self.other = torch.nn.Parameter(torch.ones(1))
-
-        def train_step(self, data, optim_wrapper):
-            losses = {}
-            for name, wrapper in optim_wrapper.items():
-                losses[name] = ((getattr(self, name) - data["x"]) ** 2).mean()
-                wrapper.update_params(losses[name])
-            return losses
-
     def run(folder, iterations, **options):
         model = Two()
         wrappers = {
@@ -238,3 +243,15 @@ def test_another_model_is_not_gone_on_with(tmp_path):
     said = r"another model \(weight is \(1,\) in it and \(3,\) in the model\): take the config"
     with pytest.raises(CheckpointError, match=said):
         train_tiny(tmp_path, 4, width=3, resume=True)
+
+
+def test_another_optimiser_is_not_gone_on_with(tmp_path):
+    """It would be an error of PyTorch's, from within mmengine."""
+    train_tiny(tmp_path, 2, model=Two())
+    wrapper = dict(
+        optimizer=dict(type="SGD", lr=0.01),
+        paramwise_cfg=dict(custom_keys=dict(other=dict(lr_mult=2))),
+    )
+    said = r"1 groups of 2 parameters, and this one has 2 of 2: take the optim_wrapper"
+    with pytest.raises(CheckpointError, match=said):
+        train_tiny(tmp_path, 4, model=Two(), optim_wrapper=wrapper, resume=True)
