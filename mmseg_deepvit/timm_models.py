@@ -11,6 +11,7 @@ Deviations: no pretrained weights; no ``features_only``, which is what the backb
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -59,6 +60,8 @@ class HeadMixingClassifier(ViTTrunk):
             tokens), or ``''`` for all tokens.
         drop_rate: Dropout before the classifier, in [0, 1).
         proj_drop_rate: Dropout after position embedding, in MLPs and output projections, in [0, 1).
+        patch_head: Whether there is a second classifier, of pooled patch tokens, for the mixing
+            loss of :mod:`mmseg_deepvit.diversity.classification`. Predictions do not use it.
         **trunk: Arguments of :class:`~mmseg_deepvit.backbones.vit.ViTTrunk`.
 
     Raises:
@@ -74,17 +77,32 @@ class HeadMixingClassifier(ViTTrunk):
         global_pool: str = "token",
         drop_rate: float = 0.0,
         proj_drop_rate: float = 0.0,
+        patch_head: bool = False,
         **trunk: Any,
     ) -> None:
         super().__init__(in_channels=in_chans, drop_rate=proj_drop_rate, **trunk)
         check_rate("drop_rate", drop_rate)
         self.embed_dim = self.num_features = self.head_hidden_size = self.embed_dims
         self.head_drop = nn.Dropout(drop_rate)
+        self.with_patch_head = patch_head
         self.reset_classifier(num_classes, global_pool)
         self.init_weights()
 
-    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
-        """(B, in_chans, H, W) normalised images to (B, num_classes) logits."""
+    def forward(  # type: ignore[override]
+        self, x: Tensor, measure: Callable[[HeadMixingClassifier, Tensor], Any] | None = None
+    ) -> Any:
+        """Classify, or have losses measured on the way.
+
+        Args:
+            x: Normalised images, (B, in_chans, H, W).
+            measure: What is run in place of classifying, on this model and the images, so that
+                training may look at more than logits inside what wraps the model.
+
+        Returns:
+            (B, num_classes) logits, or what ``measure`` returns.
+        """
+        if measure is not None:
+            return measure(self, x)
         return self.forward_head(self.forward_features(x))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
@@ -109,19 +127,25 @@ class HeadMixingClassifier(ViTTrunk):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put in a new classifier of so many classes (0: none), and another pooling if given."""
+        """Put in new classifiers of so many classes (0: none), and another pooling if given."""
         if global_pool is not None:
             check_choice("global_pool", global_pool, ("token", "avg", ""))
             if global_pool == "token" and self.cls_token is None:
                 raise ValueError("global_pool='token' needs with_cls_token=True")
             self.global_pool = global_pool
         self.num_classes = num_classes
+        self.head: nn.Module = self._linear(num_classes) or nn.Identity()
+        self.patch_head = self._linear(num_classes) if self.with_patch_head else None
+
+    def _linear(self, num_classes: int) -> nn.Linear | None:
+        """A new linear classifier in the other parameters' dtype, None for no classes."""
+        if num_classes == 0:
+            return None
         old = self.pos_embed
-        self.head: nn.Module = nn.Identity()
-        if num_classes > 0:
-            self.head = nn.Linear(self.embed_dims, num_classes, device=old.device, dtype=old.dtype)
-            nn.init.trunc_normal_(self.head.weight, std=0.02)
-            nn.init.zeros_(self.head.bias)
+        head = nn.Linear(self.embed_dims, num_classes, device=old.device, dtype=old.dtype)
+        nn.init.trunc_normal_(head.weight, std=0.02)
+        nn.init.zeros_(head.bias)
+        return head
 
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:

@@ -76,7 +76,7 @@ def test_weight_decay_and_layer_decay():
 )
 def test_what_timm_trains_loads_into_the_backbone(name, backbone, tmp_path):
     """A checkpoint as timm's training script writes it; its moving average is taken."""
-    model = timm.create_model(name, **SMALL, num_mixing_layers=2)
+    model = timm.create_model(name, **SMALL, num_mixing_layers=2, patch_head=True)
     ema = ModelEmaV3(model, decay=0.5)
     optimizer = create_optimizer_v2(model, "adamw", lr=0.01, weight_decay=0.05)
     images = torch.randn(4, 3, 32, 32)
@@ -105,8 +105,21 @@ def test_resetting_the_classifier():
     model = timm.create_model("diversepatch_t", **SMALL)
     model.reset_classifier(7, "avg")
     assert model(torch.randn(1, 3, 32, 32)).shape == (1, 7)
+    assert model.patch_head is None
     model.reset_classifier(0)
     assert model(torch.randn(1, 3, 32, 32)).shape == (1, 192)
+
+
+def test_the_patch_head_has_the_classes_and_changes_no_prediction():
+    torch.manual_seed(0)
+    model = timm.create_model("diversepatch_t", **SMALL, patch_head=True).eval()
+    torch.manual_seed(0)
+    plain = timm.create_model("diversepatch_t", **SMALL).eval()
+    plain.load_state_dict({n: p for n, p in model.state_dict().items() if "patch_head" not in n})
+    images = torch.randn(1, 3, 32, 32)
+    assert torch.equal(model(images), plain(images))
+    model.reset_classifier(7)
+    assert model.patch_head.out_features == 7
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from mmseg_deepvit.engine import (
     check_unused,
     checkpoint_folder,
     claim,
+    cpu_has_bf16,
     find_whole_checkpoint,
     from_first_process,
     is_remote,
@@ -52,7 +53,7 @@ def parse_args() -> argparse.Namespace:
         nargs="?",
         const="fp16",
         choices=sorted(AMP_TYPES),
-        help="automatic mixed precision, fp16 with loss scaling unless bf16 is asked for",
+        help="automatic mixed precision: fp16 with loss scaling (default), or bf16, on CPUs too",
     )
     parser.add_argument(
         "--ema",
@@ -80,13 +81,17 @@ def parse_args() -> argparse.Namespace:
 def enable_amp(cfg: Config, kind: str) -> None:
     """Replace the plain optimiser wrapper by the mixed-precision one."""
     wrapper = cfg.optim_wrapper.get("type", "OptimWrapper")
-    if wrapper not in ("OptimWrapper", "AmpOptimWrapper"):
+    if wrapper not in ("OptimWrapper", "AmpOptimWrapper", "CPUAmpOptimWrapper"):
         raise UserError(
             f"--amp replaces an OptimWrapper, and the config has a {wrapper}: drop --amp"
         )
-    if not torch.cuda.is_available():
-        raise UserError("--amp needs a GPU, and PyTorch sees none: drop --amp")
-    cfg.optim_wrapper.update(type="AmpOptimWrapper", **AMP_TYPES[kind])
+    on_gpu = torch.cuda.is_available()
+    if not on_gpu and kind != "bf16":
+        raise UserError(f"--amp {kind} needs a GPU, and PyTorch sees none: give --amp bf16")
+    if not on_gpu and not cpu_has_bf16():
+        raise UserError("--amp bf16 needs a processor that computes with bfloat16: drop --amp")
+    wrapper = "AmpOptimWrapper" if on_gpu else "CPUAmpOptimWrapper"
+    cfg.optim_wrapper.update(type=wrapper, **AMP_TYPES[kind])
 
 
 def enable_ema(cfg: Config, momentum: float) -> None:

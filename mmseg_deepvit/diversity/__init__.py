@@ -1,11 +1,14 @@
 """Keeping patch tokens different in training; importing this registers what configs can name."""
 
 from .class_mix import patch_class_mix
+from .head_cosine import head_cosine_loss
 from .losses import (
     DiversityLoss,
     patch_contrastive_loss,
     patch_cosine_loss,
     patch_mixing_loss,
+    pool_regions,
+    region_mixing_loss,
 )
 from .patch_mix import PatchMix
 from .segmentor import DiverseEncoderDecoder
@@ -14,8 +17,11 @@ __all__ = [
     "DiverseEncoderDecoder",
     "DiversityLoss",
     "PatchMix",
+    "head_cosine_loss",
     "patch_class_mix",
     "patch_contrastive_loss",
     "patch_cosine_loss",
     "patch_mixing_loss",
+    "pool_regions",
+    "region_mixing_loss",
 ]

@@ -34,13 +34,20 @@ def mean_abs_cosine(tokens: Tensor, block_rows: int | None = None) -> Tensor:
     """
     wants_gradient = tokens.requires_grad and torch.is_grad_enabled()
     unit = F.normalize(tokens, dim=-1, eps=LEAST_LENGTH)
-    return _MeanAbsProduct.apply(unit, block_rows or _default_rows(tokens), wants_gradient)
+    row_bytes = tokens.shape[0] * tokens.shape[1] * tokens.element_size()
+    rows = block_rows or block_rows_for(row_bytes, tokens.device)
+    return _MeanAbsProduct.apply(unit, rows, wants_gradient)
 
 
-def _default_rows(tokens: Tensor) -> int:
-    batch, num_tokens, _ = tokens.shape
-    budget = CPU_BLOCK_BYTES if tokens.device.type == "cpu" else ACCELERATOR_BLOCK_BYTES
-    return max(budget // (batch * num_tokens * tokens.element_size()), LEAST_ROWS)
+def block_rows_for(row_bytes: int, device: torch.device) -> int:
+    """Rows of a block, so that it takes what a block should on a device.
+
+    Args:
+        row_bytes: Bytes of a row.
+        device: Where it is made.
+    """
+    budget = CPU_BLOCK_BYTES if device.type == "cpu" else ACCELERATOR_BLOCK_BYTES
+    return max(budget // row_bytes, LEAST_ROWS)
 
 
 class _MeanAbsProduct(torch.autograd.Function):

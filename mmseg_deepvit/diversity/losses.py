@@ -1,10 +1,13 @@
 """Losses that keep the patch tokens of an image different from each other.
 
 Paper: Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753, section 4.
-Reference: ChengyueGongR/PatchVisionTransformer has no licence; all is written from the paper, the
-published code's contrastive loss from a description in words.
-Deviations: computed in at least fp32 whatever autocast says; the mixing loss takes soft targets,
-since a patch of a label map holds several classes (:mod:`mmseg_deepvit.diversity.class_mix`).
+Reference: ChengyueGongR/PatchVisionTransformer for what the published forms compute (no licence; no
+code of it is used).
+Deviations: computed in at least fp32 whatever autocast says. The mixing loss has two forms. The
+dense one, for segmentation, takes soft targets for each patch, since a patch of a label map holds
+several classes (:mod:`mmseg_deepvit.diversity.class_mix`). The published code's, for classifiers
+(:mod:`mmseg_deepvit.diversity.classification`), knows one label an image: it pools the tokens of
+each image's region and weights the regions by area, which says less about a patch than its labels.
 
 With n tokens an image, a_i the early and b_i the last ones:
 
@@ -15,21 +18,31 @@ With n tokens an image, a_i the early and b_i the last ones:
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from collections.abc import Sequence
+from typing import Literal, TypeVar, get_args
 
 import torch
 import torch.nn.functional as F
 from mmseg.registry import MODELS
 from torch import Tensor, nn
 
-from .cosine import mean_abs_cosine
+from .cosine import LEAST_LENGTH, mean_abs_cosine
+from .head_cosine import MapLayer, head_cosine_loss
+
+T = TypeVar("T")
 
 #: Form of the contrastive loss; see :func:`patch_contrastive_loss`.
-Variant = Literal["paper", "published_code"]
+Variant = Literal["paper", "published_code", "cosine"]
 VARIANTS: tuple[str, ...] = get_args(Variant)
 
 #: Side, in patches, of the neighbourhood of the published code's local negative.
 NEIGHBOURHOOD = 7
+#: What the published code adds to a probability before its logarithm, and to a count of patches.
+PROBABILITY_FLOOR = 1e-8
+REGION_EPS = 1e-4
+#: Divisor of the cosines in the contrastive loss's variant of unit vectors. There is one negative,
+#: the others' mean, so cosines of 1 and 0 still cost 0.007, where 0.1 as for many would leave 5e-5.
+TEMPERATURE = 0.2
 
 
 def patch_cosine_loss(tokens: Tensor, block_rows: int | None = None) -> Tensor:
@@ -60,28 +73,34 @@ def patch_contrastive_loss(
     last: Tensor,
     variant: Variant = "paper",
     grid: tuple[int, int] | None = None,
+    temperature: float = TEMPERATURE,
 ) -> Tensor:
     """Each last token should match its own early token, not those of other patches.
 
     Variants:
 
     * ``'paper'``: the negative of a patch is the mean of all other last tokens.
-    * ``'published_code'``: two negatives in one softmax, that mean and the mean of the other last
-      tokens in the 7×7 patches around (fewer at the border). ``early`` is the patch embedding
-      there.
+    * ``'published_code'``: two negatives in one softmax, that mean and a local one: the sum of the
+      other last tokens in the 7×7 patches around over 48, at the border too, as if there were
+      zeros outside. 1e-8 is added to the probability before its logarithm, so that a patch costs
+      18.42 at most. ``early`` is the patch embedding there.
+    * ``'cosine'``: the paper's on unit vectors, products divided by ``temperature``. The length of
+      the tokens does not count, so the loss acts where dot products are too large for the others.
 
     Args:
         early: (B, N, C), from the first block or the embedding; no gradient flows into it.
         last: (B, N, C), from the last block.
         variant: See above.
         grid: (h, w) with h·w = N, tokens row by row; ``'published_code'`` needs it.
+        temperature: Divisor of the cosines, above 0; only ``'cosine'`` has one.
 
     Returns:
-        Scalar, at least 0, the mean over images and tokens, at least fp32; 0 for a single token,
-        which has no others.
+        Scalar, at least 0 (``'published_code'``: from -1e-8 to 18.42), the mean over images and
+        tokens, at least fp32; 0 for a single token, which has no others.
 
     Raises:
-        ValueError: Shapes or grid do not agree, or an unknown variant.
+        ValueError: Shapes or grid do not agree, an unknown variant, or a temperature that is not
+            above 0.
     """
     _check_tokens("last", last)
     if early.shape != last.shape:
@@ -90,19 +109,25 @@ def patch_contrastive_loss(
             f"{tuple(last.shape)}"
         )
     check_variant(variant)
+    check_temperature(temperature)
     num_tokens = last.shape[1]
     with torch.autocast(last.device.type, enabled=False):
         a, b = _at_least_fp32(early.detach()), _at_least_fp32(last)
+        if variant == "cosine":
+            a, b = (F.normalize(tokens, dim=-1, eps=LEAST_LENGTH) for tokens in (a, b))
+            a = a / temperature
+        sums = _neighbourhood_sums(b, grid) if variant == "published_code" else None
+        if num_tokens == 1:
+            return 0.0 * b.sum()
         positive = (a * b).sum(-1)
-        logits = [positive]
-        if num_tokens > 1:
-            # a·mean over j≠i of b_j, without the means themselves.
-            logits.append(((a * b.sum(1, keepdim=True)).sum(-1) - positive) / (num_tokens - 1))
+        # a·mean over j≠i of b_j, without the means themselves.
+        logits = [positive, ((a * b.sum(1, keepdim=True)).sum(-1) - positive) / (num_tokens - 1)]
+        if sums is not None:
+            logits.append(((a * sums).sum(-1) - positive) / (NEIGHBOURHOOD**2 - 1))
+        log_probability = torch.stack(logits, dim=-1).log_softmax(-1)[..., 0]
         if variant == "published_code":
-            sums, counts = _neighbourhood_sums(b, grid)
-            if num_tokens > 1:
-                logits.append(((a * sums).sum(-1) - positive) / (counts - 1))
-        return -torch.stack(logits, dim=-1).log_softmax(-1)[..., 0].mean()
+            log_probability = _log_with_floor(log_probability)
+        return -log_probability.mean()
 
 
 def patch_mixing_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -134,18 +159,71 @@ def patch_mixing_loss(logits: Tensor, targets: Tensor) -> Tensor:
         return total / targets.any(-1).sum().clamp(min=1)
 
 
+def pool_regions(tokens: Tensor, regions: Tensor) -> Tensor:
+    """Mean of the tokens of each region, as the published code takes it.
+
+    Args:
+        tokens: (B, N, C), any floating dtype.
+        regions: (R, N) bool, the patches of each region, one set of regions for all images.
+
+    Returns:
+        (R, B, C), at least fp32; the sum over a region of n patches is divided by n + 1e-4, so that
+        an empty one is zero.
+    """
+    with torch.autocast(tokens.device.type, enabled=False):
+        tokens = _at_least_fp32(tokens)
+        masks = regions.to(tokens.dtype)
+        sums = torch.einsum("rn,bnc->rbc", masks, tokens)
+        return sums / (masks.sum(1) + REGION_EPS)[:, None, None]
+
+
+def region_mixing_loss(logits: Tensor, targets: Tensor, shares: Tensor) -> Tensor:
+    """Each region of a mixed image should be told the class of the image that it came from.
+
+    The published code's mixing loss, for classifiers: the Kullback-Leibler divergence of the
+    predicted from the true distribution, weighted by the region's share of the image.
+
+    Args:
+        logits: Classes of each region, (R, B, K), any floating dtype, from pooled tokens.
+        targets: Distribution over the classes of the image that each region came from, (R, B, K).
+        shares: Share of each region in the image, (R,), in [0, 1].
+
+    Returns:
+        Scalar, the sum over regions of the means over images, at least fp32. As there, 1e-8 is
+        added to each probability before its logarithm.
+
+    Raises:
+        ValueError: The shapes do not agree.
+    """
+    if logits.ndim != 3 or targets.shape != logits.shape or shares.shape != logits.shape[:1]:
+        raise ValueError(
+            "logits and targets must be of shape (regions, batch, classes) and shares of "
+            f"(regions,), got {tuple(logits.shape)}, {tuple(targets.shape)} and "
+            f"{tuple(shares.shape)}"
+        )
+    with torch.autocast(logits.device.type, enabled=False):
+        logits = _at_least_fp32(logits)
+        predicted = _log_with_floor(logits.log_softmax(-1))
+        divergence = F.kl_div(predicted, targets.to(logits.dtype), reduction="none").sum(-1)
+        return (shares.to(logits.dtype) * divergence.mean(1)).sum()
+
+
 @MODELS.register_module()
 class DiversityLoss(nn.Module):
-    """The three losses, weighted; a weight of zero means that a term is not computed.
+    """The losses, weighted; a weight of zero means that a term is not computed.
 
     Args:
         cosine: Weight of :func:`patch_cosine_loss`.
         contrastive: Weight of :func:`patch_contrastive_loss`.
-        mixing: Weight of :func:`patch_mixing_loss`.
-        variant: Form of the contrastive loss, ``'paper'`` or ``'published_code'``.
+        mixing: Weight of :func:`patch_mixing_loss`, or of :func:`region_mixing_loss`.
+        variant: Form of the contrastive loss, ``'paper'``, ``'published_code'`` or ``'cosine'``.
+        heads: Weight of :func:`~mmseg_deepvit.diversity.head_cosine.head_cosine_loss`; DeepViT-32B
+            was published with 0.1.
+        temperature: Divisor of the cosines of ``variant='cosine'``, above 0.
 
     Raises:
-        ValueError: A weight below zero or not finite, or an unknown variant.
+        ValueError: A weight below zero or not finite, an unknown variant, or a temperature that is
+            not above 0.
     """
 
     def __init__(
@@ -154,55 +232,98 @@ class DiversityLoss(nn.Module):
         contrastive: float = 1.0,
         mixing: float = 1.0,
         variant: Variant = "paper",
+        heads: float = 0.0,
+        temperature: float = TEMPERATURE,
     ) -> None:
         super().__init__()
         check_variant(variant)
-        self.weights = {"cosine": cosine, "contrastive": contrastive, "mixing": mixing}
+        check_temperature(temperature)
+        self.weights = {
+            "cosine": cosine,
+            "contrastive": contrastive,
+            "mixing": mixing,
+            "heads": heads,
+        }
         for name, weight in self.weights.items():
             if not isinstance(weight, (int, float)) or not 0 <= weight < float("inf"):
                 raise ValueError(f"{name} is a weight and must be at least 0, got {weight!r}")
         self.variant: Variant = variant
+        self.temperature = temperature
+
+    @property
+    def wants_tokens(self) -> bool:
+        """Whether any term is of tokens."""
+        return any(weight > 0 for name, weight in self.weights.items() if name != "heads")
 
     def forward(
         self,
-        last: Tensor,
+        last: Tensor | None = None,
         early: Tensor | None = None,
         logits: Tensor | None = None,
         targets: Tensor | None = None,
         grid: tuple[int, int] | None = None,
+        layers: Sequence[MapLayer] | None = None,
+        shares: Tensor | None = None,
     ) -> dict[str, Tensor]:
         """Compute the terms whose weight is not zero.
 
         Args:
-            last: Last tokens, (B, N, C).
+            last: Last tokens, (B, N, C); cosine and contrastive term need them.
             early: Early tokens, (B, N, C); the contrastive term needs them.
-            logits: Of the patches' classes, (B, N, K); the mixing term needs them.
-            targets: Their class mixes, (B, N, K); likewise.
+            logits: Of the patches' classes, (B, N, K), or with ``shares`` of the regions',
+                (R, B, K); the mixing term needs them.
+            targets: Their class mixes, in the shape of the logits; likewise.
             grid: (h, w) of the tokens; the published code's contrastive loss needs it.
+            layers: Attention layers and results of their ``qkv``; the heads term needs them.
+            shares: Shares of regions in the images, (R,), for :func:`region_mixing_loss`; None
+                takes :func:`patch_mixing_loss`.
 
         Returns:
-            Weighted scalars by name: ``loss_cosine``, ``loss_contrastive``, ``loss_mixing``.
+            Weighted scalars by name: ``loss_cosine``, ``loss_contrastive``, ``loss_mixing``,
+            ``loss_heads``.
 
         Raises:
             ValueError: What a term needs is missing or does not fit.
         """
         losses = {}
         if self.weights["cosine"] > 0:
-            losses["cosine"] = patch_cosine_loss(last)
+            losses["cosine"] = patch_cosine_loss(_given("cosine", "last tokens", last))
         if self.weights["contrastive"] > 0:
-            if early is None:
-                raise ValueError("the contrastive term needs early tokens: give them, or weight 0")
-            losses["contrastive"] = patch_contrastive_loss(early, last, self.variant, grid)
+            losses["contrastive"] = patch_contrastive_loss(
+                _given("contrastive", "early tokens", early),
+                _given("contrastive", "last tokens", last),
+                self.variant,
+                grid,
+                self.temperature,
+            )
         if self.weights["mixing"] > 0:
-            if logits is None or targets is None:
-                raise ValueError("the mixing term needs logits and targets: give them, or weight 0")
-            losses["mixing"] = patch_mixing_loss(logits, targets)
+            logits = _given("mixing", "logits and targets", logits)
+            targets = _given("mixing", "logits and targets", targets)
+            losses["mixing"] = (
+                patch_mixing_loss(logits, targets)
+                if shares is None
+                else region_mixing_loss(logits, targets, shares)
+            )
+        if self.weights["heads"] > 0:
+            losses["heads"] = head_cosine_loss(_given("heads", "attention layers", layers))
         return {f"loss_{name}": self.weights[name] * loss for name, loss in losses.items()}
 
     def extra_repr(self) -> str:
         """Weights and variant."""
         weights = ", ".join(f"{name}={weight:g}" for name, weight in self.weights.items())
-        return f"{weights}, variant={self.variant!r}"
+        return f"{weights}, variant={self.variant!r}, temperature={self.temperature:g}"
+
+
+def _given(term: str, what: str, value: T | None) -> T:
+    if value is None:
+        raise ValueError(f"the {term} term needs {what}: give them, or weight 0")
+    return value
+
+
+def check_temperature(temperature: float) -> None:
+    """Raise a ValueError for what cosines cannot be divided by."""
+    if not isinstance(temperature, (int, float)) or not 0 < temperature < float("inf"):
+        raise ValueError(f"temperature must be a number above 0, got {temperature!r}")
 
 
 def check_variant(variant: str) -> None:
@@ -211,28 +332,25 @@ def check_variant(variant: str) -> None:
         raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
 
 
-def _neighbourhood_sums(tokens: Tensor, grid: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
-    """Sums over the patches around each patch, itself included, as far as they exist.
-
-    Returns:
-        Sums, (B, N, C), and how many patches they are over, (N,).
-    """
+def _neighbourhood_sums(tokens: Tensor, grid: tuple[int, int] | None) -> Tensor:
+    """Sums over the 7×7 patches around each patch, itself included, (B, N, C); zeros outside."""
     if grid is None or grid[0] * grid[1] != tokens.shape[1]:
         raise ValueError(
             f"variant='published_code' needs the grid (h, w) of the {tokens.shape[1]} tokens, "
             f"got {grid}"
         )
     maps = tokens.transpose(1, 2).unflatten(2, grid)
-    sums = _box_sum(maps).flatten(2).transpose(1, 2)
-    counts = _box_sum(maps.new_ones(1, 1, *grid)).flatten()
-    return sums, counts
-
-
-def _box_sum(maps: Tensor) -> Tensor:
-    """Sums over NEIGHBOURHOOD², zeros outside, of (B, C, h, w) maps; first columns, then rows."""
     side, pad = NEIGHBOURHOOD, NEIGHBOURHOOD // 2
+    # First columns, then rows: 14 additions a patch, not 49.
     maps = F.avg_pool2d(maps, (side, 1), stride=1, padding=(pad, 0), divisor_override=1)
-    return F.avg_pool2d(maps, (1, side), stride=1, padding=(0, pad), divisor_override=1)
+    maps = F.avg_pool2d(maps, (1, side), stride=1, padding=(0, pad), divisor_override=1)
+    return maps.flatten(2).transpose(1, 2)
+
+
+def _log_with_floor(log_probability: Tensor) -> Tensor:
+    """log(p + 1e-8) of a log p, any shape."""
+    floor = log_probability.new_tensor(PROBABILITY_FLOOR).log()
+    return torch.logaddexp(log_probability, floor)
 
 
 def _at_least_fp32(tensor: Tensor) -> Tensor:

@@ -2,15 +2,20 @@
 
 Paper: Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753, section 4
 (patch-wise mixing loss), after CutMix, https://arxiv.org/abs/1905.04899.
-Deviations: label maps are mixed as the images are, so that every loss of a segmentor sees the mix;
-each image has a rectangle of its own, always whole inside the grid (CutMix cuts it off at the
-border), so that its area is what was drawn, but for whole patches.
+Reference: ChengyueGongR/PatchVisionTransformer for the form of ``PUBLISHED`` (no licence; no code
+of it is used).
+Deviations: label maps are mixed as the images are, so that every loss of a segmentor sees the mix.
+Rectangles are always whole inside the grid (CutMix cuts them off at the border), so that the area
+is what was drawn, but for whole patches. By default each image has a rectangle of its own, shaped
+like the image, where the published code draws one of any shape for the batch; see ``aspect`` and
+``shared``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any, Literal, get_args
 
 import torch
 from mmengine.structures import PixelData
@@ -19,6 +24,13 @@ from torch import Tensor
 
 #: Below this torch's Beta draws too many halves: both of its gamma variables are zero to rounding.
 LEAST_ALPHA = 0.01
+
+#: Shape of the rectangles; see :class:`PatchMix`.
+Aspect = Literal["image", "random"]
+ASPECTS: tuple[str, ...] = get_args(Aspect)
+
+#: The published code's form: one rectangle of any shape for the batch, in every batch.
+PUBLISHED: dict[str, Any] = dict(alpha=1.0, prob=1.0, aspect="random", shared=True)
 
 
 class PatchMix:
@@ -34,13 +46,25 @@ class PatchMix:
             backbone, or a multiple.
         alpha: Of the Beta distribution, at least 0.01; 1 is uniform.
         prob: Probability, in [0, 1], that a batch is mixed at all.
+        aspect: Shape of the rectangles: ``'image'`` is that of the image, to whole patches (mean
+            |log(height / width)| 0.07 on 14×14 patches); ``'random'`` draws the height uniformly
+            and takes the width that makes the area (0.62).
+        shared: Whether the images of a batch share one rectangle; otherwise each has its own.
+
+    The published code's form is ``PatchMix(patch_size, **PUBLISHED)``, in a config
+    ``dict(aspect='random', shared=True, prob=1.0)``.
 
     Raises:
         ValueError: A value outside what is said above.
     """
 
     def __init__(
-        self, patch_size: int | Sequence[int] = 16, alpha: float = 1.0, prob: float = 1.0
+        self,
+        patch_size: int | Sequence[int] = 16,
+        alpha: float = 1.0,
+        prob: float = 1.0,
+        aspect: Aspect = "image",
+        shared: bool = False,
     ) -> None:
         sides = (patch_size, patch_size) if isinstance(patch_size, int) else tuple(patch_size)
         if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
@@ -49,9 +73,15 @@ class PatchMix:
             raise ValueError(f"alpha must be at least {LEAST_ALPHA}, got {alpha}")
         if not 0 <= prob <= 1:
             raise ValueError(f"prob must be from 0 to 1, got {prob}")
+        if aspect not in ASPECTS:
+            raise ValueError(f"aspect must be one of {', '.join(ASPECTS)}, got {aspect!r}")
+        if not isinstance(shared, bool):
+            raise ValueError(f"shared must be True or False, got {shared!r}")
         self.patch_size: tuple[int, int] = (sides[0], sides[1])
         self.alpha = alpha
         self.prob = prob
+        self.aspect = aspect
+        self.shared = shared
 
     def __call__(
         self, inputs: Tensor, data_samples: Sequence[SegDataSample]
@@ -76,42 +106,74 @@ class PatchMix:
         if len(samples) < 2 or torch.rand(()) >= self.prob:
             return inputs, samples
         partners = torch.randperm(len(samples))
-        masks = self._masks(len(samples), (inputs.shape[2], inputs.shape[3])).to(inputs.device)
+        size = (inputs.shape[2], inputs.shape[3])
+        patches = self.draw_patches(len(samples), size)
+        masks = self.to_pixels(patches, size).to(inputs.device)
         mixed = torch.where(masks[:, None], inputs[partners.to(inputs.device)], inputs)
         return mixed, [
             _mix_labels(sample, samples[partner], mask)
             for sample, partner, mask in zip(samples, partners.tolist(), masks, strict=True)
         ]
 
-    def _masks(self, batch: int, size: tuple[int, int]) -> Tensor:
-        """Where each image is replaced: bool, (B, H, W)."""
-        grid = [math.ceil(s / p) for s, p in zip(size, self.patch_size, strict=True)]
-        patches = torch.zeros(batch, *grid, dtype=torch.bool)
+    def draw_patches(self, batch: int, size: tuple[int, int]) -> Tensor:
+        """Where each image is to be replaced, in patches.
+
+        Args:
+            batch: Number of images B.
+            size: Height and width of the images, in pixels.
+
+        Returns:
+            Bool, (B, ⌈H / patch⌉, ⌈W / patch⌉), on the CPU.
+        """
+        rows, columns = (math.ceil(s / p) for s, p in zip(size, self.patch_size, strict=True))
+        patches = torch.zeros(1 if self.shared else batch, rows, columns, dtype=torch.bool)
         concentration = torch.tensor(self.alpha, dtype=torch.float64)
-        kept = torch.distributions.Beta(concentration, concentration).sample((batch,))
+        kept = torch.distributions.Beta(concentration, concentration).sample((len(patches),))
+        sides_of = _sides_of_any_shape if self.aspect == "random" else _sides_like_the_grid
         for mask, area in zip(patches, (1 - kept).tolist(), strict=True):
-            (top, left), (height, width) = _rectangle(grid, area)
+            height, width = sides_of(rows, columns, area)
+            top, left = (
+                int(torch.randint(whole - side + 1, ()))
+                for whole, side in ((rows, height), (columns, width))
+            )
             mask[top : top + height, left : left + width] = True
+        return patches.expand(batch, -1, -1)
+
+    def to_pixels(self, patches: Tensor, size: tuple[int, int]) -> Tensor:
+        """Masks of patches as masks of pixels.
+
+        Args:
+            patches: (B, h, w).
+            size: Height and width of the images, in pixels.
+
+        Returns:
+            (B, H, W).
+        """
         pixels = patches.repeat_interleave(self.patch_size[0], 1)
         pixels = pixels.repeat_interleave(self.patch_size[1], 2)
         return pixels[:, : size[0], : size[1]]
 
     def __repr__(self) -> str:
         """The settings."""
-        return f"PatchMix(patch_size={self.patch_size}, alpha={self.alpha}, prob={self.prob})"
+        return (
+            f"PatchMix(patch_size={self.patch_size}, alpha={self.alpha}, prob={self.prob}, "
+            f"aspect={self.aspect!r}, shared={self.shared})"
+        )
 
 
-def _rectangle(grid: Sequence[int], area: float) -> tuple[list[int], list[int]]:
-    """Corner and sides, in patches, of a rectangle of about a share of the grid's area."""
-    rows, columns = grid
+def _sides_like_the_grid(rows: int, columns: int, area: float) -> tuple[int, int]:
+    """Height and width, in patches, of a share of the grid, in the grid's own shape."""
     height = max(round(rows * math.sqrt(area)), 1)
     # The width makes good what rounding the height has changed; none may be left.
-    width = min(round(area * rows * columns / height), columns)
-    corner = [
-        int(torch.randint(whole - side + 1, ()))
-        for whole, side in ((rows, height), (columns, width))
-    ]
-    return corner, [height, width]
+    return height, min(round(area * rows * columns / height), columns)
+
+
+def _sides_of_any_shape(rows: int, columns: int, area: float) -> tuple[int, int]:
+    """Height and width, in patches, of at most a share of the grid, the height drawn at random."""
+    count = int(area * rows * columns)
+    height = int(torch.randint(1, max(min(rows, count), 2), ()))
+    width = count // height
+    return (height, width) if width <= columns else (count // columns, columns)
 
 
 def _mix_labels(sample: SegDataSample, partner: SegDataSample, mask: Tensor) -> SegDataSample:

@@ -1,10 +1,15 @@
 """A segmentor that keeps the patch tokens of its backbone different while it trains.
 
-Paper: Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753, section 4.
+Paper: Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753, section 4;
+the term of heads: DeepViT, https://arxiv.org/abs/2103.11886.
 Reference: mmsegmentation ``mmseg/models/segmentors/encoder_decoder.py``, which it extends.
-Deviations: the dense form: the mixing loss asks each token for the classes of its own patch of the
-label map. The contrastive loss compares tokens of one width and grid, hence of one stage where
-stages differ, as in Swin.
+Deviations: the published code has these losses for classifiers alone, with weights mixing 1,
+contrastive 1 and cosine 0 (:mod:`mmseg_deepvit.diversity.classification` is that form); its
+segmentation is plain fine-tuning. Here is the dense form: the mixing loss asks each token for the
+classes of its own patch of the label map, not pooled regions for the one label of an image, and
+PatchMix mixes label maps. Images have several classes in segmentation, so a region's pooled tokens
+have no one label. The contrastive loss compares tokens of one width and grid, hence of one stage
+where stages differ, as in Swin.
 """
 
 from __future__ import annotations
@@ -18,13 +23,23 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
+from ..attention import HeadMixingAttention
 from ..inference import SlidingEncoderDecoder
 from .backbone_facts import count_prefix_tokens, find_patch_size, find_width
 from .class_mix import patch_class_mix
+from .head_cosine import first_layers
 from .losses import DiversityLoss
 from .patch_mix import PatchMix
+from .saturation import SaturationWatch
 from .settings import DiversitySettings
-from .taps import PatchTokens, catch_outputs, check_source, read_tokens
+from .taps import (
+    PatchTokens,
+    catch_outputs,
+    catch_queries_and_keys,
+    check_source,
+    read_tokens,
+    sibling_blocks,
+)
 
 
 @MODELS.register_module()
@@ -32,9 +47,11 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
     """``EncoderDecoder`` whose training adds the diversity losses, and may mix images by patches.
 
     Prediction is ``SlidingEncoderDecoder``'s: ``EncoderDecoder``'s, windows in batches. With all
-    three weights zero and no ``patch_mix`` training is ``EncoderDecoder``'s too. A mixing loss has
-    a linear ``patch_head`` of its own on the last tokens. Weights of a warm-up follow the runner's
-    iteration, also when a training is resumed.
+    weights zero and no ``patch_mix`` training is ``EncoderDecoder``'s too. A mixing loss has a
+    linear ``patch_head`` of its own on the last tokens, whose width it reads from the backbone;
+    ``diversity.mixing_channels`` gives the width of a backbone that does not tell it. Weights of a
+    warm-up follow the runner's iteration, also when a training is resumed. A contrastive loss that
+    has no effect, since it is zero to all digits that are logged, is told once.
 
     Args:
         *args: As ``EncoderDecoder``.
@@ -44,8 +61,8 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
         **kwargs: As ``EncoderDecoder``.
 
     Raises:
-        ValueError: A value that ``diversity`` does not take, a submodule that is not there, or a
-            width that cannot be told.
+        ValueError: A value that ``diversity`` does not take, a submodule that is not there, a width
+            that cannot be told, or ``heads`` with a backbone that has not the attention for it.
         TypeError: ``diversity`` is no dict or has an unknown key.
 
     Example:
@@ -60,13 +77,25 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
         super().__init__(*args, **kwargs)
         self.diversity = settings
         self.diversity_loss = DiversityLoss(
-            settings.cosine, settings.contrastive, settings.mixing, settings.variant
+            settings.cosine,
+            settings.contrastive,
+            settings.mixing,
+            settings.variant,
+            settings.heads,
+            settings.temperature,
         )
         self.patch_mix = None if settings.patch_mix is None else PatchMix(**settings.patch_mix)
         for source in self._sources():
             check_source(self.backbone, source)
         if settings.mixing > 0:
             self.patch_head = self._make_patch_head()
+        if settings.heads > 0:
+            first_layers(self.backbone, settings.head_pairs + 1)  # are there
+        self._watch = SaturationWatch(
+            "raise diversity.temperature, or set diversity.contrastive=0"
+            if settings.variant == "cosine"
+            else "set diversity.variant='cosine', or diversity.contrastive=0"
+        )
 
     def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
         """Losses of the heads and of diversity.
@@ -77,8 +106,8 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
 
         Returns:
             Those of ``EncoderDecoder``, and ``diversity.loss_cosine``,
-            ``diversity.loss_contrastive`` and ``diversity.loss_mixing``, weighted, as far as their
-            weights are not zero.
+            ``diversity.loss_contrastive``, ``diversity.loss_mixing`` and ``diversity.loss_heads``,
+            weighted, as far as their weights are not zero.
 
         Raises:
             ValueError: The backbone does not give the tokens that ``diversity`` names, or early and
@@ -87,13 +116,17 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
         if self.patch_mix is not None and self.training:
             inputs, data_samples = self.patch_mix(inputs, data_samples)
         sources = self._sources()
-        if not sources:
+        layers = self._layers()
+        if not sources and not layers:
             return super().loss(inputs, data_samples)
-        with catch_outputs(self.backbone, sources) as caught:
+        with (
+            catch_outputs(self.backbone, sources) as caught,
+            catch_queries_and_keys(layers) as maps,
+        ):
             losses = super().loss(inputs, data_samples)
-        num_prefix = count_prefix_tokens(self.backbone)
-        tokens = [read_tokens(caught, source, inputs, num_prefix) for source in sources]
-        diversity = self._diversity_losses(tokens[0], tokens[-1], data_samples)
+        arguments = self._token_arguments(caught, inputs, data_samples) if sources else {}
+        diversity = self.diversity_loss(**arguments, layers=maps)
+        self._check_effect(diversity)
         factor = self._warmup_factor()
         losses.update({f"diversity.{name}": factor * loss for name, loss in diversity.items()})
         return losses
@@ -103,11 +136,24 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
         weights = self.diversity_loss.weights
         if weights["contrastive"] > 0:
             return [self.diversity.early, self.diversity.last]
-        return [self.diversity.last] if any(weights.values()) else []
+        return [self.diversity.last] if self.diversity_loss.wants_tokens else []
 
-    def _diversity_losses(
-        self, early: PatchTokens, last: PatchTokens, data_samples: list[SegDataSample]
-    ) -> dict[str, Tensor]:
+    def _layers(self) -> list[HeadMixingAttention]:
+        """Attention layers whose maps a loss wants."""
+        if self.diversity.heads == 0:
+            return []
+        return first_layers(self.backbone, self.diversity.head_pairs + 1)
+
+    def _token_arguments(
+        self, caught: dict[str, Any], inputs: Tensor, data_samples: list[SegDataSample]
+    ) -> dict[str, Any]:
+        """What the losses of tokens are of, by the arguments' names."""
+        num_prefix = count_prefix_tokens(self.backbone)
+        tokens = [
+            read_tokens(caught, source, inputs, num_prefix, self.backbone)
+            for source in self._sources()
+        ]
+        early, last = tokens[0], tokens[-1]
         self._check_tokens(early, last)
         logits = targets = None
         if self.diversity.mixing > 0:
@@ -121,7 +167,20 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
                 self.decode_head.ignore_index,
                 find_patch_size(self.backbone, last.grid, size),
             )
-        return self.diversity_loss(last.tokens, early.tokens, logits, targets, last.grid)
+        return dict(
+            last=last.tokens, early=early.tokens, logits=logits, targets=targets, grid=last.grid
+        )
+
+    def _check_effect(self, diversity: dict[str, Tensor]) -> None:
+        """Tell of a contrastive loss without effect; refuse maps that no gradient reaches."""
+        if "loss_contrastive" in diversity:
+            self._watch.look(diversity["loss_contrastive"] / self.diversity.contrastive)
+        heads = diversity.get("loss_heads")
+        if heads is not None and torch.is_grad_enabled() and not heads.requires_grad:
+            raise ValueError(
+                f"no gradient reaches the first {self.diversity.head_pairs + 1} attention layers: "
+                "they are frozen; set diversity.heads=0"
+            )
 
     def _check_tokens(self, early: PatchTokens, last: PatchTokens) -> None:
         names = self.diversity
@@ -133,11 +192,12 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
             )
         widths = early.tokens.shape[-1], last.tokens.shape[-1]
         if widths[0] != widths[1] or early.grid != last.grid:
+            pair = sibling_blocks(self.backbone)
+            example = f" (early={pair[0]!r}, last={pair[1]!r})" if pair else ""
             raise ValueError(
                 f"diversity.early={names.early!r} has {widths[0]} channels on {early.grid} patches "
                 f"and diversity.last={names.last!r} {widths[1]} on {last.grid}: name modules of "
-                "one stage (early='stages.3.blocks.0', last='stages.3.blocks.1'), or set "
-                "contrastive=0"
+                f"one stage{example}, or set contrastive=0"
             )
         if torch.is_grad_enabled() and not last.tokens.requires_grad:
             raise ValueError(

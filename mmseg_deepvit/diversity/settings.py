@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from .losses import Variant
+from .losses import TEMPERATURE, Variant
 
 #: One of a backbone's outputs by its index, or one of its submodules by its dotted name.
 Source = int | str
@@ -24,9 +24,18 @@ class DiversitySettings:
         cosine: Weight of the cosine loss, at least 0.
         contrastive: Weight of the contrastive loss, at least 0.
         mixing: Weight of the mixing loss, at least 0.
-        variant: Form of the contrastive loss, ``'paper'`` or ``'published_code'``.
+        heads: Weight of the cosine between the heads of consecutive blocks' attention maps, at
+            least 0 (DeepViT-32B was published with 0.1). It needs a backbone of ours.
+        head_pairs: Number of pairs of blocks that are compared so, from the first on; DeepViT-32B's
+            is 2, blocks 0 and 1, and 1 and 2.
+        variant: Form of the contrastive loss, ``'paper'``, ``'published_code'`` or ``'cosine'``;
+            see :func:`~mmseg_deepvit.diversity.losses.patch_contrastive_loss`.
+        temperature: Divisor of the cosines of ``variant='cosine'``, above 0.
         warmup_iters: The weights rise linearly from zero within so many iterations.
-        mixing_channels: Width of the last tokens, where the segmentor cannot tell it.
+        mixing_channels: Width C of the last tokens, which the mixing loss's ``patch_head`` takes.
+            None reads it from the backbone: right for our ViTs, mmseg's ``VisionTransformer`` and
+            ``SwinTransformer``, and blocks with LayerNorms of one width (MiT's). Set it, or
+            ``mixing=0``, for others, such as ResNet's stages; the error says when.
         patch_mix: Arguments of :class:`~mmseg_deepvit.diversity.patch_mix.PatchMix`, or None for
             no mixing of images.
     """
@@ -36,7 +45,10 @@ class DiversitySettings:
     cosine: float = 1.0
     contrastive: float = 1.0
     mixing: float = 1.0
+    heads: float = 0.0
+    head_pairs: int = 2
     variant: Variant = "paper"
+    temperature: float = TEMPERATURE
     warmup_iters: int = 0
     mixing_channels: int | None = None
     patch_mix: Mapping[str, Any] | None = None
@@ -49,11 +61,12 @@ class DiversitySettings:
                     f"diversity.{name} must be an index of the backbone's outputs or the name of a "
                     f"submodule, got {source!r}"
                 )
-        if not isinstance(self.warmup_iters, int) or self.warmup_iters < 0:
-            raise ValueError(
-                "diversity.warmup_iters must be an integer of at least 0, got "
-                f"{self.warmup_iters!r}"
-            )
+        for name, least in (("warmup_iters", 0), ("head_pairs", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise ValueError(
+                    f"diversity.{name} must be an integer of at least {least}, got {value!r}"
+                )
 
     @classmethod
     def parse(cls, settings: Mapping[str, Any]) -> DiversitySettings:
@@ -61,7 +74,7 @@ class DiversitySettings:
 
         Raises:
             TypeError: No dict, or a key that there is not.
-            ValueError: ``warmup_iters`` is below 0 or no integer.
+            ValueError: ``warmup_iters`` is below 0, ``head_pairs`` below 1, or one no integer.
         """
         if not isinstance(settings, Mapping):
             raise TypeError(f"diversity must be a dict, got {settings!r}")

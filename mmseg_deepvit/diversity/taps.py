@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
+from ..attention import HeadMixingAttention
+from .head_cosine import MapLayer
 from .settings import Source
 
 #: Name under which the backbone's own outputs are caught.
 _OUTPUTS = ""
+#: Modules that hold blocks, and how many names a message says.
+_LISTS = (nn.ModuleList, nn.Sequential)
+_NAMES_SAID = 5
 
 
 class PatchTokens(NamedTuple):
@@ -36,12 +41,47 @@ def check_source(backbone: nn.Module, source: Source) -> None:
         source: Name or index; an index is looked at when there are outputs.
 
     Raises:
-        ValueError: There is no such submodule; the message names those that are spelled alike.
+        ValueError: There is no such submodule; the message names some that there are: those spelled
+            alike, then the blocks, nearest first.
     """
-    names = [name for name, _ in backbone.named_modules()]
+    names = [name for name, _ in backbone.named_modules() if name]
     if isinstance(source, str) and source not in names:
-        close = ", ".join(map(repr, difflib.get_close_matches(source, names))) or "none is alike"
-        raise ValueError(f"{type(backbone).__name__} has no submodule {source!r} ({close})")
+        alike = difflib.get_close_matches(source, names)
+        blocks = sorted(block_names(backbone), key=lambda name: -_likeness(source, name))
+        nearest = list(dict.fromkeys([*alike, *blocks]))[:_NAMES_SAID] or names[:_NAMES_SAID]
+        raise ValueError(
+            f"{type(backbone).__name__} has no submodule {source!r}: name one that it has, nearest "
+            f"first {', '.join(map(repr, nearest))}"
+        )
+
+
+def block_names(backbone: nn.Module) -> list[str]:
+    """Names of what looks like a backbone's blocks and stages, in its order.
+
+    Args:
+        backbone: Any module. Members of its lists count where a list has one type of them, with
+            submodules of their own.
+    """
+    return [
+        f"{name}.{i}"
+        for name, parent in backbone.named_modules()
+        if isinstance(parent, _LISTS) and len({type(child) for child in parent}) == 1
+        for i, child in enumerate(parent)
+        if not isinstance(child, _LISTS) and any(child.children())
+    ]
+
+
+def sibling_blocks(backbone: nn.Module) -> tuple[str, str] | None:
+    """Names of the first and the last block of the last list of several blocks, None for none."""
+    lists: dict[str, list[str]] = {}
+    for name in block_names(backbone):
+        lists.setdefault(name.rpartition(".")[0], []).append(name)
+    several = [names for names in lists.values() if len(names) > 1]
+    return (several[-1][0], several[-1][-1]) if several else None
+
+
+def _likeness(a: str, b: str) -> float:
+    return difflib.SequenceMatcher(a=a, b=b).ratio()
 
 
 @contextmanager
@@ -75,8 +115,35 @@ def catch_outputs(backbone: nn.Module, sources: Iterable[Source]) -> Iterator[di
             handle.remove()
 
 
+@contextmanager
+def catch_queries_and_keys(layers: Sequence[HeadMixingAttention]) -> Iterator[list[MapLayer]]:
+    """Catch what makes the maps of some attention layers while the context lasts.
+
+    Args:
+        layers: They run within the context.
+
+    Yields:
+        Grows by each layer that has run and the (B, N, 3·C) result of its ``qkv``.
+    """
+    caught: list[MapLayer] = []
+
+    def keeper(layer: HeadMixingAttention) -> Any:
+        return lambda module, args, output: caught.append((layer, output))
+
+    handles = [layer.qkv.register_forward_hook(keeper(layer)) for layer in layers]
+    try:
+        yield caught
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 def read_tokens(
-    caught: dict[str, Any], source: Source, images: Tensor, num_prefix: int
+    caught: dict[str, Any],
+    source: Source,
+    images: Tensor,
+    num_prefix: int,
+    backbone: nn.Module | None = None,
 ) -> PatchTokens:
     """The patch tokens of one source.
 
@@ -86,6 +153,7 @@ def read_tokens(
         images: What the backbone was given, (B, 3, H, W).
         num_prefix: Number of tokens before the patches in (B, N, C) results; where N is a grid
             without them, there are none.
+        backbone: Whose names of blocks a message says; None says none.
 
     Returns:
         Tokens and their grid, in the graph.
@@ -108,7 +176,7 @@ def read_tokens(
             return PatchTokens(value[:, -grid[0] * grid[1] :], grid)
     raise ValueError(
         f"{source!r} gives {_describe(value)}, no patch tokens or map of {len(images)} images of "
-        f"{size[0]}×{size[1]}: name a whole block, such as 'blocks.0'"
+        f"{size[0]}×{size[1]}: name a whole block{_such_as(backbone)}"
     )
 
 
@@ -144,6 +212,11 @@ def _grids(size: tuple[int, int]) -> list[tuple[int, int]]:
     """All grids of square patches on an image; no two of them have the same number of patches."""
     strides = range(1, max(size) + 1)
     return [(math.ceil(size[0] / p), math.ceil(size[1] / p)) for p in strides]
+
+
+def _such_as(backbone: nn.Module | None) -> str:
+    blocks = [] if backbone is None else block_names(backbone)
+    return f", such as {blocks[0]!r} or {blocks[-1]!r}" if blocks else ""
 
 
 def _describe(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .class_check_hook import ClassCheckHook, unwrap_segmentor
+from .cpu_amp import CPUAmpOptimWrapper, cpu_has_bf16
 from .data_errors import check_data_folders
 from .finite_check_hook import FiniteCheckHook
 from .fsdp_strategy import FSDP2Strategy, check_hooks
@@ -21,6 +22,7 @@ from .work_dirs import check_unused, checkpoint_folder, claim, is_remote
 __all__ = [
     "AtomicCheckpointHook",
     "BlockDecayOptimWrapperConstructor",
+    "CPUAmpOptimWrapper",
     "CPUDistributedDataParallel",
     "ClassCheckHook",
     "FSDP2Strategy",
@@ -32,6 +34,7 @@ __all__ = [
     "check_unused",
     "checkpoint_folder",
     "claim",
+    "cpu_has_bf16",
     "find_whole_checkpoint",
     "from_first_process",
     "is_remote",

@@ -38,8 +38,17 @@ BACKBONES = {
         window_size=2,
         drop_path_rate=0.0,
     ),
+    "mit": dict(
+        type="MixVisionTransformer",
+        embed_dims=8,
+        num_layers=(1, 1, 1, 2),
+        num_heads=(1, 2, 4, 8),
+        drop_path_rate=0.0,
+    ),
 }
-WIDTHS = {"ours": [48] * 4, "vit": [48] * 4, "swin": [8, 16, 32, 64]}
+WIDTHS = {"ours": [48] * 4, "vit": [48] * 4, "swin": [8, 16, 32, 64], "mit": [8, 16, 32, 64]}
+#: Weights with which no loss of diversity is computed.
+ZERO = dict(cosine=0, contrastive=0, mixing=0)
 #: Early and last tokens by the outputs' indices, where they may go together, and by names.
 INDEXED = {"ours": (0, -1), "vit": (0, -1)}
 NAMED = {

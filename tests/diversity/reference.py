@@ -1,4 +1,6 @@
-"""The losses as the paper writes them, pair by pair, in float64."""
+"""The losses as paper and published code have them, one by one, in float64."""
+
+from itertools import pairwise
 
 import torch
 
@@ -13,21 +15,60 @@ def cosine(tokens):
     return total / len(tokens)
 
 
-def contrastive(early, last, grid=None):
-    """The paper's; with a grid, the published code's, whose second negative is local."""
+def contrastive(early, last, grid=None, temperature=None):
+    """The paper's; with a grid, the published code's; with a temperature, that of unit vectors."""
     losses = []
     for a, b in zip(early.detach().double(), last.double(), strict=True):
+        if temperature is not None:
+            a, b = (tokens / tokens.norm(dim=-1, keepdim=True) for tokens in (a, b))
+            a = a / temperature
         for i in range(len(a)):
             others = [j for j in range(len(a)) if j != i]
-            groups = [others]
+            negatives = [b[others].mean(0)]
             if grid is not None:
-                y, x = divmod(i, grid[1])
-                near = [(j, *divmod(j, grid[1])) for j in others]
-                groups.append([j for j, v, u in near if abs(v - y) <= 3 and abs(u - x) <= 3])
+                negatives.append(_mean_of_neighbours(b, i, grid))
             positive = (a[i] @ b[i]).exp()
-            negatives = [(a[i] @ b[group].mean(0)).exp() for group in groups]
-            losses.append(-(positive / (positive + sum(negatives))).log())
+            probability = positive / (positive + sum((a[i] @ n).exp() for n in negatives))
+            losses.append(-(probability + (0 if grid is None else 1e-8)).log())
     return torch.stack(losses).mean()
+
+
+def _mean_of_neighbours(tokens, i, grid):
+    """Mean of the 48 tokens around, those outside the grid being zero."""
+    y, x = divmod(i, grid[1])
+    total = torch.zeros_like(tokens[i])
+    for v in range(y - 3, y + 4):
+        for u in range(x - 3, x + 4):
+            if 0 <= v < grid[0] and 0 <= u < grid[1] and (v, u) != (y, x):
+                total = total + tokens[v * grid[1] + u]
+    return total / 48
+
+
+def region_mixing(tokens, regions, targets, classify):
+    """The published code's for classifiers: tokens of a region pooled, KL weighted by area."""
+    total = torch.zeros((), dtype=torch.float64)
+    for region, distributions in zip(regions, targets, strict=True):
+        divergences = []
+        for image, target in zip(tokens.double(), distributions, strict=True):
+            logits = classify((image * region[:, None]).sum(0) / (region.double().sum() + 1e-4))
+            probabilities = logits.exp() / logits.exp().sum()
+            likely = target > 0  # 0 log 0 is 0
+            ratios = target[likely].log() - (probabilities[likely] + 1e-8).log()
+            divergences.append((target[likely] * ratios).sum())
+        total = total + region.double().mean() * torch.stack(divergences).mean()
+    return total
+
+
+def head_cosine(maps):
+    """DeepViT-32B's: maps of consecutive blocks, one number for each head at each entry."""
+    values = []
+    for one, two in pairwise(maps):
+        for b in range(len(one)):
+            for i in range(one.shape[2]):
+                for j in range(one.shape[3]):
+                    u, v = one[b, :, i, j], two[b, :, i, j]
+                    values.append(u @ v / (u.square().sum().sqrt() * v.square().sum().sqrt()))
+    return torch.stack(values).mean()
 
 
 def mixing(logits, targets):

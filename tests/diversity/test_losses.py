@@ -10,6 +10,8 @@ from mmseg_deepvit.diversity import (
     patch_contrastive_loss,
     patch_cosine_loss,
     patch_mixing_loss,
+    pool_regions,
+    region_mixing_loss,
 )
 
 from . import reference
@@ -61,6 +63,11 @@ def calls(grid, channels=6, batch=2, dtype=torch.float64, scale=1.0):
             lambda x: reference.contrastive(early, x, grid),
             last,
         ),
+        "tempered": (
+            lambda x: patch_contrastive_loss(early, x, "cosine", temperature=0.3),
+            lambda x: reference.contrastive(early, x, temperature=0.3),
+            last,
+        ),
         "mixing": (
             lambda x: patch_mixing_loss(x, targets),
             lambda x: reference.mixing(x, targets),
@@ -69,7 +76,7 @@ def calls(grid, channels=6, batch=2, dtype=torch.float64, scale=1.0):
     }
 
 
-LOSSES = ["cosine", "contrastive", "published", "mixing"]
+LOSSES = ["cosine", "contrastive", "published", "tempered", "mixing"]
 
 
 def test_cosine_by_hand():
@@ -94,14 +101,55 @@ def test_contrastive_by_hand():
 def test_published_contrastive_by_hand():
     early = torch.ones(1, 6, 1)
     last = torch.tensor([0.1, 0.2, 0.4, 0.8, 1.6, 3.2]).view(1, 6, 1)
-    # In a row of six patches the ends see three others, the next four, the middle ones all five.
-    locals_ = [1.4 / 3, 2.9 / 4, 5.9 / 5, 5.5 / 5, 4.6 / 4, 2.8 / 3]
+    # In a row of six patches the ends see three others, the next four, the middle ones all five;
+    # zeros fill up to 48.
+    locals_ = [1.4 / 48, 2.9 / 48, 5.9 / 48, 5.5 / 48, 4.6 / 48, 2.8 / 48]
     total = 0.0
     for b, local in zip(last.flatten().tolist(), locals_, strict=True):
         negatives = exp((6.3 - b) / 5) + exp(local)
-        total -= log(exp(b) / (exp(b) + negatives)) / 6
+        total -= log(exp(b) / (exp(b) + negatives) + 1e-8) / 6
     ours = patch_contrastive_loss(early, last, "published_code", (1, 6))
     torch.testing.assert_close(ours, torch.tensor(total))
+
+
+def test_the_published_contrastive_loss_is_capped():
+    early, last = torch.tensor([[[1.0], [1.0]]]), torch.tensor([[[0.0], [1e4]]], requires_grad=True)
+    loss = patch_contrastive_loss(early, last, "published_code", (1, 2))
+    loss.backward()
+    torch.testing.assert_close(loss.detach(), torch.tensor(-log(1e-8) / 2))  # and 0 for the other
+    assert last.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("length", [0.1, 1e3])
+def test_unit_vectors_do_not_saturate(length):
+    tokens = length * torch.randn(2, 64, 32)
+    tokens.requires_grad_()
+    early = tokens.detach() + length * torch.randn(2, 64, 32)
+    losses = {v: patch_contrastive_loss(early, tokens, v) for v in ("paper", "cosine")}
+    assert (losses["paper"] < 1e-4) == (length > 1)
+    grad = torch.autograd.grad(losses["cosine"], tokens)[0]
+    assert losses["cosine"] > 1e-3
+    assert grad.norm() * length > 1e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_region_mixing_equals_the_reference(dtype):
+    regions = torch.zeros(3, 12, dtype=torch.bool)
+    regions[0, :5] = regions[1, 5:] = True  # and an empty one
+    targets = random_mix(3, 2, 5, ignored=0)
+    targets[0, :, 1] = 0
+    head = torch.randn(5, 6, dtype=torch.float64)
+    tokens = torch.randn(2, 12, 6).to(dtype)
+    x, y = tokens.clone().requires_grad_(), tokens.double().requires_grad_()
+    pooled = pool_regions(x, regions)
+    logits = pooled @ head.to(pooled.dtype).t()
+    actual = region_mixing_loss(logits, targets, regions.double().mean(1))
+    expected = reference.region_mixing(y, regions, targets, lambda pooled: head @ pooled)
+    tolerance = max(TOLERANCE[dtype], 1e-9)
+    torch.testing.assert_close(actual.double(), expected, rtol=tolerance, atol=tolerance)
+    actual.backward()
+    expected.backward()
+    assert (x.grad.double() - y.grad).norm() / y.grad.norm() <= tolerance
 
 
 def test_mixing_by_hand():
@@ -145,7 +193,7 @@ def test_cosine_in_blocks_of_any_size(rows):
     torch.testing.assert_close(*grads, rtol=1e-10, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", ["cosine", "contrastive", "published"])
+@pytest.mark.parametrize("name", ["cosine", "contrastive", "published", "tempered"])
 def test_16k_tokens_never_make_a_square(name):
     grid, channels = (128, 128), 8
     ours, _, x = calls(grid, channels, batch=1, dtype=torch.float32)[name]
@@ -232,7 +280,7 @@ def test_zero_vectors_have_a_finite_gradient():
     torch.testing.assert_close(loss.detach(), reference.cosine(kept).float() * 12 / 30)
 
 
-@pytest.mark.parametrize("name", ["cosine", "contrastive", "published"])
+@pytest.mark.parametrize("name", ["cosine", "contrastive", "published", "tempered"])
 def test_a_single_token_has_no_others(name):
     ours, _, x = calls((1, 1), dtype=torch.float32)[name]
     x.requires_grad_()
@@ -298,7 +346,11 @@ TOKENS = torch.randn(2, 6, 4)
             lambda: patch_contrastive_loss(TOKENS[..., :3], TOKENS),
             r"one shape, got \(2, 6, 3\) and \(2, 6, 4\)",
         ),
-        (lambda: patch_contrastive_loss(TOKENS, TOKENS, "code"), "paper, published_code, got 'co"),
+        (lambda: patch_contrastive_loss(TOKENS, TOKENS, "code"), "published_code, cosine, got 'co"),
+        (
+            lambda: patch_contrastive_loss(TOKENS, TOKENS, "cosine", temperature=0),
+            "temperature must be a number above 0, got 0",
+        ),
         (
             lambda: patch_contrastive_loss(TOKENS, TOKENS, "published_code"),
             "needs the grid .* of the 6 tokens, got None",
@@ -314,6 +366,12 @@ TOKENS = torch.randn(2, 6, 4)
         (lambda: DiversityLoss(cosine=-1), "cosine is a weight .* got -1"),
         (lambda: DiversityLoss(mixing=float("nan")), "mixing is a weight .* got nan"),
         (lambda: DiversityLoss(mixing=None), "mixing is a weight .* got None"),
+        (lambda: DiversityLoss(temperature=None), "temperature must be .* got None"),
+        (lambda: DiversityLoss(0, 0, 0, heads=1)(), "heads term needs attention layers"),
+        (
+            lambda: region_mixing_loss(TOKENS, TOKENS, torch.ones(3)),
+            r"got \(2, 6, 4\), \(2, 6, 4\) and \(3,\)",
+        ),
         (lambda: DiversityLoss(variant="x"), "variant must be one of paper.* got 'x'"),
         (lambda: DiversityLoss(mixing=0)(TOKENS), "contrastive term needs early tokens"),
         (lambda: DiversityLoss(contrastive=0)(TOKENS), "mixing term needs logits and targets"),

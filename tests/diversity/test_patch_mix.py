@@ -4,6 +4,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 from mmseg_deepvit.diversity import PatchMix
+from mmseg_deepvit.diversity.patch_mix import PUBLISHED
 
 
 def make_batch(batch=4, size=(32, 48), fields=("gt_sem_seg",)):
@@ -20,6 +21,10 @@ def make_batch(batch=4, size=(32, 48), fields=("gt_sem_seg",)):
 
 def labels_of(samples, name="gt_sem_seg"):
     return torch.stack([getattr(sample, name).data[0] for sample in samples])
+
+
+def pixels(mix, batch, size):
+    return mix.to_pixels(mix.draw_patches(batch, size), size)
 
 
 @pytest.mark.parametrize("size", [(32, 48), (30, 45), (5, 5)])
@@ -49,21 +54,56 @@ def test_images_and_labels_share_one_rectangle_of_whole_patches(size, patch):
 @pytest.mark.parametrize("alpha", [0.3, 1.0, 4.0])
 def test_area_follows_the_beta_distribution(alpha):
     mix = PatchMix(patch_size=4, alpha=alpha)
-    areas = torch.cat([mix._masks(50, (64, 80)).float().mean((1, 2)) for _ in range(20)])
+    areas = torch.cat([pixels(mix, 50, (64, 80)).float().mean((1, 2)) for _ in range(20)])
     variance = 1 / (4 * (2 * alpha + 1))  # of Beta(alpha, alpha)
     assert abs(areas.mean() - 0.5) < 4 * (variance / len(areas)) ** 0.5
     assert abs(areas.var() / variance - 1) < 0.15
 
 
 def test_rectangles_lie_anywhere():
-    mask = PatchMix(patch_size=4, alpha=1)._masks(400, (32, 32)).float().mean(0)
+    mask = pixels(PatchMix(patch_size=4), 400, (32, 32)).float().mean(0)
     assert mask.min() > 0.1  # corners too
     torch.testing.assert_close(mask, mask.flip(0), rtol=0, atol=0.15)
     torch.testing.assert_close(mask, mask.flip(1), rtol=0, atol=0.15)
 
 
+def sides(mask):
+    """Height and width of what is true."""
+    return int(mask.any(1).sum()), int(mask.any(0).sum())
+
+
+@pytest.mark.parametrize(("options", "spread"), [({}, 0.07), (PUBLISHED, 0.62)])
+def test_aspect_of_the_rectangles(options, spread):
+    """The published code's mean |log(height / width)| on 14×14 patches is 0.62 to two digits."""
+    mix = PatchMix(patch_size=1, **{**options, "shared": False})
+    drawn = [sides(mask) for mask in mix.draw_patches(4000, (14, 14))]
+    logs = torch.tensor([h / w for h, w in drawn if h and w]).log().abs()
+    assert abs(logs.mean() - spread) < 0.03
+
+
+@pytest.mark.parametrize("size", [(6, 20), (20, 6), (1, 5), (5, 1)])
+def test_rectangles_of_any_shape_have_the_area(size):
+    mix = PatchMix(patch_size=1, aspect="random")
+    for mask in mix.draw_patches(300, size):
+        height, width = sides(mask)
+        assert height * width == mask.sum()  # no hole, and inside the grid
+    areas = mix.draw_patches(2000, size).float().mean((1, 2))
+    assert 0.5 - areas.mean() < 0.03 + 1 / min(size)  # whole patches only, rounded down
+
+
+def test_a_batch_may_share_one_rectangle():
+    inputs, samples = make_batch(batch=8)
+    torch.manual_seed(0)
+    mixed, mixed_samples = PatchMix(8, **PUBLISHED)(inputs, samples)
+    assert torch.equal(labels_of(mixed_samples), mixed[:, 0].long())
+    own = torch.arange(8).view(-1, 1, 1)
+    masks = [mask for mask in mixed[:, 0].long() != own if mask.any()]
+    assert len(masks) > 3
+    assert all(torch.equal(mask, masks[0]) for mask in masks)
+
+
 def test_the_least_alpha_replaces_all_or_nothing():
-    areas = PatchMix(patch_size=4, alpha=0.01)._masks(50, (32, 32)).float().mean((1, 2))
+    areas = pixels(PatchMix(patch_size=4, alpha=0.01), 50, (32, 32)).float().mean((1, 2))
     assert ((areas == 0) | (areas == 1)).float().mean() > 0.8
     assert len(areas.unique()) > 1
 
@@ -123,6 +163,8 @@ def test_fields_that_are_no_maps_stay():
         ({"patch_size": (8, 1.5)}, "patch_size must be"),
         ({"alpha": 0.001}, "alpha must be at least 0.01, got 0.001"),
         ({"alpha": float("inf")}, "alpha must be at least 0.01, got inf"),
+        ({"aspect": "square"}, "aspect must be one of image, random, got 'square'"),
+        ({"shared": 1}, "shared must be True or False, got 1"),
         ({"prob": 1.5}, "prob must be from 0 to 1, got 1.5"),
         ({"prob": float("nan")}, "prob must be from 0 to 1, got nan"),
     ],

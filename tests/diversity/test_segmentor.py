@@ -5,6 +5,7 @@ from mmengine.logging import MessageHub
 from mmseg.models import EncoderDecoder
 from mmseg.registry import MODELS
 
+from mmseg_deepvit.attention import observe_maps
 from mmseg_deepvit.diversity import (
     DiverseEncoderDecoder,
     PatchMix,
@@ -12,12 +13,12 @@ from mmseg_deepvit.diversity import (
     patch_contrastive_loss,
     patch_cosine_loss,
     patch_mixing_loss,
+    saturation,
 )
 
-from .cases import CLASSES, INDEXED, NAMED, make_batch, make_config, make_segmentor, run
+from .cases import CLASSES, INDEXED, NAMED, ZERO, make_batch, make_config, make_segmentor, run
 
 NAMES = ["diversity.loss_cosine", "diversity.loss_contrastive", "diversity.loss_mixing"]
-ZERO = dict(cosine=0, contrastive=0, mixing=0)
 HEADS = [
     ("ours", dict(head="linear")),
     ("ours", dict(head="uper", neck=True, auxiliary=True)),
@@ -166,7 +167,7 @@ def test_gradients_are_the_same_with_recomputation(kind, early, last):
     inputs, samples = make_batch()
     results = []
     for with_cp in (False, True):
-        diversity = dict(early=early, last=last)
+        diversity = dict(early=early, last=last, heads=float(kind == "ours"))
         segmentor = make_segmentor(kind, with_cp=with_cp, diversity=diversity)
         logged, gradients = run(segmentor, inputs, samples)
         assert all(g is None or g.isfinite().all() for g in gradients.values())
@@ -190,6 +191,42 @@ def test_under_autocast(kind, options, dtype):
     for name, parameter in segmentor.named_parameters():
         assert parameter.grad is None or parameter.grad.isfinite().all(), name
     assert segmentor.patch_head.weight.grad.abs().sum() > 0
+
+
+def test_the_cosine_of_heads_is_of_the_first_blocks_maps():
+    """And leaves the maps' running statistics to the forward pass."""
+    plain = make_segmentor("ours", num_mixing_layers=4)
+    segmentor = make_segmentor("ours", num_mixing_layers=4, diversity=dict(ZERO, heads=0.5))
+    batch = make_batch()
+    maps = []
+    with observe_maps(maps.append):
+        expected = dict(plain.loss(*batch))
+    cosines = [torch.cosine_similarity(maps[i].mixed, maps[i + 1].mixed) for i in range(2)]
+    expected["diversity.loss_heads"] = 0.5 * torch.stack(cosines).mean()
+    torch.testing.assert_close(segmentor.loss(*batch), expected)
+    torch.testing.assert_close(dict(segmentor.named_buffers()), dict(plain.named_buffers()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "diversity", "told"),
+    [
+        ("mit", dict(early="layers.3.1.0", last="layers.3.1.1"), 1),
+        ("mit", dict(early="layers.3.1.0", last="layers.3.1.1", variant="cosine"), 0),
+        ("swin", dict(early=NAMED["swin"][0], last=NAMED["swin"][1], contrastive=2.0), 0),
+    ],
+)
+def test_a_saturated_contrastive_loss_is_told_once(kind, diversity, told, monkeypatch):
+    lines = []
+    monkeypatch.setattr(saturation, "print_log", lambda line, *_: lines.append(line))
+    monkeypatch.setattr(saturation, "INTERVAL", 2)
+    segmentor = make_segmentor(kind, diversity=diversity)
+    for norm in segmentor.backbone.modules():
+        if kind == "mit" and isinstance(norm, torch.nn.LayerNorm):
+            torch.nn.init.constant_(norm.weight, 4.0)  # as trained ones: tokens of great length
+    for _ in range(4):
+        segmentor.loss(*make_batch())
+    assert len(lines) == told
+    assert all("has no effect" in s and "set diversity.variant='cosine'" in s for s in lines)
 
 
 def test_patch_mix_reaches_heads_and_targets():

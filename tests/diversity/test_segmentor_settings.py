@@ -6,7 +6,7 @@ from mmseg.registry import MODELS
 
 from mmseg_deepvit.diversity.backbone_facts import find_width
 
-from .cases import NAMED, make_batch, make_config, make_segmentor
+from .cases import NAMED, ZERO, make_batch, make_config, make_segmentor
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,23 @@ def test_settings_may_come_from_a_config_file(tmp_path):
             "ours",
             dict(early="block.0"),
             ValueError,
-            "DeepViT has no submodule 'block.0'",
+            "DeepViT has no submodule 'block.0': name one .* nearest first 'blocks.0', 'blocks.",
+        ),
+        (
+            "mit",
+            dict(early="blocks.0"),
+            ValueError,
+            "MixVision.* has no .* first 'layers.0.1.0', 'layers.1.1.0', 'layers.2.1.0', 'layers.3",
+        ),
+        ("vit", dict(last="blocks.0"), ValueError, "nearest first 'layers.0', 'layers.1'"),
+        ("ours", dict(head_pairs=0), ValueError, "head_pairs must be .* at least 1, got 0"),
+        ("ours", dict(temperature=-1), ValueError, "temperature must be .* got -1"),
+        ("vit", dict(heads=1), ValueError, "VisionTransformer has 0 attention layers of mmseg_d"),
+        (
+            "ours",
+            dict(heads=1, head_pairs=4),
+            ValueError,
+            "DeepViT has 4 .* compares 5: .*head_pai",
         ),
         ("ours", dict(patch_mix=dict(alpha=-1)), ValueError, "alpha must be at least 0.01"),
         ("ours", dict(patch_mix=dict(size=8)), TypeError, "size"),
@@ -75,7 +91,20 @@ def test_bad_settings(kind, diversity, error, message):
 @pytest.mark.parametrize(
     ("kind", "diversity", "backbone", "message"),
     [
-        ("swin", {}, {}, r"0 has 8 channels on \(16, 16\).*64 on \(2, 2\): name modules of one"),
+        (
+            "swin",
+            {},
+            {},
+            r"0 has 8 .* on \(16, 16\).*64 on \(2, 2\): .* \(early='stages.3.blocks.0',",
+        ),
+        ("mit", {}, {}, r"\(early='layers.3.1.0', last='layers.3.1.1'\), or set contrastive=0"),
+        (
+            "mit",
+            dict(early="layers.3.1.0.attn.attn", last="layers.3.1.1"),
+            {},
+            "name a whole block, such as 'layers.0.1.0' or 'layers.3.1.1'",
+        ),
+        ("ours", dict(ZERO, heads=1), dict(frozen_stages=3), "no gradient .* first 3 attention"),
         ("ours", dict(early=3), {}, "early=3 and diversity.last=-1 are one output"),
         ("ours", dict(early=7), {}, "has 4 outputs and no output 7: set out_indices"),
         (

@@ -1,11 +1,17 @@
 """Whole training steps: mmengine's runner with resume, and two processes."""
 
 import pytest
+import timm
 import torch
 from mmengine.logging import MessageHub
 from mmengine.runner import Runner
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import Dataset
+
+import mmseg_deepvit.timm_models  # noqa: F401  (registers the models)
+from mmseg_deepvit.attention import HeadMixingAttention
+from mmseg_deepvit.diversity import head_cosine_loss
+from mmseg_deepvit.diversity.classification import ClassifierDiversity, DiverseClassificationTask
 
 from ..two_processes import run_in_two
 from .cases import NAMED, make_batch, make_config, make_segmentor
@@ -104,7 +110,7 @@ SEGMENTORS = [("ours", dict(with_cp=True)), ("swin", dict(head="uper"))]
 
 def make_step(kind, options):
     early, last = NAMED[kind]
-    diversity = dict(early=early, last=last, warmup_iters=2)
+    diversity = dict(early=early, last=last, warmup_iters=2, heads=0.5 * (kind == "ours"))
     # In float64: in float32 the order of summation alone makes differences of 3e-6.
     return Step(make_segmentor(kind, diversity=diversity, **options)).double()
 
@@ -126,7 +132,38 @@ def gradients_of(step, rank):
     return torch.stack(gradients)
 
 
+def head_cosine_gradients(ranks):
+    """Of the cosine of heads with synchronised statistics, for the images of these processes."""
+    torch.manual_seed(0)
+    settings = dict(post_mix=True, mix_norm_cfg=dict(type="SyncBN"))
+    modules = [HeadMixingAttention(12, 3, **settings).double() for _ in range(2)]
+    tokens = torch.randn(2, 2, 1, 7, 12, dtype=torch.float64)
+    tokens = tokens[:, list(ranks)].flatten(1, 2)
+    layers = [(module, module.qkv(x)) for module, x in zip(modules, tokens, strict=True)]
+    loss = head_cosine_loss(layers, block_rows=3)
+    parameters = [p for module in modules for p in module.parameters()]
+    found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+    return torch.cat([grad.flatten() for grad in found])
+
+
+def classifier_gradients(rank, distributed):
+    """Of timm's task with all losses, whose rectangles each process draws for itself."""
+    torch.manual_seed(0)
+    settings = dict(img_size=32, patch_size=8, num_layers=3, num_classes=5, patch_head=True)
+    model = timm.create_model("diversepatch_t", **settings).double()
+    diversity = ClassifierDiversity(cosine=1.0, heads=0.5)
+    task = DiverseClassificationTask.with_diversity(diversity)(model=model, verbose=False)
+    if distributed:
+        task.prepare_distributed()
+    torch.manual_seed(rank)
+    images, classes = torch.randn(2, 3, 32, 32).double(), torch.randint(5, (2,))
+    task(images, classes)["loss"].backward()
+    return flat_gradient(model)
+
+
 def work(rank, results):
+    results[rank, "heads"] = head_cosine_gradients([rank])
+    results[rank, "classifier"] = classifier_gradients(rank, distributed=True)
     for kind, options in SEGMENTORS:
         step = DistributedDataParallel(make_step(kind, options))
         results[rank, kind] = gradients_of(step, rank)
@@ -141,3 +178,9 @@ def test_two_processes_average_their_gradients(tmp_path):
         for rank in (0, 1):
             ours = results[rank, kind]
             torch.testing.assert_close(ours, (alone[0] + alone[1]) / 2, rtol=1e-9, atol=1e-12)
+    ours = (results[0, "heads"] + results[1, "heads"]) / 2
+    torch.testing.assert_close(ours, head_cosine_gradients([0, 1]), rtol=1e-9, atol=1e-12)
+    alone = [classifier_gradients(rank, distributed=False) for rank in (0, 1)]
+    for rank in (0, 1):
+        ours = results[rank, "classifier"]
+        torch.testing.assert_close(ours, (alone[0] + alone[1]) / 2, rtol=1e-9, atol=1e-12)

@@ -9,7 +9,6 @@ from mmseg_deepvit.engine import FiniteCheckHook, find_whole_checkpoint
 from mmseg_deepvit.engine.finite import find_layer, find_not_finite, is_finite
 from mmseg_deepvit.errors import UserError
 
-from .amp_on_cpu import allow_amp_on_cpu
 from .resuming import (  # noqa: F401
     EMA,
     demo_data,
@@ -21,7 +20,7 @@ from .resuming import (  # noqa: F401
 )
 
 AMP = {
-    "optim_wrapper.type": "AmpOptimWrapper",
+    "optim_wrapper.type": "CPUAmpOptimWrapper",
     "optim_wrapper.loss_scale": dict(init_scale=64.0, growth_interval=100),
 }
 
@@ -151,9 +150,8 @@ class Statistics(Hook):
 
 
 @pytest.mark.parametrize(("dtype", "with_cp"), [("float16", False), ("bfloat16", True)])
-def test_a_skipped_step_changes_nothing(dtype, with_cp, tmp_path, monkeypatch, demo_data):  # noqa: F811
+def test_a_skipped_step_changes_nothing(dtype, with_cp, tmp_path, demo_data):  # noqa: F811
     """The scaler skips it, and BatchNorm's running statistics are as before; the maps' too."""
-    allow_amp_on_cpu(monkeypatch)
     options = {**AMP, **EMA, "optim_wrapper.dtype": dtype, "model.backbone.with_cp": with_cp}
     runner = spoiled(tmp_path, demo_data, "backbone.blocks.2.attn.qkv", [5], **options)
     statistics = Statistics(5)
@@ -169,8 +167,7 @@ def test_a_skipped_step_changes_nothing(dtype, with_cp, tmp_path, monkeypatch, d
     assert differences(statistics.after, runner.model.state_dict()) != []
 
 
-def test_too_many_skipped_steps_end_it(tmp_path, monkeypatch, demo_data):  # noqa: F811
-    allow_amp_on_cpu(monkeypatch)
+def test_too_many_skipped_steps_end_it(tmp_path, demo_data):  # noqa: F811
     options = {**AMP, "default_hooks.finite_check.max_skipped": 3}
     runner = spoiled(tmp_path, demo_data, "backbone.blocks.2.mlp", [2, 3, 5, 6, 7, 8], **options)
     fails(runner, r"^iteration 8: .* first layer .* is backbone\.blocks\.2\.mlp \(Mlp\)")

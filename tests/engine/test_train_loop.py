@@ -7,7 +7,6 @@ from mmengine.config import Config
 
 from mmseg_deepvit.engine import resuming, train_loop
 
-from .amp_on_cpu import allow_amp_on_cpu
 from .resuming import (  # noqa: F401
     DIVERSE,
     EMA,
@@ -74,11 +73,10 @@ def test_accumulated_gradients_are_not_lost(tmp_path, demo_data):  # noqa: F811
 
 
 @pytest.mark.parametrize("dtype", ["float16", pytest.param("bfloat16", marks=pytest.mark.slow)])
-def test_the_loss_scale_goes_on(dtype, monkeypatch, tmp_path, demo_data):  # noqa: F811
+def test_the_loss_scale_goes_on(dtype, tmp_path, demo_data):  # noqa: F811
     """Grown at 3, 6 and 9, with one iteration in hand when it is killed."""
-    allow_amp_on_cpu(monkeypatch)
     scale = dict(init_scale=8.0, growth_interval=3)
-    amp = dict(type="AmpOptimWrapper", dtype=dtype, loss_scale=scale)
+    amp = dict(type="CPUAmpOptimWrapper", dtype=dtype, loss_scale=scale)
     options = {f"optim_wrapper.{key}": value for key, value in amp.items()}
     options["default_hooks.checkpoint.interval"] = 4
     whole = train(tmp_path / "whole", demo_data, **options)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mmseg_deepvit.checkpoints import read_checkpoint
+from mmseg_deepvit.engine import cpu_has_bf16
 
 from .conftest import CONFIG, MIM, SMALL, assert_one_line, run_tool
 
@@ -90,7 +91,8 @@ def test_mim_test_and_train(trained, tmp_path):
 
 
 def test_what_people_add_to_training(ade_root, tmp_path):
-    """Moving average, clipped and accumulated gradients, TensorBoard, layer-wise decay."""
+    """Moving average, mixed precision, clipping, accumulation, TensorBoard, layer-wise decay."""
+    amp = ("--amp", "bf16") if torch.cuda.is_available() or cpu_has_bf16() else ()
     options = [
         *SMALL,
         "optim_wrapper.clip_grad.max_norm=1.0",
@@ -99,7 +101,7 @@ def test_what_people_add_to_training(ade_root, tmp_path):
         "optim_wrapper.paramwise_cfg.layer_decay_rate=0.8",
     ]
     command = ("tools/train.py", CONFIG, "--work-dir", tmp_path, "--ema", "0.5")
-    result = run_tool(*command, "--log-to", "tensorboard", "--cfg-options", *options)
+    result = run_tool(*command, *amp, "--log-to", "tensorboard", "--cfg-options", *options)
     assert result.returncode == 0, result.stderr[-3000:]
     log = result.stdout + result.stderr
     assert "grad_norm" in log
@@ -108,6 +110,7 @@ def test_what_people_add_to_training(ade_root, tmp_path):
     assert "lr 1.97e-05" in log  # 6e-5 · 0.8⁵, the stem's
     assert list(tmp_path.glob("*/vis_data/events.out.tfevents.*"))
     saved = read_checkpoint(tmp_path / "iter_2.pth")
+    assert ("loss_scaler" in saved["optimizer"]) is bool(amp)
     averaged, plain = saved["state_dict"], saved["ema_state_dict"]
     name = "backbone.blocks.0.mlp.fc1.weight"
     assert not torch.equal(averaged[name], plain[f"module.{name}"])
@@ -191,7 +194,7 @@ def test_amp_without_a_gpu(tmp_path):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     result = run_tool("tools/train.py", CONFIG, "--work-dir", tmp_path, "--amp")
-    assert_one_line(result, "--amp needs a GPU")
+    assert_one_line(result, "--amp fp16 needs a GPU", "give --amp bf16")
 
 
 def test_a_checkpoint_of_another_model(trained, tmp_path):

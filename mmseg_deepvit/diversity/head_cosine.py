@@ -1,0 +1,214 @@
+"""Cosine between the heads of consecutive blocks' attention maps: DeepViT-32B's regulariser.
+
+Paper: DeepViT, https://arxiv.org/abs/2103.11886.
+Reference: zhoudaquan/dvit_repo (MIT), whose model hands out the maps of all blocks for it; the
+formula is that of the author's next repository, zhoudaquan/Refiner_ViT, ``loss/cross_entropy.py``:
+signed cosines over the heads, first three blocks (two pairs), weight 0.1.
+Deviations: none in result, but that the maps are those before any attention dropout (the recipe
+has none). No map is ever whole: rows are made in blocks, and made again in backward.
+
+With A^[l] the map of block l that meets the values, (B, H, N, N), over p pairs of blocks
+
+    L = 1/p Σ_l mean over images b and entries (i, j) of cos(A^[l]_{b,:,i,j}, A^[l+1]_{b,:,i,j})
+
+where each vector has one number for each head. Cosines are signed, as there: mixed maps of opposite
+sign reach the least value, -1; probabilities, which are positive, reach 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.nn import functional as differentiable
+from torch.utils.checkpoint import checkpoint
+
+from ..attention import HeadMixingAttention
+from ..attention.explicit import mix_heads
+from ..attention.map_norm import FoldedNorm, fold_norm
+from .cosine import block_rows_for
+
+#: Vectors over the heads shorter than this are divided by it, as in ``torch.nn.CosineSimilarity``.
+LEAST_LENGTH = 1e-8
+
+#: An attention layer and the (B, N, 3·C) result of its ``qkv``.
+MapLayer = tuple[HeadMixingAttention, Tensor]
+
+
+def head_cosine_loss(layers: Sequence[MapLayer], block_rows: int | None = None) -> Tensor:
+    """Mean cosine, over the heads, between the maps of consecutive layers.
+
+    It takes O(B·N·(C + H·block_rows)) memory. Running statistics of BatchNorms are left alone.
+
+    Args:
+        layers: At least two layers in their order, with one number of heads and of tokens.
+        block_rows: Query rows of the maps at a time; None chooses.
+
+    Returns:
+        Scalar in [-1, 1], at least fp32: the mean over pairs, images and entries of the maps.
+
+    Raises:
+        ValueError: Fewer than two layers, layers that do not go together, or ``block_rows`` is
+            below 1.
+    """
+    if len(layers) < 2:
+        raise ValueError(
+            f"the cosine of heads needs at least two attention layers, got {len(layers)}"
+        )
+    sizes = {(len(qkv), module.num_heads, qkv.shape[1]) for module, qkv in layers}
+    if len(sizes) > 1:
+        raise ValueError(
+            "maps of layers must have one number of images, heads and tokens, got "
+            + ", ".join(map(str, sorted(sizes)))
+        )
+    if block_rows is not None and block_rows < 1:
+        raise ValueError(f"block_rows must be at least 1, got {block_rows}")
+    batch, heads, tokens = sizes.pop()
+    projected = [_queries_and_keys(qkv, heads) for _, qkv in layers]
+    device, element = projected[0][0].device, projected[0][0].element_size()
+    # A block of each layer, and what the cosine and its gradient make of it.
+    row_bytes = 4 * len(layers) * batch * heads * tokens * element
+    size = block_rows or block_rows_for(row_bytes, device)
+    blocks = [slice(start, start + size) for start in range(0, tokens, size)]
+    with torch.autocast(device.type, enabled=False):
+        maps = [
+            _Maps.of(module, q, k, blocks)
+            for (module, _), (q, k) in zip(layers, projected, strict=True)
+        ]
+
+        def cosines(rows: slice) -> Tensor:
+            units = [_unit_over_heads(layer.rows(rows)).flatten() for layer in maps]
+            return torch.stack([a @ b for a, b in pairwise(units)]).sum()
+
+        total = torch.stack([_recomputed(cosines, rows) for rows in blocks]).sum()
+        return total / ((len(layers) - 1) * batch * tokens**2)
+
+
+def first_layers(backbone: nn.Module, count: int) -> list[HeadMixingAttention]:
+    """A backbone's first attention layers whose maps can be compared.
+
+    Args:
+        backbone: Any module.
+        count: How many are wanted.
+
+    Raises:
+        ValueError: It has fewer.
+    """
+    layers = [m for m in backbone.modules() if isinstance(m, HeadMixingAttention)]
+    if len(layers) < count:
+        raise ValueError(
+            f"{type(backbone).__name__} has {len(layers)} attention layers of mmseg_deepvit and "
+            f"the cosine of heads compares {count}: take a DeepViT, DiversePatchViT or CaiT of "
+            "more blocks, fewer head_pairs, or weight heads=0"
+        )
+    return layers[:count]
+
+
+def _queries_and_keys(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
+    """(B, H, N, d) each, at least fp32, of (B, N, 3·C)."""
+    qkv = qkv.unflatten(-1, (3, num_heads, -1))[:, :, :2]
+    q, k = qkv.to(torch.promote_types(qkv.dtype, torch.float32)).permute(2, 0, 3, 1, 4)
+    return q, k
+
+
+def _recomputed(function, rows: slice) -> Tensor:
+    """The function's result without its activations, which backward makes again."""
+    return checkpoint(function, rows, use_reentrant=False, preserve_rng_state=False)
+
+
+@dataclass(frozen=True)
+class _Maps:
+    """The maps A of one layer, to be had in blocks of query rows.
+
+    Attributes:
+        q: (B, H, N, d).
+        k: (B, H, N, d).
+        module: Scale and pre mix.
+        norm: Post mix and LayerNorm, with all else folded in.
+        offset: What is taken from P before it is mixed.
+    """
+
+    q: Tensor
+    k: Tensor
+    module: HeadMixingAttention
+    norm: FoldedNorm
+    offset: float = 0.0
+
+    @classmethod
+    def of(
+        cls, module: HeadMixingAttention, q: Tensor, k: Tensor, blocks: Sequence[slice]
+    ) -> _Maps:
+        """Fold the layer's norm, for which batch statistics want one pass over the maps."""
+        weight, scale = module.post_mix_of(q.shape[2])
+        if module.post_mix is None or weight is None:
+            return cls(q, k, module, FoldedNorm(None, None))  # cosines do not see the scale
+        norm = fold_norm(weight, module.post_mix.bias, module.mix_norm, scale)
+        if norm.kind != "batch":
+            return cls(q, k, module, norm)
+        offset = 1 / q.shape[2]
+        centred = cls(q, k, module, FoldedNorm(None, None), offset)
+        return cls(q, k, module, _fold_batch(norm, module.mix_norm, centred, blocks), offset)
+
+    def rows(self, rows: slice) -> Tensor:
+        """A of some queries, (B, H, R, N)."""
+        module, norm = self.module, self.norm
+        logits = module.scale * (self.q[:, :, rows] @ self.k.transpose(-2, -1))
+        if module.pre_mix is not None:
+            logits = mix_heads(logits, module.pre_mix.weight, module.pre_mix.bias)
+        maps = mix_heads(logits.softmax(-1) - self.offset, norm.post_weight, norm.post_bias)
+        if norm.kind == "layer":
+            # Mix and bias are centred over the heads already.
+            maps = maps * (maps.square().mean(1, keepdim=True) + norm.eps).rsqrt()
+            assert norm.weight is not None
+            assert norm.bias is not None
+            maps = maps * _by_head(norm.weight, maps) + _by_head(norm.bias, maps)
+        return maps
+
+    def products(self, rows: slice) -> Tensor:
+        """Sums of products between the heads' maps, (H, H), float64."""
+        maps = self.rows(rows).transpose(0, 1).flatten(1)
+        return (maps @ maps.t()).double()
+
+
+def _unit_over_heads(maps: Tensor) -> Tensor:
+    """(B, H, R, N) with the heads of each entry as a unit vector, as ``CosineSimilarity`` has it.
+
+    ``linalg.vector_norm`` over a dimension that is not the last takes several times as long.
+    """
+    return maps * maps.square().sum(1, keepdim=True).clamp(min=LEAST_LENGTH**2).rsqrt()
+
+
+def _by_head(values: Tensor, maps: Tensor) -> Tensor:
+    return values.to(maps.dtype)[:, None, None]
+
+
+def _fold_batch(
+    norm: FoldedNorm, module: nn.Module | None, centred: _Maps, blocks: Sequence[slice]
+) -> FoldedNorm:
+    """Fold a BatchNorm's statistics of this batch into the mix of maps less 1/N.
+
+    Rows of P - 1/N sum to zero, so its products say all: see
+    :mod:`mmseg_deepvit.attention.map_statistics`. The gradient reaches the statistics too.
+    """
+    post, gamma, beta = (t for t in (norm.post_weight, norm.weight, norm.bias) if t is not None)
+    batch, _, tokens, _ = centred.q.shape
+    products = torch.stack([_recomputed(centred.products, rows) for rows in blocks]).sum(0)
+    counts = products.new_tensor([batch, batch * tokens, batch * tokens**2])
+    sums = torch.cat([counts, products.flatten()])
+    if norm.group:
+        group = getattr(module, "process_group", None) or dist.group.WORLD
+        sums = differentiable.all_reduce(sums, group=group)
+    images, rows_in_all, entries = sums[:3]
+    mean = rows_in_all / entries  # of P; 1/N where all processes have one N
+    wide = post.double()
+    row_sums = wide.sum(1)
+    var = ((wide @ (sums[3:].view_as(wide) / entries)) * wide).sum(1)
+    var = var + row_sums.square() * (images / entries - mean.square())
+    factor = gamma.double() * (var + norm.eps).rsqrt()
+    bias = beta.double() + factor * row_sums * (1 / tokens - mean)
+    dtype = centred.q.dtype
+    return FoldedNorm((factor[:, None] * wide).to(dtype), bias.to(dtype))

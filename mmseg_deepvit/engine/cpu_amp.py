@@ -1,0 +1,66 @@
+"""Mixed precision on a CPU, which mmengine's wrapper refuses.
+
+Reference: mmengine ``mmengine/optim/optimizer/amp_optimizer_wrapper.py``.
+Deviations: PyTorch's autocast and loss scaler are those for CPUs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmseg.registry import OPTIM_WRAPPERS
+from torch import nn
+from torch.amp import GradScaler
+
+#: Types that PyTorch's autocast has on a CPU.
+_DTYPES = ("float16", "bfloat16")
+
+
+@OPTIM_WRAPPERS.register_module()
+class CPUAmpOptimWrapper(AmpOptimWrapper):
+    """mmengine's AmpOptimWrapper on a CPU; a checkpoint of either goes on with the other.
+
+    Args:
+        loss_scale: ``'dynamic'``, a fixed scale above 0, or the arguments of PyTorch's GradScaler.
+        dtype: ``'bfloat16'``, fast where the processor has it, or ``'float16'``, mostly slow.
+        **kwargs: Arguments of mmengine's OptimWrapper.
+
+    Raises:
+        ValueError: ``dtype`` is another one.
+    """
+
+    def __init__(
+        self,
+        loss_scale: str | float | dict[str, Any] = "dynamic",
+        dtype: str = "bfloat16",
+        **kwargs: Any,
+    ) -> None:
+        if dtype not in _DTYPES:
+            raise ValueError(f"dtype is {dtype!r}: give one of {', '.join(_DTYPES)}")
+        OptimWrapper.__init__(self, **kwargs)  # mmengine's wrapper asks for a GPU
+        self._scale_update_param = loss_scale if isinstance(loss_scale, float) else None
+        if isinstance(loss_scale, dict):
+            self.loss_scaler = GradScaler("cpu", **loss_scale)
+        elif isinstance(loss_scale, float):
+            self.loss_scaler = GradScaler("cpu", init_scale=loss_scale)
+        else:
+            self.loss_scaler = GradScaler("cpu")
+        self.cast_dtype = getattr(torch, dtype)
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Autocast the forward pass."""
+        with OptimWrapper.optim_context(self, model), torch.autocast("cpu", self.cast_dtype):
+            yield
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this processor computes with bfloat16, as far as PyTorch can tell."""
+    if not hasattr(torch.cpu, "get_capabilities"):  # an older PyTorch
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
