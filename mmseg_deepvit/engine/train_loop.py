@@ -35,10 +35,10 @@ class ResumableTrainLoop(IterBasedTrainLoop):
     mmengine's own goes on with other random numbers, and with another order of the data where the
     config sets no seed. Here both follow from the seed in the checkpoint: those of a sample from
     its place in the order, those of the model (drop path, PatchMix) from the iteration. Neither the
-    number of workers, nor validation, nor a kill changes them, and resuming loads nothing twice. With
-    another batch size, or number of processes, the data goes on behind the images that were drawn.
-    A run that was stopped where it validates validates first, unless its checkpoint holds what
-    followed from that: schedules that look at scores take each once.
+    number of workers, nor validation, nor a kill changes them, and resuming loads nothing twice.
+    With another batch size, or number of processes, the data goes on behind the images that were
+    drawn. A run that was stopped where it validates validates first, unless its checkpoint holds
+    what followed from that: schedules that look at scores take each of them once.
 
     Args:
         runner: The runner.
