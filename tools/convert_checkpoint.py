@@ -26,6 +26,7 @@ from mmseg_deepvit.checkpoints import (
 )
 from mmseg_deepvit.cli import run
 from mmseg_deepvit.errors import UserError
+from mmseg_deepvit.files import replacing
 
 
 def parse_args() -> argparse.Namespace:
@@ -95,17 +96,13 @@ def write(state: dict[str, Tensor], meta: dict[str, Any], out: Path) -> None:
     Raises:
         UserError: The folder cannot be made, or the file not be written.
     """
-    partial = out.with_name(f".{out.name}.{os.getpid()}.partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with replacing(out) as part:
             if out.suffix == ".safetensors":
-                save_safetensors(partial, state, meta)
+                save_safetensors(part, state, meta)
             else:
-                torch.save({"state_dict": state, "meta": meta}, partial)
-            os.replace(partial, out)
-        finally:
-            partial.unlink(missing_ok=True)
+                torch.save({"state_dict": state, "meta": meta}, part)
     except (OSError, RuntimeError, ValueError) as error:  # PyTorch's writer raises RuntimeError
         raise UserError(f"{out} cannot be written ({str(error).splitlines()[0]})") from error
 

@@ -90,6 +90,8 @@ def main() -> None:
     start = time.monotonic()
     work = check_out(args.work_dir, "--work-dir", is_folder=True).resolve()
     data = work / "data"
+    if (work / "run" / "last_checkpoint").exists():
+        raise UserError(f"--work-dir {work} holds an earlier demo: name another, or remove it")
     print(f"Making a synthetic dermoscopy set in {data}", flush=True)
     try:
         write_demo_dataset(data)

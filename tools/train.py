@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from importlib.util import find_spec
 
 import torch
@@ -15,9 +16,13 @@ from mmseg_deepvit.cli import add_runner_options, config_errors, run, runner_con
 from mmseg_deepvit.engine import (
     check_data_folders,
     check_hooks,
+    check_unused,
+    checkpoint_folder,
+    claim,
     cpu_has_bf16,
     find_whole_checkpoint,
     from_first_process,
+    is_remote,
     join_processes,
     may_restart,
     part_together,
@@ -119,18 +124,40 @@ def log_to(cfg: Config, name: str) -> None:
         cfg.visualizer.vis_backends = [*backends, dict(type=kind)]
 
 
-def go_on(cfg: Config, asked: bool) -> None:
-    """Resume from the newest whole checkpoint; without one, start as without --resume.
+def take_work_dir(cfg: Config, asked: bool) -> None:
+    """Keep other runs out of the work dir, and resume from the newest whole checkpoint in it.
 
     Args:
-        cfg: Changed to resume.
-        asked: Whether --resume was given; else torchrun may restart the run, which then must not
-            begin anew each time.
+        cfg: Changed to resume; without a whole checkpoint the run starts as without --resume.
+        asked: Whether --resume was given. A run that torchrun may restart resumes without it, as it
+            must not begin anew each time.
+
+    Raises:
+        UserError: Another run is at work there, or has left checkpoints, of which none is whole or
+            which nobody asked to resume from.
     """
-    checkpoint = from_first_process(lambda: find_whole_checkpoint(cfg.work_dir))
-    cfg.resume = checkpoint is not None
+    work_dir = os.path.abspath(cfg.work_dir)
+    hook = (cfg.get("default_hooks") or {}).get("checkpoint") or {}
+    folder = checkpoint_folder(work_dir, hook.get("out_dir"))
+    resume = asked or may_restart()
+
+    def look() -> str | None:
+        claim(work_dir)
+        if resume:
+            return find_whole_checkpoint(work_dir, folder)
+        if not cfg.get("resume"):  # from a file that the config names
+            check_unused(folder)
+        return None
+
+    if is_remote(folder):  # mmengine looks there
+        cfg.resume = resume or cfg.get("resume", False)
+        return
+    checkpoint = from_first_process(look)
+    if not resume:
+        return
     if checkpoint is not None:
         cfg.load_from = checkpoint
+    cfg.resume = checkpoint is not None or cfg.get("load_from") is None
     if is_main_process() and checkpoint is None:
         print(f"nothing to resume in {cfg.work_dir}: starting anew")
     elif is_main_process() and not asked:
@@ -167,8 +194,7 @@ def main() -> None:
     check_hooks(cfg)
     check_data_folders(cfg, ("train", "val"))
     join_processes(cfg)
-    if args.resume or may_restart():
-        go_on(cfg, args.resume)
+    take_work_dir(cfg, args.resume)
     try:
         train(cfg, args.config)
     except SystemExit:  # SIGTERM: a checkpoint is saved

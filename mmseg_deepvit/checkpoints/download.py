@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import uuid
 from http.client import HTTPException
 from pathlib import Path
 from urllib.request import Request, urlopen
@@ -14,6 +12,7 @@ from rich.console import Console
 from rich.progress import wrap_file
 
 from ..errors import CheckpointError
+from ..files import replacing
 
 #: Seconds without an answer, or without another byte, after which a download is given up.
 TIMEOUT = 20.0
@@ -60,21 +59,18 @@ def transfer(url: str, target: Path) -> None:
         OSError: No answer, a refusal, a web page in place of a file, or less than was announced.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f"{target.name}.{uuid.uuid4().hex}.partial")
     request = Request(url, headers={"User-Agent": "mmseg_deepvit"})
     try:
-        with urlopen(request, timeout=TIMEOUT) as response, partial.open("wb") as file:
-            if response.headers.get_content_type() == "text/html":
-                raise ConnectionError("the server answers with a web page")
-            size = int(response.headers.get("Content-Length") or 0)
-            console = Console(stderr=True)
-            with wrap_file(response, size, description=target.name, console=console) as progress:
-                shutil.copyfileobj(progress, file, 1 << 20)
-        received = partial.stat().st_size
-        if size and received != size:
-            raise ConnectionError(f"the connection ended after {received} of {size} bytes")
-        os.replace(partial, target)
+        with replacing(target) as part:
+            with urlopen(request, timeout=TIMEOUT) as response, part.open("wb") as file:
+                if response.headers.get_content_type() == "text/html":
+                    raise ConnectionError("the server answers with a web page")
+                size = int(response.headers.get("Content-Length") or 0)
+                console, name = Console(stderr=True), target.name
+                with wrap_file(response, size, description=name, console=console) as progress:
+                    shutil.copyfileobj(progress, file, 1 << 20)
+            received = part.stat().st_size
+            if size and received != size:
+                raise ConnectionError(f"the connection ended after {received} of {size} bytes")
     except HTTPException as error:
         raise ConnectionError(f"{type(error).__name__}: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)

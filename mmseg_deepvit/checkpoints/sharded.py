@@ -2,11 +2,13 @@
 
     iter_8000.pth/.metadata     which part of which tensor is in which file
                   __0_0.distcp  parts of tensors; a file of each process
-                  rest.pth      all else, with a mark where each of these tensors belongs
+                  rest.pth      all else, with a mark where each of these tensors belongs, and the
+                                checksums of the other files
 
 PyTorch reads ``.metadata`` by running what is in it, and so it reads objects that are no tensors.
 Here ``.metadata`` may hold PyTorch's own descriptions only, and the rest is a checkpoint file like
-others.
+others. PyTorch also takes damaged tensors, and leaves memory as it was where a tensor has no part.
+Here files are compared with their checksums, and parts have to make up their tensor.
 
 Reference: PyTorch ``torch/distributed/checkpoint``.
 Deviations: none in the format.
@@ -16,7 +18,10 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable, Mapping
+import warnings
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from math import prod
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -30,6 +35,8 @@ from ..errors import CheckpointError
 REST, METADATA = "rest.pth", ".metadata"
 #: The key of the dict of one entry that stands for a tensor in other files; its value is the name.
 MARK = "__sharded__"
+#: The key of ``rest.pth`` under which the CRC-32 of each other file stands by the file's name.
+CHECKSUMS = "__checksums__"
 _DESCRIPTIONS = {
     "torch.distributed.checkpoint.metadata": (
         "Metadata",
@@ -48,7 +55,9 @@ _DESCRIPTIONS = {
 
 def is_sharded(path: str | os.PathLike) -> bool:
     """Whether a path is a folder that processes have written together."""
-    return any((Path(path) / name).is_file() for name in (METADATA, REST))
+    folder = Path(path)
+    known = any((folder / name).is_file() for name in (METADATA, REST))
+    return known or next(folder.glob("__*.distcp"), None) is not None
 
 
 def read_sharded(
@@ -66,13 +75,14 @@ def read_sharded(
     Raises:
         CheckpointError: A part is missing or damaged, or of another kind.
     """
-    described = _Reader(path).read_metadata().state_dict_metadata
+    rest = read_file(str(Path(path) / REST))
+    described = _Reader(path, rest).described()
 
     def whole(name: str) -> Tensor:
         about: Any = described[name]
         return torch.empty(about.size, dtype=about.properties.dtype)
 
-    return fill(path, read_file(str(Path(path) / REST)), whole, alone=True)
+    return fill(path, rest, whole, alone=True)
 
 
 def fill(
@@ -90,16 +100,25 @@ def fill(
         alone: Whether this process reads by itself; else all processes do at once.
 
     Returns:
-        ``rest`` with tensors, a new dict.
+        ``rest`` with tensors and without checksums, a new dict.
 
     Raises:
         CheckpointError: A part is missing or damaged, or of another size than its target.
     """
-    reader = _Reader(path)
-    reader.check()
+    reader = _Reader(path, rest)
+    described = reader.described()
     tensors: dict[str, Tensor] = {}
+
+    def tensor(name: str) -> Tensor:
+        if name not in described:
+            raise ValueError(f"no part of {name} is there")
+        if name not in tensors:
+            tensors[name] = target(name)
+        return tensors[name]
+
     try:
-        filled = _replace_marks(rest, lambda name: tensors.setdefault(name, target(name)))
+        content = {k: v for k, v in rest.items() if k != CHECKSUMS}
+        filled = _replace_marks(content, tensor, {})
         dcp.load(tensors, storage_reader=reader, no_dist=alone)
     except CheckpointError:
         raise
@@ -108,13 +127,26 @@ def fill(
     return filled
 
 
-def check_sharded(path: str | os.PathLike) -> None:
-    """Look whether every part is there and as long as it was.
+def check_sharded(path: str | os.PathLike, rest: Mapping[str, Any]) -> None:
+    """Look whether every part is there and as it was written.
+
+    Args:
+        path: The folder.
+        rest: What its ``rest.pth`` holds.
 
     Raises:
         CheckpointError: One is not.
     """
-    _Reader(path).check()
+    _Reader(path, rest).check_all()
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of a file, as zip archives have it of what is in them."""
+    value = 0
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            value = zlib.crc32(block, value)
+    return value
 
 
 def take_out(tree: Any, is_shared: Callable[[Tensor], bool], name: str = "") -> Any:
@@ -142,15 +174,24 @@ def take_out(tree: Any, is_shared: Callable[[Tensor], bool], name: str = "") -> 
     return type(tree)(part[0] for part in parts.values()), tensors
 
 
-def _replace_marks(tree: Any, tensor: Callable[[str], Tensor]) -> Any:
-    if isinstance(tree, Mapping):
-        if list(tree) == [MARK]:
-            return tensor(str(tree[MARK]))
-        if type(tree) is dict:
-            return {k: _replace_marks(v, tensor) for k, v in tree.items()}
-    if type(tree) in (list, tuple):
-        return type(tree)(_replace_marks(v, tensor) for v in tree)
-    return tree
+def _replace_marks(tree: Any, tensor: Callable[[str], Tensor], seen: dict[int, Any]) -> Any:
+    """Copy a tree with tensors for marks; what stands in several places is copied once."""
+    if isinstance(tree, Mapping) and len(tree) == 1 and MARK in tree:
+        return tensor(str(tree[MARK]))
+    if type(tree) not in (dict, list, tuple):
+        return tree
+    if id(tree) in seen:
+        return seen[id(tree)]
+    copy: Any
+    if type(tree) is dict:
+        copy = seen[id(tree)] = {}
+        copy.update((k, _replace_marks(v, tensor, seen)) for k, v in tree.items())
+    elif type(tree) is list:
+        copy = seen[id(tree)] = []
+        copy.extend(_replace_marks(v, tensor, seen) for v in tree)
+    else:
+        copy = seen[id(tree)] = tuple(_replace_marks(v, tensor, seen) for v in tree)
+    return copy
 
 
 def _damaged(path: str | os.PathLike, error: BaseException) -> CheckpointError:
@@ -177,37 +218,106 @@ class _Unpickler(pickle.Unpickler):
 
 
 class _Reader(dcp.FileSystemReader):
-    """PyTorch's reader, which runs nothing that is in ``.metadata``."""
+    """PyTorch's reader, which runs nothing that is in ``.metadata`` and reads what was written.
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    Args:
+        path: The folder.
+        rest: What its ``rest.pth`` holds.
+    """
+
+    def __init__(self, path: str | os.PathLike, rest: Mapping[str, Any]) -> None:
         super().__init__(path)
         self.folder = Path(path)
+        checksums = rest.get(CHECKSUMS)
+        self.checksums = dict(checksums) if isinstance(checksums, Mapping) else None
+        self._metadata: Metadata | None = None
+
+    def described(self) -> Mapping[str, TensorStorageMetadata]:
+        """Descriptions of all tensors, by name."""
+        return self.read_metadata().state_dict_metadata  # type: ignore[return-value]
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
-        """Read and check the descriptions."""
-        try:
-            with (self.folder / METADATA).open("rb") as file:
-                metadata = _Unpickler(file).load()
-            tensors = metadata.state_dict_metadata.values()
-            if not all(isinstance(about, TensorStorageMetadata) for about in tensors):
-                raise ValueError("something in it is no tensor")
-            for stored in metadata.storage_data.values():
-                name = stored.relative_path
-                if Path(name).name != name or getattr(stored, "transform_descriptors", None):
-                    raise ValueError(f"{name} is no file of it")
-        except Exception as error:  # a damaged pickle raises anything
-            raise _damaged(self.folder, error) from error
-        if metadata.storage_meta is not None:
-            metadata.storage_meta.load_id = self.load_id
-        return metadata
+        """Read and check the descriptions, once."""
+        if self._metadata is None:
+            if self.checksums is None:
+                said = f"{self.folder} was saved without checksums: damage may not be seen"
+                warnings.warn(said, stacklevel=2)
+            try:
+                self._compare([METADATA])
+                with (self.folder / METADATA).open("rb") as file:
+                    self._metadata = _Unpickler(file).load()
+                self._check_files(self._metadata)
+                self._check_parts(self._metadata)
+            except Exception as error:  # a damaged pickle raises anything
+                self._metadata = None
+                raise _damaged(self.folder, error) from error
+        if self._metadata.storage_meta is not None:
+            self._metadata.storage_meta.load_id = self.load_id
+        return self._metadata
 
-    def check(self) -> None:
-        """Look whether every part is there and as long as it was."""
-        ends: dict[str, int] = {}
-        for stored in self.read_metadata().storage_data.values():
-            end = stored.offset + stored.length
-            ends[stored.relative_path] = max(end, ends.get(stored.relative_path, 0))
-        for name, end in ends.items():
-            part = self.folder / name
-            if not part.is_file() or part.stat().st_size < end:
-                raise _damaged(self.folder, ValueError(f"{name} is not whole"))
+    def read_data(self, plan: Any, planner: Any) -> Any:
+        """Read tensors, from files that are as they were written."""
+        stored = [self.storage_data[item.storage_index] for item in plan.items]
+        self._compare(dict.fromkeys(part.relative_path for part in stored))
+        return super().read_data(plan, planner)
+
+    def check_all(self) -> None:
+        """Look whether every file is as it was written."""
+        stored = self.read_metadata().storage_data.values()
+        try:
+            self._compare(dict.fromkeys(part.relative_path for part in stored))
+        except (OSError, ValueError) as error:
+            raise _damaged(self.folder, error) from error
+
+    def _compare(self, names: Iterable[str]) -> None:
+        """Compare files with their checksums.
+
+        Raises:
+            ValueError: One is not as it was written.
+        """
+        if self.checksums is None:
+            return
+        for name in names:
+            if checksum(self.folder / name) != self.checksums.get(name):
+                raise ValueError(f"{name} is not as it was written")
+
+    def _check_files(self, metadata: Metadata) -> None:
+        """Look whether each part has its own place in a file of the folder."""
+        places: dict[str, list[tuple[int, int]]] = {}
+        for stored in metadata.storage_data.values():
+            name = stored.relative_path
+            if Path(name).name != name or getattr(stored, "transform_descriptors", None):
+                raise ValueError(f"{name} is no file of it")
+            places.setdefault(name, []).append((stored.offset, stored.length))
+        for name, parts in places.items():
+            end = 0
+            for offset, length in sorted(parts):
+                if offset < end or length < 0:
+                    raise ValueError(f"parts in {name} overlap")
+                end = offset + length
+            if not (self.folder / name).is_file() or (self.folder / name).stat().st_size < end:
+                raise ValueError(f"{name} is not whole")
+
+    @staticmethod
+    def _check_parts(metadata: Metadata) -> None:
+        """Look whether parts make up their tensors, and are no larger than what is stored.
+
+        Each is a slice of the first dimension, as FSDP shares tensors out.
+        """
+        lengths = {
+            (index.fqn, tuple(index.offset or ())): stored.length
+            for index, stored in metadata.storage_data.items()
+        }
+        for name, about in metadata.state_dict_metadata.items():
+            if not isinstance(about, TensorStorageMetadata):
+                raise ValueError("something in it is no tensor")
+            size, bytes_each, end = tuple(about.size), about.properties.dtype.itemsize, 0
+            for part in sorted(about.chunks, key=lambda part: tuple(part.offsets)):
+                begin, sizes = tuple(part.offsets), tuple(part.sizes)
+                if begin != (end, *[0] * (len(size) - 1))[: len(size)] or sizes[1:] != size[1:]:
+                    raise ValueError(f"{name} is not made up of its parts")
+                if prod(sizes) * bytes_each > lengths[name, begin]:
+                    raise ValueError(f"a part of {name} is larger than its file says")
+                end += sizes[0] if sizes else 1
+            if end != (size[0] if size else 1):
+                raise ValueError(f"a part of {name} is missing")

@@ -17,6 +17,7 @@ from .layer_decay import BlockDecayOptimWrapperConstructor
 from .map_norm_calibration_hook import MapNormCalibrationHook
 from .resuming import find_whole_checkpoint
 from .train_loop import ResumableTrainLoop
+from .work_dirs import check_unused, checkpoint_folder, claim, is_remote
 
 __all__ = [
     "AtomicCheckpointHook",
@@ -30,9 +31,13 @@ __all__ = [
     "ResumableTrainLoop",
     "check_data_folders",
     "check_hooks",
+    "check_unused",
+    "checkpoint_folder",
+    "claim",
     "cpu_has_bf16",
     "find_whole_checkpoint",
     "from_first_process",
+    "is_remote",
     "join_processes",
     "may_restart",
     "part_together",

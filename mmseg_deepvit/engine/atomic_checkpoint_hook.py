@@ -6,20 +6,28 @@ in between, a run that keeps one file has none.
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import CheckpointHook, EMAHook
-from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.runner import Runner, find_latest_checkpoint
 from mmseg.registry import HOOKS
 
 from ..errors import UserError
 from .atomic_files import BACKEND, write_atomically
+from .launching import from_first_process
+from .resuming import POINTER, check_same_parameters
 from .stop_vote import StopVote
+from .train_loop import VALIDATED
+from .work_dirs import check_unused, checkpoint_folder, claim, is_remote, release
 from .worker_signals import shield_workers
 
 #: Exit status of a run that was asked to stop and has saved: 128 + SIGTERM, as shells count.
@@ -30,12 +38,21 @@ STOPPED = 143
 class AtomicCheckpointHook(CheckpointHook):
     """mmengine's CheckpointHook, every file of which is whole or not there.
 
-    A checkpoint and ``last_checkpoint`` are written beside, synced and renamed, and only then is an
-    old one deleted. On SIGTERM the running iteration is finished, a checkpoint is saved, and the
-    process exits with status 143. Arguments are those of mmengine's hook; files elsewhere than on
-    local disks (``out_dir='s3://…'``, ``backend_args``) are left to their backends.
+    A checkpoint and ``last_checkpoint`` are written under other names, synced and renamed, and only
+    then is an old one deleted. On SIGTERM the running iteration is finished, a checkpoint is saved,
+    and the process exits with status 143.
+
+    The hook deletes what this run wrote and nothing else. A run has its folder to itself: others
+    are refused while it trains, and so is a new run where another one's checkpoints are. Within
+    checkpoints files are named without their folder, and names count only where the run goes on
+    from a file of that folder. So a copied work dir is a run of its own, and no file, whoever made
+    it, has others removed. ``last_checkpoint`` holds a whole path, as mmengine's readers need it.
+
+    Arguments are those of mmengine's hook; files elsewhere than on local disks
+    (``out_dir='s3://…'``, ``backend_args``) are left to their backends.
     """
 
+    out_dir: Any
     backend_args: dict | None
     file_backend: Any
 
@@ -46,13 +63,40 @@ class AtomicCheckpointHook(CheckpointHook):
         self._due = False
         self._saved_step: int | None = None
         self._iteration: int | None = None
+        self._claimed: set[str] = set()
+        self._remote = is_remote(self.out_dir)
         shield_workers()
-        remote = self.out_dir is not None and "://" in str(self.out_dir)
-        if self.backend_args is None and self.file_client_args is None and not remote:
+        if self.backend_args is None and self.file_client_args is None and not self._remote:
             self.backend_args = dict(backend=BACKEND)
 
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Refuse to resume another model."""
+        if runner._resume:
+            model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+            optimizer = getattr(runner.optim_wrapper, "optimizer", None)
+            check_same_parameters(model, optimizer, checkpoint)
+
     def before_train(self, runner: Runner) -> None:
-        """Listen for SIGTERM."""
+        """Take the folder, know what in it is this run's, and listen for SIGTERM.
+
+        Raises:
+            UserError: Another run trains there, or has left its checkpoints.
+        """
+        folder = checkpoint_folder(runner.work_dir, self.out_dir)
+        source = _resumed_from(runner)
+        goes_on = source is not None and _folder(source) == os.path.realpath(folder)
+        # With --resume a run may begin too: nothing may have been saved before it was killed.
+        begins = source is not None or (runner.iter == 0 and not runner._resume)
+        self._claimed = {runner.work_dir} if self._remote else {runner.work_dir, folder}
+
+        def take() -> None:
+            for path in sorted(self._claimed):
+                claim(path)
+            if begins and not (goes_on or self._remote):
+                check_unused(folder)
+
+        from_first_process(take)
+        self._read_names(runner.message_hub.runtime_info, folder if goes_on else None)
         super().before_train(runner)
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGTERM, self._ask_to_stop)
@@ -62,6 +106,32 @@ class AtomicCheckpointHook(CheckpointHook):
         super().after_train(runner)
         if hasattr(self, "_before"):
             signal.signal(signal.SIGTERM, self._before)
+
+    def after_run(self, runner: Runner) -> None:
+        """Let other runs into the folder."""
+        if is_main_process():
+            for path in self._claimed:
+                release(path)
+
+    def _read_names(self, info: dict[str, Any], folder: str | None) -> None:
+        """Turn the names of a checkpoint into paths, and forget those that are not this run's.
+
+        Args:
+            info: Of the message hub; changed.
+            folder: Where the checkpoint is, if that is this run's folder.
+        """
+        number = re.sub(r"\\\{.*?\\\}", r"\\d+", re.escape(self.filename_tmpl))
+        for key in _path_keys(info):
+            name = os.path.basename(str(info.pop(key)))
+            begin = "" if key == "last_ckpt" else "best_.+_"
+            if folder and re.fullmatch(begin + number, name):
+                info[key] = os.path.join(folder, name)
+        steps = info.pop("keep_ckpt_ids", None)
+        if folder and isinstance(steps, list):
+            ours = [step for step in steps if type(step) is int and step >= 0]
+            paths = {step: os.path.join(folder, self.filename_tmpl.format(step)) for step in ours}
+            # mmengine deletes what is too many at once, and a link was not made here.
+            info["keep_ckpt_ids"] = [step for step in ours if not os.path.islink(paths[step])]
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         """Save when it is time, or when it is time to stop."""
@@ -130,14 +200,20 @@ class AtomicCheckpointHook(CheckpointHook):
         self._saved_step = step
         self._iteration = None
         if is_main_process():
-            write_atomically(Path(runner.work_dir) / "last_checkpoint", self.last_ckpt.encode())
+            write_atomically(Path(runner.work_dir) / POINTER, self.last_ckpt.encode())
             if outdated is not None:
-                _remove(self.file_backend, self._path(outdated))
+                self._remove(self._path(outdated))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Say which iteration it is: FlexibleRunner counts one more behind a validation."""
+        """Name files without their folder, and say which iteration it is.
+
+        FlexibleRunner counts one more behind a validation.
+        """
         if self._iteration is not None:
             checkpoint["meta"]["iter"] = self._iteration
+        info = checkpoint["message_hub"]["runtime_info"]
+        for key in _path_keys(info):
+            info[key] = os.path.basename(str(info[key]))
 
     def _note_step(self, runner: Runner, step: int) -> int | None:
         """Add a step to those that are kept; returns the one that no longer is."""
@@ -166,45 +242,51 @@ class AtomicCheckpointHook(CheckpointHook):
                     f"default_hooks.checkpoint.save_best is {name!r}, which is not measured: give "
                     f"one of {', '.join(metrics) or 'none'}, or 'auto'"
                 )
-        backend, later = self.file_backend, _DeletesLater(self.file_backend)
-        self.file_backend = later
+        runner.message_hub.update_info(VALIDATED, runner.iter)
+        if not self.save_best:
+            return
+        several = len(self.key_indicators) > 1
+        best: dict = self.best_ckpt_path_dict if several else self.__dict__
+        before = {k: best[k] for k in (list(best) if several else ["best_ckpt_path"])}
+        best.update(dict.fromkeys(before))  # mmengine would delete the old before the new is there
         try:
             super()._save_best_checkpoint(runner, metrics)
         finally:
-            self.file_backend = backend
-        for path in later.paths:
-            if path not in self._best_paths():
-                _remove(backend, path)
+            best.update({k: v for k, v in before.items() if best[k] is None})
+        if is_main_process():
+            for path in {*before.values()} - {best[k] for k in before} - {None}:
+                self._remove(path)
 
-    def _best_paths(self) -> list[str]:
-        return [self.best_ckpt_path, *getattr(self, "best_ckpt_path_dict", {}).values()]
+    def _remove(self, path: str) -> None:
+        """Delete a file, or the folder that a sharded checkpoint is, of this run's."""
+        if self._remote or not os.path.islink(path):
+            if self.file_backend.isfile(path):
+                self.file_backend.remove(path)
+            elif self.file_backend.isdir(path):
+                self.file_backend.rmtree(path)
 
 
-class _DeletesLater:
-    """A file backend that notes what it is told to delete."""
+def _resumed_from(runner: Runner) -> str | None:
+    """What a runner was told to resume from, or has found."""
+    if isinstance(runner._resume, str):  # FlexibleRunner's
+        return runner._resume
+    if not runner._resume:
+        return None
+    return runner._load_from or find_latest_checkpoint(runner.work_dir)
 
-    def __init__(self, backend: Any) -> None:
-        self._backend = backend
-        self.paths: list[str] = []
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
+def _folder(path: str) -> str:
+    return os.path.realpath(os.path.dirname(os.path.expanduser(path).rstrip("/")))
 
-    def remove(self, path: str) -> None:
-        """Note a file."""
-        self.paths.append(path)
 
-    rmtree = remove
+def _path_keys(info: Iterable[str]) -> list[str]:
+    """Keys of the message hub under which mmengine's hook keeps paths."""
+    return [k for k in info if k in ("last_ckpt", "best_ckpt") or k.startswith("best_ckpt_")]
 
 
 def _gradients_wait(runner: Runner) -> bool:
-    """Whether gradients were accumulated that the optimiser has not used yet."""
+    """Whether gradients were accumulated that an optimiser has not used yet."""
     wrapper = runner.optim_wrapper
+    if isinstance(wrapper, OptimWrapperDict):
+        return not all(one.should_update() for one in wrapper.values())
     return isinstance(wrapper, OptimWrapper) and not wrapper.should_update()
-
-
-def _remove(backend: Any, path: str) -> None:
-    if backend.isfile(path):
-        backend.remove(path)
-    elif backend.isdir(path):  # sharded checkpoints are folders
-        backend.rmtree(path)

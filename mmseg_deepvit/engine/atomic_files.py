@@ -1,19 +1,17 @@
-"""Files that are whole or not there: written beside, synced, renamed."""
+"""Checkpoint files that are whole or not there, and the backend by which mmengine writes them."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
 from ..errors import UserError
+from ..files import replacing
 
 #: Name under which mmengine finds :class:`AtomicLocalBackend`.
 BACKEND = "atomic_local"
-#: What stands at the end of a file's name while it is being written.
-PART = ".part"
 
 
 def write_atomically(path: str | os.PathLike, content: bytes) -> None:
@@ -27,32 +25,14 @@ def write_atomically(path: str | os.PathLike, content: bytes) -> None:
         UserError: It cannot be written, because a disk is full for example; what was there still
             is, and no part of the new one.
     """
-    path = Path(path)
-    part = path.with_name(path.name + PART)
     try:
-        with open(part, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-        sync_folder(path.parent)
+        with replacing(path, sync=True) as part:
+            part.write_bytes(content)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
         raise UserError(
             f"{path} cannot be written ({error.strerror}): make room or choose another --work-dir; "
             "earlier checkpoints are as they were, and --resume goes on from them"
         ) from error
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the new name survive a power cut; not every system can."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 @register_backend(BACKEND)

@@ -7,42 +7,71 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed.checkpoint as dcp
-from mmengine.dist import is_main_process
+from mmengine.dist import all_gather_object, get_rank, is_main_process
+from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from ..checkpoints.sharded import REST, take_out
+from ..checkpoints.sharded import CHECKSUMS, METADATA, REST, checksum, take_out
 from ..errors import UserError
-from .atomic_files import PART, sync_folder, write_atomically
+from ..files import part_of, sync_folder
+from .atomic_files import write_atomically
 from .launching import from_first_process
+from .work_dirs import OLD, remove
+
+_T = TypeVar("_T")
 
 
 def save_sharded(content: dict[str, Any], path: str | os.PathLike) -> None:
     """Save a checkpoint, each process its part of every tensor that they share; all call it.
 
-    The folder is written beside, synced and renamed.
+    The folder is written under another name, synced and renamed.
 
     Args:
-        content: What a checkpoint holds; what is no shared tensor is taken from the first process.
+        content: What a checkpoint holds; what is not shared is taken from the first process.
         path: The folder to make or replace.
 
     Raises:
         UserError: It cannot be written, in all processes; what was there still is.
     """
     path = Path(path)
-    part = path.with_name(path.name + PART)
     rest, tensors = take_out(content, lambda tensor: isinstance(tensor, DTensor))
-    _at_first(path, lambda: _clear(part))
+    part = Path(_at_first(path, lambda: _begin(path)))
     try:
-        dcp.save(tensors, storage_writer=dcp.FileSystemWriter(part, sync_files=True))
+        checksums = _write(tensors, part)
     except (Exception, dcp.api.CheckpointException) as error:  # the same one in all processes
         if is_main_process():
             shutil.rmtree(part, ignore_errors=True)
         raise _unwritten(path, error) from error
-    _at_first(path, lambda: _complete(rest, part, path))
+    _at_first(path, lambda: _complete({**rest, CHECKSUMS: checksums}, part, path))
+
+
+def _begin(path: Path) -> str:
+    """Make the folder that all processes write to."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = part_of(path)
+    part.mkdir()
+    return str(part)
+
+
+def _write(tensors: dict[str, Tensor], part: Path) -> dict[str, int]:
+    """Write tensors; returns the checksums of all files, each from the process that wrote it."""
+    dcp.save(tensors, storage_writer=dcp.FileSystemWriter(part, sync_files=True))
+    ours: dict[str, int] | OSError
+    try:
+        files = [*part.glob(f"__{get_rank()}_*"), *[part / METADATA] * is_main_process()]
+        ours = {path.name: checksum(path) for path in files}
+    except OSError as error:
+        ours = error
+    checksums: dict[str, int] = {}
+    for one in all_gather_object(ours):
+        if isinstance(one, OSError):
+            raise one
+        checksums |= one
+    return checksums
 
 
 def save_whole(content: dict[str, Any], path: str | os.PathLike) -> None:
@@ -74,23 +103,16 @@ def save_whole(content: dict[str, Any], path: str | os.PathLike) -> None:
     _at_first(Path(path), write)
 
 
-def _at_first(path: Path, function: Callable[[], None]) -> None:
+def _at_first(path: Path, function: Callable[[], _T]) -> _T:
     """Have the first process do something, and all of them fail if it does."""
 
-    def checked() -> None:
+    def checked() -> _T:
         try:
-            function()
+            return function()
         except OSError as error:
             raise _unwritten(path, error) from error
 
-    from_first_process(checked)
-
-
-def _clear(part: Path) -> None:
-    """Make room for a new part; a run that was killed may have left one."""
-    part.parent.mkdir(parents=True, exist_ok=True)
-    if part.exists():
-        shutil.rmtree(part)
+    return from_first_process(checked)
 
 
 def _complete(rest: Any, part: Path, path: Path) -> None:
@@ -99,20 +121,13 @@ def _complete(rest: Any, part: Path, path: Path) -> None:
     torch.save(rest, file)
     write_atomically(part / REST, file.getvalue())
     sync_folder(part)
-    old = path.with_name(path.name + ".old")
-    _remove(old)
+    old = path.with_name(path.name + OLD)
+    remove(old)
     if path.exists():
-        path.rename(old)
+        path.rename(old)  # a kill from here on is undone by restore_replaced
     part.rename(path)
     sync_folder(path.parent)
-    _remove(old)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    remove(old)
 
 
 def _unwritten(path: Path, error: BaseException) -> UserError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from prettytable import PrettyTable
 
 from ..errors import UserError
+from ..files import replacing
 from .bootstrap import Summary
 
 
@@ -65,19 +65,17 @@ def write_csv(
     Raises:
         UserError: The file cannot be written.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("w", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file)
-                writer.writerow(["image", "class", *metrics])
-                for image, of_image in zip(images, scores.tolist(), strict=True):
-                    for name, row in zip(classes, of_image, strict=True):
-                        writer.writerow([image, name, *("" if v != v else v for v in row)])
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with (
+            replacing(path) as part,
+            part.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.writer(file)
+            writer.writerow(["image", "class", *metrics])
+            for image, of_image in zip(images, scores.tolist(), strict=True):
+                for name, row in zip(classes, of_image, strict=True):
+                    writer.writerow([image, name, *("" if v != v else v for v in row)])
     except OSError as error:
         raise UserError(
             f"{path} cannot be written ({error.strerror}): set csv_path elsewhere"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import cv2
 import numpy as np
+
+from ..files import replacing
 
 _ROW, _SWATCH, _MARGIN = 22, 14, 8  # pixels of the legend
 _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
@@ -117,11 +118,5 @@ def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
     ok, data = cv2.imencode(".png", image)
     if not ok:
         raise OSError(f"cannot encode {path} as PNG: {image.dtype} {image.shape}")
-    path = Path(path)
-    part = path.with_name(f".{path.name}.part")
-    try:
+    with replacing(path) as part:
         part.write_bytes(data.tobytes())
-        part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise

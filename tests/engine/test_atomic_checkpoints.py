@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmseg_deepvit.engine import atomic_files
+from mmseg_deepvit import files
+from mmseg_deepvit.engine import resuming
 from mmseg_deepvit.engine.atomic_files import AtomicLocalBackend, write_atomically
 from mmseg_deepvit.engine.resuming import find_whole_checkpoint
 from mmseg_deepvit.errors import CheckpointError, UserError
@@ -93,7 +95,7 @@ def test_a_file_is_whole_or_the_old_one(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(atomic_files.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(UserError, match=r"No space left on device.*make room.*--resume"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
@@ -137,3 +139,32 @@ def test_newest_whole_checkpoint(tmp_path, caplog):
     (tmp_path / "iter_8.pth").write_bytes(b"")
     with pytest.raises(CheckpointError, match="none of the 3 checkpoints"):
         find_whole_checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff\xfe\0\x80", b"\0", b"x" * 5000, b"..", b"/", b"/elsewhere/iter_7.pth", None],
+)
+def test_a_damaged_pointer(tmp_path, content, monkeypatch):
+    """The newest is taken, and a line says why."""
+    said = []
+    monkeypatch.setattr(resuming, "print_log", lambda text, *arguments: said.append(text))
+    save(tmp_path / "iter_8.pth")
+    pointer = tmp_path / "last_checkpoint"
+    if content is None:
+        pointer.mkdir()
+        with pytest.raises(CheckpointError, match=r"last_checkpoint is a folder.*: remove it"):
+            find_whole_checkpoint(tmp_path)
+        return
+    pointer.write_bytes(content)
+    assert find_whole_checkpoint(tmp_path) == str(tmp_path / "iter_8.pth")
+    assert re.search("last_checkpoint (is empty|names no checkpoint there): looking", said[0])
+
+
+def test_an_empty_folder_is_no_checkpoint(tmp_path):
+    """One with files in it may be another strategy's."""
+    (tmp_path / "iter_9.pth/below").mkdir(parents=True)
+    save(tmp_path / "iter_8.pth")
+    assert find_whole_checkpoint(tmp_path) == str(tmp_path / "iter_8.pth")
+    (tmp_path / "iter_9.pth/below/mp_rank_00_model_states.pt").touch()
+    assert find_whole_checkpoint(tmp_path) == str(tmp_path / "iter_9.pth")

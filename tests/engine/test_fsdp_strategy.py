@@ -3,6 +3,8 @@
 import copy
 import errno
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,8 +16,15 @@ from mmseg.registry import MODELS
 from torch.distributed.tensor import DTensor
 
 from mmseg_deepvit.checkpoints import read_checkpoint
-from mmseg_deepvit.engine import FSDP2Strategy, check_hooks, find_whole_checkpoint
-from mmseg_deepvit.errors import UserError
+from mmseg_deepvit.engine import (
+    FSDP2Strategy,
+    check_hooks,
+    claim,
+    find_whole_checkpoint,
+    sharded_files,
+)
+from mmseg_deepvit.engine.work_dirs import release
+from mmseg_deepvit.errors import CheckpointError, UserError
 
 from .test_data_parallel import CASES, batch
 
@@ -70,7 +79,7 @@ def logits(strategy, windows):
     return sample.seg_logits.data / windows
 
 
-def work(rank, folder, results):
+def work(rank, folder, results, refusals):
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank))
     dist.init_process_group("gloo", init_method=f"file://{folder}/two", rank=rank, world_size=2)
@@ -81,7 +90,21 @@ def work(rank, folder, results):
     save(strategy, f"{folder}/best.pth", 3, save_optimizer=False)
     train(strategy, [3], rank, 2)
     save(strategy, f"{folder}/iter_4.pth", 4)
+    if rank == 0:
+        damage(folder)
+    dist.barrier()
+    with pytest.raises(CheckpointError) as error:
+        strategy.resume(f"{folder}/damaged.pth")
+    refusals[rank] = str(error.value)
     dist.destroy_process_group()
+
+
+def damage(folder):
+    """A copy of the last checkpoint with another byte in what the second process wrote."""
+    path = Path(shutil.copytree(f"{folder}/iter_4.pth", f"{folder}/damaged.pth"), "__1_0.distcp")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
 @pytest.fixture(scope="module")
@@ -99,9 +122,10 @@ def runs(alone):
     strategy = prepare(alone)
     train(strategy, [0, 1])
     save(strategy, alone / "iter_2.pth", 2)
-    results = mp.Manager().dict()
-    mp.spawn(work, (str(alone), results), nprocs=2)
-    return alone, dict(results)
+    manager = mp.Manager()
+    results, refusals = manager.dict(), manager.dict()
+    mp.spawn(work, (str(alone), results, refusals), nprocs=2)
+    return alone, dict(results), dict(refusals)
 
 
 @pytest.fixture
@@ -119,7 +143,7 @@ def assert_same(state, other):
 
 @pytest.mark.timeout(300)
 def test_from_one_process_to_two_and_back(runs, whole):
-    folder, _ = runs
+    folder, *_ = runs
     names = sorted(part.name for part in (folder / "iter_4.pth").iterdir())
     assert names == [".metadata", "__0_0.distcp", "__1_0.distcp", "rest.pth"]
     train(whole, range(4))
@@ -140,7 +164,7 @@ def test_from_one_process_to_two_and_back(runs, whole):
 @pytest.mark.timeout(300)
 def test_validation_needs_no_equal_number_of_windows(runs, whole):
     """It would hang if blocks were collected for each of them."""
-    folder, results = runs
+    folder, results, _ = runs
     train(whole, range(3))
     for result in results.values():
         torch.testing.assert_close(result, logits(whole, windows=1))
@@ -148,6 +172,14 @@ def test_validation_needs_no_equal_number_of_windows(runs, whole):
     assert (folder / "best.pth").is_file()
     assert_same(best["state_dict"], whole.model.state_dict())
     assert "optimizer" not in best
+
+
+@pytest.mark.timeout(300)
+def test_damage_is_told_by_all_processes(runs):
+    """Those that did not read it must not wait for the others."""
+    _, _, refusals = runs
+    assert refusals.keys() == {0, 1}
+    assert all("__1_0.distcp is not as it was written" in said for said in refusals.values())
 
 
 def test_a_file_of_one_process_is_gone_on_from(alone, whole, tmp_path):
@@ -180,13 +212,10 @@ def test_without_a_launcher(alone, whole, tmp_path):
     assert_same(read_checkpoint(tmp_path / "iter_2.pth")["state_dict"], whole.model.state_dict())
 
 
-def test_what_a_kill_or_a_full_disk_leaves(alone, tmp_path, monkeypatch):
+def test_a_full_disk(alone, tmp_path, monkeypatch):
     strategy = prepare(alone)
     path = tmp_path / "iter_2.pth"
     save(strategy, path, 1)
-    part = tmp_path / "iter_2.pth.part"
-    part.mkdir()
-    (part / "__0_0.distcp").write_bytes(b"of a run that was killed")
 
     def full(*arguments):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -201,6 +230,37 @@ def test_what_a_kill_or_a_full_disk_leaves(alone, tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["iter_2.pth"]
     assert find_whole_checkpoint(tmp_path) == str(path)
     assert read_checkpoint(path)["meta"]["iter"] == 2
+
+
+class Killed(BaseException):
+    """As abrupt as it can be in this process."""
+
+
+@pytest.mark.parametrize(("renames", "left"), [(0, 1), (1, 1), (2, 2)])
+def test_a_kill_while_a_folder_is_replaced(alone, tmp_path, monkeypatch, renames, left):
+    """Before, between and behind the two renames; what is half written goes with the next run."""
+    strategy = prepare(alone)
+    path, done = tmp_path / "iter_2.pth", []
+    save(strategy, path, 1)
+    rename = Path.rename
+
+    def counted(self, target):
+        if Path(target).parent == tmp_path:
+            if len(done) == renames:
+                raise Killed
+            done.append(target)
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", counted)
+        patch.setattr(sharded_files, "remove", lambda path: path.exists() and counted(path, path))
+        with pytest.raises(Killed):
+            save(strategy, path, 2)
+    assert find_whole_checkpoint(tmp_path) == str(path)
+    assert read_checkpoint(path)["meta"]["iter"] == left
+    claim(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"iter_2.pth", ".lock"}
+    release(tmp_path)
 
 
 def test_units_that_are_none(alone):

@@ -1,6 +1,11 @@
 """Interrupted and resumed is the same, bit for bit, as never interrupted."""
 
+import re
+
 import pytest
+from mmengine.config import Config
+
+from mmseg_deepvit.engine import resuming, train_loop
 
 from .resuming import (  # noqa: F401
     DIVERSE,
@@ -12,6 +17,7 @@ from .resuming import (  # noqa: F401
     train,
     without_formatting,
 )
+from .tiny import Numbers, train_tiny
 
 WORKERS = {"train_dataloader.num_workers": 2, "train_dataloader.persistent_workers": True}
 ONE_WORKER = {"train_dataloader.num_workers": 1, "train_dataloader.prefetch_factor": 3}
@@ -95,3 +101,65 @@ def test_a_loader_that_cannot_be_resumed_is_refused(tmp_path, demo_data):  # noq
     runner = make_runner(tmp_path, demo_data, **{"train_dataloader.batch_sampler": batches})
     with pytest.raises(TypeError, match=r"without a batch_sampler: set train_cfg\.type="):
         _ = runner.train_loop
+
+
+PLATEAU = dict(type="ReduceOnPlateauLR", monitor="mIoU", rule="greater", factor=0.5, patience=0)
+
+
+@pytest.mark.parametrize("stop", range(1, 6))
+def test_a_validation_does_not_count_twice(stop, tmp_path):
+    """A checkpoint saved again for the best score, and one saved before its validation."""
+    options = dict(scores=dict(mIoU=[0.3, 0.4, 0.2, 0.5, 0.1, 0.6]), param_scheduler=[PLATEAU])
+    whole = train_tiny(tmp_path / "whole", 6, **options)
+    train_tiny(tmp_path / "run", stop, **options)
+    resumed = train_tiny(tmp_path / "run", 6, **options, resume=True)
+    assert_same_training(whole, resumed)
+    assert whole["optimizer"]["param_groups"][0]["lr"] == 0.01 / 4
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 4), (6, 2), (4, 4)])
+def test_another_batch_size_skips_nothing(before, after, tmp_path, monkeypatch):
+    """Each of 24 images is drawn once in two runs of an epoch, and the change is told."""
+    said, data = [], Numbers(24, loaded=[])
+    monkeypatch.setattr(train_loop, "print_log", lambda text, *arguments: said.append(text))
+    steps = 12 // before
+    train_tiny(tmp_path, steps, batch_size=before, data=data)
+    assert len(data.loaded) == 12
+    train_tiny(tmp_path, steps + 1, batch_size=after, data=data, resume=True)
+    train_tiny(tmp_path, steps + 12 // after, batch_size=after, data=data, resume=True)
+    assert sorted(data.loaded) == list(range(24))
+    assert [f"was {before} images and is {after}:" in text for text in said] == [True] * (
+        before != after
+    )
+
+
+POLY = dict(type="PolyLR", power=1.0, begin=0, eta_min=0.0, by_epoch=False)
+
+
+@pytest.mark.parametrize(
+    ("end", "iterations", "message"),
+    [
+        (2, 4, r"ended at iteration 2, and the rate stays 0: .* load_from=CHECKPOINT"),
+        (2, 2, None),
+        (4, 4, None),
+        (1000, 4, None),
+    ],
+)
+def test_what_is_said_of_a_schedule(end, iterations, message, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(resuming, "print_log", lambda text, *arguments: said.append(text))
+    train_tiny(tmp_path, 2, param_scheduler=[dict(POLY, end=end)])
+    schedule = [dict(POLY, end=end)]
+    train_tiny(tmp_path, iterations, param_scheduler=schedule, resume=True)
+    assert len(said) == (message is not None)
+    assert not said or re.search(message, said[0])
+
+
+def test_a_longer_schedule_is_not_taken(tmp_path, monkeypatch):
+    """mmengine goes on with the checkpoint's."""
+    said = []
+    monkeypatch.setattr(resuming, "print_log", lambda text, *arguments: said.append(text))
+    train_tiny(tmp_path, 2, param_scheduler=[dict(POLY, end=4)])
+    longer = dict(param_scheduler=[dict(POLY, end=8)])
+    train_tiny(tmp_path, 4, **longer, cfg=Config(longer), resume=True)
+    assert "ends at iteration 4, as in the checkpoint and not as in the config" in said[0]

@@ -222,7 +222,7 @@ def test_an_interrupted_csv_leaves_the_old_one(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mmseg_deepvit.evaluation.report.os.replace", fail)
+    monkeypatch.setattr("mmseg_deepvit.files.os.replace", fail)
     with pytest.raises(UserError, match=r"scores\.csv cannot be written \(No space left"):
         evaluate(build(csv_path=str(path)), MIXED)
     assert path.read_text() == "old"
