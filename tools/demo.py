@@ -91,7 +91,7 @@ def main() -> None:
     work = check_out(args.work_dir, "--work-dir", is_folder=True).resolve()
     data = work / "data"
     if (work / "run" / "last_checkpoint").exists():
-        raise UserError(f"--work-dir {work} holds an earlier demo: name another, or remove it")
+        print(f"Going on with the earlier demo in {work}; without that folder all is made again")
     print(f"Making a synthetic dermoscopy set in {data}", flush=True)
     try:
         write_demo_dataset(data)
@@ -102,7 +102,8 @@ def main() -> None:
         *(f"{part}_dataloader.dataset.data_root={data}" for part in ("train", "val", "test")),
         *args.cfg_options,
     ]
-    run_tool(TOOLS / "train.py", [CONFIG, "--work-dir", work / "run", *options], work / "train.log")
+    training = [CONFIG, "--work-dir", work / "run", "--resume", *options]
+    run_tool(TOOLS / "train.py", training, work / "train.log")
     checkpoint = (work / "run" / "last_checkpoint").read_text().strip()
     arguments = [CONFIG, checkpoint, "--work-dir", work / "test", *options]
     run_tool(TOOLS / "test.py", arguments, work / "test.log")

@@ -3,9 +3,7 @@ import re
 import cv2
 import pytest
 
-from mmseg_deepvit.errors import UserError
-
-from .conftest import call_tool, run_tool
+from .conftest import run_tool
 
 
 def scores(output):
@@ -48,15 +46,6 @@ def test_somebodys_folder_is_left_alone(tmp_path):
     assert result.returncode == 2
     assert str(tmp_path / "data") in result.stderr.splitlines()[-1]
     assert (tmp_path / "data" / "thesis.tex").read_text() == "years of work"
-
-
-def test_an_earlier_demo(tmp_path, monkeypatch):
-    """Its checkpoints are not mixed with new ones, and no data is made for nothing."""
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run/last_checkpoint").write_text("iter_2.pth")
-    with pytest.raises(UserError, match="holds an earlier demo: name another, or remove it"):
-        call_tool(monkeypatch, "tools/demo.py", "--work-dir", tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
 @pytest.mark.slow
