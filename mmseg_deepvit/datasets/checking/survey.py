@@ -35,6 +35,7 @@ class Survey:
         images_with: Number of images that hold each label.
         problems: Everything that is wrong, in the order of the data set.
         good: Numbers of pairs with which nothing is wrong.
+        read: Numbers of pairs of which both files were read, whatever their labels are.
         unlabelled: How many masks hold nothing but ``ignore_index``, from which nothing is learnt.
     """
 
@@ -50,6 +51,7 @@ class Survey:
     images_with: Counter[int] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
     good: list[int] = field(default_factory=list)
+    read: list[int] = field(default_factory=list)
     unlabelled: int = 0
 
     def add(self, number: int, facts: PairFacts) -> None:
@@ -61,6 +63,8 @@ class Survey:
         self.images_with.update(facts.pixels.keys())
         self.problems += facts.problems
         self.unlabelled += facts.pixels.keys() == {self.ignore_index}
+        if facts.pixels and facts.size is not None:
+            self.read.append(number)
         if facts.pixels and not facts.problems:
             self.good.append(number)
 
