@@ -61,7 +61,9 @@ def test_standard_output_on_a_full_device(monkeypatch, capsys, buffering, end):
             run(main)
         monkeypatch.undo()
     assert caught.value.code == 2
-    said = "error: standard output cannot be written to (No space left on device): send it elsewhere"
+    said = (
+        "error: standard output cannot be written to (No space left on device): send it elsewhere"
+    )
     assert capsys.readouterr().err == said + "\n"
 
 

@@ -1,8 +1,9 @@
 """Write a trained segmentor as one file that runs elsewhere, checked against the model.
 
 The file maps raw images, RGB from 0 to 255, float32 (batch, 3, H, W), to class logits (batch,
-classes, H, W): normalisation is inside. Its metadata tell classes, palette and sizes. Windows of
-slide inference are not part of it; tools/predict.py --checkpoint FILE.onnx makes them.
+classes, H, W): normalisation is inside. Its metadata tell classes, palette, and the resizing,
+padding and windows of the config's test, which tools/predict.py --checkpoint FILE.onnx does. A
+config that prepares images in another way is refused.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from mmseg_deepvit.cli import (
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.export import FORMATS, export_segmentor
 from mmseg_deepvit.export.exporting import TOLERANCE, normalizes_maps, training_size
+from mmseg_deepvit.export.metadata import describe
 from mmseg_deepvit.inference import load_segmentor
 
 
@@ -79,6 +81,14 @@ def main() -> None:
         print(
             f"compared on {_by(result.shape)}: largest difference {result.absolute:.2e}, "
             f"{result.relative:.1e} of the largest logit"
+        )
+        if result.labels is not None:
+            print(f"predicted from an image file: {result.labels:.3%} of the labels are the same")
+    if not describe(model, None if args.dynamic else shape or crop).takes_every_image:
+        print(
+            f"warning: the file takes {size} only, to which tools/predict.py brings images that "
+            "test_pipeline leaves at other sizes: expect other labels there, or use --dynamic",
+            file=sys.stderr,
         )
 
 

@@ -15,6 +15,7 @@ from mmseg.registry import DATASETS, MODELS
 
 from ..checkpoints import load_whole_model, read_checkpoint, segmentor_state_dict
 from ..errors import CheckpointError, UserError
+from .pictures import NO_PALETTE, is_palette
 
 
 def build_segmentor(cfg: Config, device: str | torch.device = "cpu") -> BaseSegmentor:
@@ -89,6 +90,8 @@ def _dataset_meta(
     dataset = cfg.get("test_dataloader", {}).get("dataset", {})
     kind = DATASETS.get(dataset.get("type", ""))
     own = {**getattr(kind, "METAINFO", {}), **(dataset.get("metainfo") or {})}
+    if own.get("palette") is not None and not is_palette(own["palette"]):
+        raise UserError(f"test_dataloader.dataset.metainfo.palette {NO_PALETTE}")
     meta = content.get("meta")
     saved = meta.get("dataset_meta") if isinstance(meta, Mapping) else None
     if not isinstance(saved, Mapping) or not saved.get("classes"):
@@ -98,7 +101,9 @@ def _dataset_meta(
         raise CheckpointError(
             f"checkpoint {checkpoint} is damaged (its names of classes are none): save it again"
         )
-    if palette is None or np.shape(palette) != (len(classes), 3):
+    if palette is not None and not is_palette(palette):
+        raise CheckpointError(f"checkpoint {checkpoint}: its palette {NO_PALETTE}")
+    if palette is None or len(palette) != len(classes):
         palette = own.get("palette")
     if palette is None or len(palette) != len(classes):
         palette = np.random.RandomState(42).randint(0, 255, (len(classes), 3)).tolist()  # as mmseg

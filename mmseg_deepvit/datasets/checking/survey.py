@@ -14,6 +14,7 @@ from mmseg.registry import DATASETS
 from torch.utils.data import DataLoader, Subset
 
 from ...errors import UserError
+from ...inference.pictures import NO_PALETTE, is_palette
 from ..pairs import list_stems, without_partner
 from .reading import NO_IMAGE, NO_MASK, PairFacts, PairReader, Problem
 
@@ -145,6 +146,8 @@ def survey_dataset(
     meta = dataset.metainfo
     if not meta.get("classes"):
         raise UserError(f"{name}: {type(dataset).__name__} names no classes: set metainfo.classes")
+    if not is_palette(meta["palette"]) or len(meta["palette"]) != len(meta["classes"]):
+        raise UserError(f"{name}: metainfo.palette {NO_PALETTE}")
     result = Survey(
         name=name,
         classes=meta["classes"],
