@@ -78,12 +78,13 @@ def main() -> None:
     size = "any size, in batches" if args.dynamic else _by(shape or crop)
     print(f"{out}: {args.format}, {out.stat().st_size / 1e6:.1f} MB, images of {size}")
     for result in results:
-        print(
-            f"compared on {_by(result.shape)}: largest difference {result.absolute:.2e}, "
-            f"{result.relative:.1e} of the largest logit"
-        )
+        what, same = "compared on images", ""
         if result.labels is not None:
-            print(f"predicted from an image file: {result.labels:.3%} of the labels are the same")
+            what, same = "predicted an image file", f", {result.labels:.2%} of the labels the same"
+        print(
+            f"{what} of {_by(result.shape)}: largest difference {result.absolute:.2e}, "
+            f"{result.relative:.1e} of the largest score{same}"
+        )
     if not describe(model, None if args.dynamic else shape or crop).takes_every_image:
         print(
             f"warning: the file takes {size} only, to which tools/predict.py brings images that "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any
 
 import numpy as np
@@ -90,33 +90,35 @@ def _dataset_meta(
     dataset = cfg.get("test_dataloader", {}).get("dataset", {})
     kind = DATASETS.get(dataset.get("type", ""))
     own = {**getattr(kind, "METAINFO", {}), **(dataset.get("metainfo") or {})}
-    if own.get("palette") is not None and not is_palette(own["palette"]):
-        raise UserError(f"test_dataloader.dataset.metainfo.palette {NO_PALETTE}")
     meta = content.get("meta")
     saved = meta.get("dataset_meta") if isinstance(meta, Mapping) else None
     if not isinstance(saved, Mapping) or not saved.get("classes"):
-        return own
-    classes, palette = saved["classes"], saved.get("palette")
-    if not isinstance(classes, list | tuple) or not all(isinstance(c, str) for c in classes):
-        raise CheckpointError(
-            f"checkpoint {checkpoint} is damaged (its names of classes are none): save it again"
-        )
-    if palette is not None and not is_palette(palette):
-        raise CheckpointError(f"checkpoint {checkpoint}: its palette {NO_PALETTE}")
-    if palette is None or len(palette) != len(classes):
-        palette = own.get("palette")
-    if palette is None or len(palette) != len(classes):
-        palette = np.random.RandomState(42).randint(0, 255, (len(classes), 3)).tolist()  # as mmseg
-    return {**saved, "palette": palette}
-
-
-def _check_classes(model: BaseSegmentor, checkpoint: str | os.PathLike) -> None:
-    classes = model.dataset_meta.get("classes")
+        saved = {}
+    classes = saved.get("classes") or own.get("classes")
     if classes is None:
         raise CheckpointError(
             f"checkpoint {checkpoint} names no classes, nor does the config's dataset: set "
             "test_dataloader.dataset.metainfo.classes"
         )
+    if not isinstance(classes, list | tuple) or not all(isinstance(c, str) for c in classes):
+        named = f"checkpoint {checkpoint}" if saved else "test_dataloader.dataset.metainfo"
+        raise CheckpointError(f"{named}: its names of classes are none: give a list of names")
+    palette = np.random.RandomState(42).randint(0, 255, (len(classes), 3)).tolist()  # as mmseg
+    for source, given in (
+        ("test_dataloader.dataset.metainfo", own.get("palette")),
+        (f"checkpoint {checkpoint}", saved.get("palette")),
+    ):
+        if given is None or (isinstance(given, Sized) and not len(given)):
+            continue
+        if not is_palette(given):
+            raise CheckpointError(f"{source}: its palette {NO_PALETTE}")
+        if len(given) == len(classes):
+            palette = given
+    return {**own, **saved, "classes": classes, "palette": palette}
+
+
+def _check_classes(model: BaseSegmentor, checkpoint: str | os.PathLike) -> None:
+    classes = model.dataset_meta["classes"]
     if len(classes) != model.num_classes:
         raise CheckpointError(
             f"checkpoint {checkpoint} names {len(classes)} classes and the config's head has "
