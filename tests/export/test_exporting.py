@@ -148,6 +148,28 @@ def test_predictions_from_an_image_file_must_agree(small, tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("size", "options", "told"),
+    [
+        (None, {}, True),
+        ((64, 64), {}, True),  # in windows
+        ((64, 96), {}, False),
+        ((64, 64), {"model.test_cfg.mode": "whole"}, False),  # proportions are kept
+        (
+            (64, 96),
+            {
+                "model.test_cfg.mode": "whole",
+                "test_pipeline.1.keep_ratio": False,
+                "test_pipeline.1.scale": (96, 64),
+            },
+            True,
+        ),
+    ],
+)
+def test_whether_images_come_at_the_files_size(small, size, options, told):
+    assert describe(small(CAIT, **options), size).takes_every_image == told
+
+
 def test_a_file_that_differs_is_not_kept(small, tmp_path):
     model = small(DEEPVIT)
     path = tmp_path / "model.pt"
