@@ -74,7 +74,8 @@ def main() -> None:
             f"expect lower accuracy on images that are not {_by(crop)}",
             file=sys.stderr,
         )
-    results = export_segmentor(model, out, args.format, shape, args.dynamic, args.tolerance)
+    with config_errors(args.config):
+        results = export_segmentor(model, out, args.format, shape, args.dynamic, args.tolerance)
     size = "any size, in batches" if args.dynamic else _by(shape or crop)
     print(f"{out}: {args.format}, {out.stat().st_size / 1e6:.1f} MB, images of {size}")
     for result in results:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import UserError
 from ..inference.sliding import find_windows
+from .formats import first_line
 from .metadata import Metadata
 
 
@@ -147,7 +148,7 @@ class ExportedSegmentor:
         try:
             logits = self._run(batch)
         except Exception as error:  # each runtime raises errors of its own
-            said = str(error).strip().split("\n")[0] or type(error).__name__
+            said = first_line(error)
             raise UserError(f"the exported file does not run on {size} pixels ({said})") from error
         expected = (1, self._channels, *batch.shape[2:])
         if tuple(logits.shape) != expected:

@@ -120,9 +120,13 @@ def _is_colour(value: Any) -> bool:
 
 
 def _is_resize(value: Any) -> bool:
-    keys = {"scale", "keep_ratio"}
-    known = isinstance(value, dict) and value.keys() == keys
-    return known and _is_size(value["scale"]) and isinstance(value["keep_ratio"], bool)
+    if not isinstance(value, dict) or value.keys() != {"scale", "keep_ratio"}:
+        return False
+    scale, keeps_ratio = value["scale"], value["keep_ratio"]
+    if keeps_ratio is True and isinstance(scale, list) and len(scale) == 2:
+        # Configs give a side without bound as 10⁹ or so.
+        scale = [min(scale), min(scale)] if all(type(side) is int for side in scale) else None
+    return isinstance(keeps_ratio, bool) and _is_size(scale)
 
 
 def _is_padding(value: Any) -> bool:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -84,13 +85,17 @@ def _check_graph(model: Any, path: str | os.PathLike) -> None:
 
 
 def _check_weights(onnx: Any, model: Any, path: str | os.PathLike) -> None:
-    try:
-        arrays = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
-    except Exception as error:  # shapes that the bytes do not fit
-        raise _no_onnx(path, error) from error
-    # Of the types that weights have; "V" are those that NumPy does not know, as bfloat16.
-    floats = {k: a.astype("float32") for k, a in arrays.items() if a.dtype.kind in "fV"}
-    check_finite({k: torch.from_numpy(a) for k, a in floats.items()}, path)
+    types = onnx.TensorProto
+    floats = (types.FLOAT, types.DOUBLE, types.FLOAT16, types.BFLOAT16)
+    bad = {}  # of large files all weights at once would take their size again
+    for tensor in model.graph.initializer:
+        try:
+            array = onnx.numpy_helper.to_array(tensor)
+        except Exception as error:  # a shape that the bytes do not fit
+            raise _no_onnx(path, error) from error
+        if tensor.data_type in floats and not np.isfinite(array).all():
+            bad[tensor.name] = torch.from_numpy(array.astype(np.float32))
+    check_finite(bad, path)
 
 
 def _tensors(model: Any) -> Iterator[Any]:

@@ -61,7 +61,9 @@ def read_preprocessing(model: BaseSegmentor) -> Preprocessing:
             if settings.get(argument, exported) != exported:
                 raise _refusal(f"{argument}={settings[argument]!r} of {name} in test_pipeline")
         if name == "Resize":
-            scale = list(to_2tuple(settings["scale"]))
+            scale = [int(side) for side in to_2tuple(settings["scale"])]
+            if min(scale) < 1:
+                raise UserError(f"Resize of test_pipeline has scale {scale}: give it in pixels")
             resize = dict(scale=scale, keep_ratio=bool(settings.get("keep_ratio", False)))
     return Preprocessing(resize, _read_padding(model))
 

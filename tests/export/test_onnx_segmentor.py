@@ -109,6 +109,7 @@ DEEP = "[" * 100_000
         ("threshold", "NaN"),
         ("resize", '{"scale": [20], "keep_ratio": true}'),
         ("resize", "[20, 20]"),
+        ("resize", '{"scale": [99999999, 99999999], "keep_ratio": true}'),
         ("windows", '{"crop_size": [8, 8], "stride": [0, 4]}'),
         ("windows", '{"crop_size": [8, 8]}'),
         ("padding", '{"size_divisor": 0, "value": [0, 0, 0]}'),

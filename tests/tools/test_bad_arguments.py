@@ -180,6 +180,9 @@ CASES = {
         "--out {ck}": "is the checkpoint itself",
         "--tolerance nan": "above 0, got nan",
         "--tolerance 0": "above 0, got 0",
+        "--cfg-options test_pipeline.1.type=ResizeShortestEdge": "ResizeShortestEdge of test_pip",
+        "--cfg-options test_pipeline.1.scale=(0,0)": "has scale [0, 0]",
+        "--cfg-options test_pipeline=[]": "no test_pipeline",
     },
     ("export", "{cfg}"): {"''": "path is empty", "{file}": "it is text", "{folder}": "is a folder"},
     ("analyze_collapse", "{cfg} {ck} --num-images 1 --images {img} --out {out}"): {
