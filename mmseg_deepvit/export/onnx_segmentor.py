@@ -69,14 +69,14 @@ def _read(path: str | os.PathLike) -> bytes:
 
 
 def _check_graph(model: Any, path: str | os.PathLike) -> None:
-    """Refuse graphs within the graph, which may repeat for ever, and pipes named as weights."""
-    for nodes in (model.graph.node, *(function.node for function in model.functions)):
-        for node in nodes:
-            if any(a.HasField("g") or a.graphs for a in node.attribute):
-                raise CheckpointError(
-                    f"checkpoint {path} holds a {node.op_type}, which may never end and which "
-                    "tools/export.py does not write: export the checkpoint again"
-                )
+    """Refuse what may never end: loops, functions of functions, and pipes named as weights."""
+    loops = [n for n in model.graph.node if any(a.HasField("g") or a.graphs for a in n.attribute)]
+    if loops or model.functions:
+        what = loops[0].op_type if loops else "function"
+        raise CheckpointError(
+            f"checkpoint {path} holds a {what}, which may never end and which tools/export.py does "
+            "not write: export the checkpoint again"
+        )
     if any(tensor.data_location for tensor in _tensors(model)):
         raise CheckpointError(
             f"checkpoint {path} keeps weights in another file, which tools/export.py does not do: "
@@ -103,11 +103,10 @@ def _tensors(model: Any) -> Iterator[Any]:
     yield from model.graph.initializer
     for sparse in model.graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
-    for nodes in (model.graph.node, *(function.node for function in model.functions)):
-        for attribute in (a for node in nodes for a in node.attribute):
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
+    for attribute in (a for node in model.graph.node for a in node.attribute):
+        if attribute.HasField("t"):
+            yield attribute.t
+        yield from attribute.tensors
 
 
 def _providers(runtime: Any, device: str) -> list[Any]:

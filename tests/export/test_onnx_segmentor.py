@@ -156,6 +156,18 @@ def loop(model):
     model.graph.node.append(make("Loop", ["", "true"], [], body=body))
 
 
+def functions(model):
+    """A function that calls the next one twice, and so on: 2³⁰ nodes once it is written out."""
+    opsets = [onnx.helper.make_opsetid(domain, 1) for domain in ("", "x")]
+    for i in range(30):
+        once, again = (
+            onnx.helper.make_node(f"F{i + 1}", [x], [y], domain="x") for x, y in ("ab", "bc")
+        )
+        model.functions.append(
+            onnx.helper.make_function("x", f"F{i}", ["a"], ["c"], [once, again], opsets)
+        )
+
+
 def weights_elsewhere(model):
     (weight,) = model.graph.initializer
     weight.ClearField("raw_data")
@@ -176,6 +188,7 @@ def too_short(model):
     ("edit", "said"),
     [
         (loop, r"holds a Loop, which may never end"),
+        (functions, r"holds a function, which may never end"),
         (weights_elsewhere, "keeps weights in another file"),
         (not_a_number, r"holds NaN or infinity in 1 tensors \(weight\)"),
         (too_short, "is no ONNX that runs"),
