@@ -63,16 +63,31 @@ def run(main: Callable[[], int | None]) -> None:
     # With a full disk each line of the log would bring a traceback of its own.
     logging.raiseExceptions = False
     try:
-        status = main()
+        try:
+            status: Any = main()
+        except SystemExit as stop:  # after --help, which may still be in the buffer
+            status = stop.code
+        sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
-        line = one_line(error)
+        line = _stdout_line() or one_line(error)
         if line is None or os.environ.get(TRACEBACK_VARIABLE):
             raise
         print(f"error: {line}", file=sys.stderr)
         sys.exit(2)
     sys.exit(status)
+
+
+def _stdout_line() -> str | None:
+    """What to tell where standard output takes nothing more, a full device say; None if it does."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        # Python tries once more when it ends, and would tell a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return f"standard output cannot be written to ({error.strerror}): send it elsewhere"
+    return None
 
 
 def one_line(error: BaseException) -> str | None:

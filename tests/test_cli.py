@@ -1,4 +1,6 @@
 import argparse
+import os
+import sys
 
 import pytest
 
@@ -41,6 +43,28 @@ def test_the_status_of_the_tool(status):
     with pytest.raises(SystemExit) as caught:
         run(lambda: status)
     assert caught.value.code == status
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize("buffering", [1, -1], ids=["by line", "by block"])
+@pytest.mark.parametrize("end", [lambda: 0, lambda: sys.exit(0)])
+def test_standard_output_on_a_full_device(monkeypatch, capsys, buffering, end):
+    """Told whether the buffer is written while the tool runs or when it ends."""
+    with open("/dev/full", "w", buffering) as full:
+        monkeypatch.setattr(sys, "stdout", full)
+
+        def main():
+            print("a result")
+            return end()
+
+        with pytest.raises(SystemExit) as caught:
+            run(main)
+        monkeypatch.undo()
+    assert caught.value.code == 2
+    said = (
+        "error: standard output cannot be written to (No space left on device): send it elsewhere"
+    )
+    assert capsys.readouterr().err == said + "\n"
 
 
 def test_errors_from_workers_are_unwrapped():

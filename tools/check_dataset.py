@@ -52,11 +52,17 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def check_part(cfg: Config, part: str, args: argparse.Namespace, out: Path) -> list[Survey]:
-    """Look through what one dataloader reads; print what is found, and draw it."""
+def check_part(
+    cfg: Config, part: str, args: argparse.Namespace, out: Path
+) -> tuple[list[Survey], int]:
+    """Look through what one dataloader reads; print what is found, and draw it.
+
+    Returns:
+        What was found in each data set, and how many contact sheets were written.
+    """
     with config_errors(args.config):
         datasets = build_datasets(cfg, part)
-    surveys = []
+    surveys, sheets = [], 0
     for name, dataset in datasets:
         progress = partial(track, description=f"Reading {name}", console=Console(stderr=True))
         survey, reader = survey_dataset(name, dataset, args.max_images, args.workers, progress)
@@ -64,8 +70,9 @@ def check_part(cfg: Config, part: str, args: argparse.Namespace, out: Path) -> l
         sheet = draw_contact_sheet(survey, reader)
         if sheet is not None:
             write_png(out / f"contact_sheet_{name}.png", sheet)
+            sheets += 1
         surveys.append(survey)
-    return surveys
+    return surveys, sheets
 
 
 def main() -> int:
@@ -76,19 +83,22 @@ def main() -> int:
     out = check_out(str(default) if args.out is None else args.out, "--out", is_folder=True)
     out.mkdir(parents=True, exist_ok=True)
     surveys: list[Survey] = []
+    sheets = 0
     checked: dict[str, dict] = {}
     for part in args.part or [part for part in PARTS if cfg.get(f"{part}_dataloader")]:
         dataset = (cfg.get(f"{part}_dataloader") or {}).get("dataset")
         twin = next((name for name, other in checked.items() if other == dataset), None)
         if twin is None:
             checked[part] = dataset
-            surveys += check_part(cfg, part, args, out)
+            found, drawn = check_part(cfg, part, args, out)
+            surveys, sheets = surveys + found, sheets + drawn
         else:
             print(f"{part}: the same as {twin}")
     bad = [line for survey in surveys for line in bad_file_lines(survey)]
     write_lines(out / "report.txt", map(summary, surveys))
     write_lines(out / "bad_files.txt", bad)
-    print(f"{len(bad)} bad files; report, list and contact sheets in {out}")
+    drawings = f" and {sheets} contact sheets" if sheets else ", no pair to draw"
+    print(f"{len(bad)} bad files; report, list{drawings} in {out}")
     return 1 if bad else 0
 
 

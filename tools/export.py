@@ -1,8 +1,9 @@
 """Write a trained segmentor as one file that runs elsewhere, checked against the model.
 
 The file maps raw images, RGB from 0 to 255, float32 (batch, 3, H, W), to class logits (batch,
-classes, H, W): normalisation is inside. Its metadata tell classes, palette and sizes. Windows of
-slide inference are not part of it; tools/predict.py --checkpoint FILE.onnx makes them.
+classes, H, W): normalisation is inside. Its metadata tell classes, palette, and the resizing,
+padding and windows of the config's test, which tools/predict.py --checkpoint FILE.onnx does. A
+config that prepares images in another way is refused.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from mmseg_deepvit.cli import (
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.export import FORMATS, export_segmentor
 from mmseg_deepvit.export.exporting import TOLERANCE, normalizes_maps, training_size
+from mmseg_deepvit.export.metadata import describe
 from mmseg_deepvit.inference import load_segmentor
 
 
@@ -72,13 +74,23 @@ def main() -> None:
             f"expect lower accuracy on images that are not {_by(crop)}",
             file=sys.stderr,
         )
-    results = export_segmentor(model, out, args.format, shape, args.dynamic, args.tolerance)
+    with config_errors(args.config):
+        results = export_segmentor(model, out, args.format, shape, args.dynamic, args.tolerance)
     size = "any size, in batches" if args.dynamic else _by(shape or crop)
     print(f"{out}: {args.format}, {out.stat().st_size / 1e6:.1f} MB, images of {size}")
     for result in results:
+        what, same = "compared on images", ""
+        if result.labels is not None:
+            what, same = "predicted an image file", f", {result.labels:.2%} of the labels the same"
         print(
-            f"compared on {_by(result.shape)}: largest difference {result.absolute:.2e}, "
-            f"{result.relative:.1e} of the largest logit"
+            f"{what} of {_by(result.shape)}: largest difference {result.absolute:.2e}, "
+            f"{result.relative:.1e} of the largest score{same}"
+        )
+    if not describe(model, None if args.dynamic else shape or crop).takes_every_image:
+        print(
+            f"warning: the file takes {size} only, to which tools/predict.py brings images that "
+            "test_pipeline leaves at other sizes: expect other labels there, or use --dynamic",
+            file=sys.stderr,
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -101,6 +101,14 @@ def load(args: argparse.Namespace) -> Segmentor:
     return Segmentor(segment, model.dataset_meta["classes"], model.dataset_meta["palette"])
 
 
+def result_files(target: Path) -> tuple[Path, Path]:
+    """Label map and overlay, from folder and name of the results."""
+    return (
+        target.with_name(f"{target.name}_labels.png"),
+        target.with_name(f"{target.name}_overlay.png"),
+    )
+
+
 def predict_image(model: Segmentor, image: Path, target: Path, opacity: float) -> None:
     """Segment one image and write its overlay and label map.
 
@@ -118,25 +126,55 @@ def predict_image(model: Segmentor, image: Path, target: Path, opacity: float) -
     labels = model.segment(pixels)
     dtype = np.uint8 if len(model.classes) <= 256 else np.uint16
     overlay = draw_overlay(pixels, labels, model.classes, model.palette, opacity)
-    write_png(target.with_name(f"{target.name}_labels.png"), labels.astype(dtype))
-    write_png(target.with_name(f"{target.name}_overlay.png"), overlay)
+    label_file, overlay_file = result_files(target)
+    write_png(label_file, labels.astype(dtype))
+    write_png(overlay_file, overlay)
+
+
+def refuse_overwriting(images: Sequence[Path], targets: Sequence[Path]) -> None:
+    """Raise if a result would replace one of the images.
+
+    Raises:
+        UserError: The message names the first.
+    """
+    inputs = {file_id(image) for image in images if image.exists()}
+    for image, target in zip(images, targets, strict=True):
+        for file in result_files(target):
+            if file.exists() and file_id(file) in inputs:
+                raise UserError(
+                    f"--out-dir {file.parent} holds the image {file.name}, which the result of "
+                    f"{image} would replace: give another folder"
+                )
+
+
+def file_id(path: Path) -> tuple[int, int]:
+    """What tells a file from others, whatever it is called."""
+    status = path.stat()
+    return status.st_dev, status.st_ino
 
 
 def main() -> int:
-    """Segment all images; 1 if some could not be read."""
+    """Segment all images; 1 if some could not be read, or the model could not take them."""
     args = parse_args()
     images = find_images(args.images)
     out_dir = check_out(args.out_dir, "--out-dir", is_folder=True)
+    targets = [out_dir / name for name in result_names(images)]
+    refuse_overwriting(images, targets)
     model = load(args)
     out_dir.mkdir(parents=True, exist_ok=True)
 
-    failed = []
-    named = list(zip(images, result_names(images), strict=True))
-    for image, name in track(named, "Segmenting", console=Console(stderr=True)):
+    failed, refused = [], []
+    named = list(zip(images, targets, strict=True))
+    for image, target in track(named, "Segmenting", console=Console(stderr=True)):
         try:
-            predict_image(model, image, out_dir / name, args.opacity)
-        except DataError as error:
+            predict_image(model, image, target, args.opacity)
+        except DataError as error:  # names the image
             failed.append(str(error))
+        except UserError as error:
+            refused.append(error)
+            failed.append(f"{image} cannot be segmented: {error}")
+    if len(refused) == len(images):  # the model or its config is at fault, not an image
+        raise UserError(f"none of {len(images)} images can be segmented: {refused[0]}")
     print(f"{len(images) - len(failed)} of {len(images)} images segmented, results in {out_dir}")
     for line in failed:
         print(f"error: {line}", file=sys.stderr)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from .map_statistics import BatchStatistics
-from .sync_norm import sync_group
+from .sync_norm import sync_group, update_running
 
 
 @dataclass(frozen=True)
@@ -96,17 +96,7 @@ def update_running_statistics(
         post_bias: (H,) or None.
     """
     assert isinstance(norm, _BatchNorm)
-    if norm.running_mean is None or norm.running_var is None:
-        return
-    momentum: float | Tensor | None = norm.momentum
-    if norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
-        if momentum is None:
-            momentum = 1.0 / norm.num_batches_tracked
-    assert momentum is not None
     # γ and β do not enter mean and variance.
     moments = BatchStatistics.from_sums(sums, post_weight, sums, sums, norm.eps)
     mean = moments.mean if post_bias is None else moments.mean + post_bias
-    var = moments.var * moments.count / (moments.count - 1)
-    for running, new in ((norm.running_mean, mean), (norm.running_var, var)):
-        running.mul_(1 - momentum).add_((momentum * new).to(running.dtype))
+    update_running(norm, mean, moments.var, sums[0])

@@ -52,12 +52,13 @@ class BatchStatistics:
     def from_sums(
         cls, sums: Tensor, post: Tensor, weight: Tensor, bias: Tensor, eps: float
     ) -> BatchStatistics:
-        """From the packed sums of :func:`pack_sums`."""
+        """From the packed sums of :func:`pack_sums`; an empty batch has moments of zero."""
         heads = len(post)
-        means = sums[1:] / sums[0]
+        count = sums[0].clamp(min=1)
+        means = sums[1:] / count
         post, weight, bias = (t.detach().double() for t in (post, weight, bias))
         second = means[heads:].view(heads, heads)
-        return cls(sums[0], means[:heads], second, post, weight, bias, eps)
+        return cls(count, means[:heads], second, post, weight, bias, eps)
 
     @property
     def mean(self) -> Tensor:

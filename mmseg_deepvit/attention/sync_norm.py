@@ -63,12 +63,15 @@ class SyncMapNorm(nn.BatchNorm2d):
         if not group:
             return super().forward(maps)
         count = maps.numel() // maps.shape[1]
-        var, mean = torch.var_mean(maps, dim=(0, 2, 3), correction=0)
+        if count:
+            var, mean = torch.var_mean(maps, dim=(0, 2, 3), correction=0)
+        else:  # zeros that autograd follows: in backward the other processes wait for this one
+            var = mean = maps.sum(dim=(0, 2, 3))
         own = torch.cat([mean, var + mean.square()]).double() * count
         total = _SumOver.apply(torch.cat([own, own.new_full((1,), count)]), group)
-        mean, square = (total[:-1] / total[-1]).chunk(2)
+        mean, square = (total[:-1] / total[-1].clamp(min=1)).chunk(2)
         var = (square - mean.square()).clamp(min=0)
-        self._update(mean.detach(), var.detach(), total[-1].detach())
+        update_running(self, mean.detach(), var.detach(), total[-1].detach())
         factor = (var + self.eps).rsqrt()
         shift = -mean * factor
         if self.weight is not None:
@@ -77,18 +80,29 @@ class SyncMapNorm(nn.BatchNorm2d):
             shift.to(maps.dtype)[:, None, None], maps, factor.to(maps.dtype)[:, None, None]
         )
 
-    @torch.no_grad()
-    def _update(self, mean: Tensor, var: Tensor, count: Tensor) -> None:
-        """Running statistics as BatchNorm2d keeps them, with the unbiased variance."""
-        if self.running_mean is None or self.running_var is None:
-            return
-        momentum: Any = self.momentum
-        if self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            if momentum is None:
-                momentum = 1.0 / self.num_batches_tracked
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), momentum)
-        self.running_var.lerp_((var * count / (count - 1)).to(self.running_var.dtype), momentum)
+
+@torch.no_grad()
+def update_running(norm: _BatchNorm, mean: Tensor, var: Tensor, count: Tensor) -> None:
+    """Update running statistics as BatchNorm2d does, which an empty batch leaves as they are.
+
+    Args:
+        norm: Nothing is done where it keeps no running statistics.
+        mean: (H,), of the batch.
+        var: (H,), biased variance of the batch; the unbiased one is stored.
+        count: (), entries of each head; any mean and variance will do with 0.
+    """
+    if norm.running_mean is None or norm.running_var is None:
+        return
+    momentum: float | Tensor | None = norm.momentum
+    if norm.num_batches_tracked is not None:
+        norm.num_batches_tracked.add_(1)
+        if momentum is None:
+            momentum = 1.0 / norm.num_batches_tracked
+    assert momentum is not None
+    unbiased = var * count / (count - 1)
+    for running, new in ((norm.running_mean, mean), (norm.running_var, unbiased)):
+        moved = (1 - momentum) * running + (momentum * new).to(running.dtype)
+        running.copy_(torch.where(count > 0, moved, running))
 
 
 def sync_group(norm: _BatchNorm) -> str:

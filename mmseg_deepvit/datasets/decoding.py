@@ -8,7 +8,9 @@ turned within a JPEG leave no trace that could be found.
 from __future__ import annotations
 
 import io
+import re
 import zlib
+from typing import NamedTuple
 
 import cv2
 import mmcv
@@ -21,8 +23,14 @@ from ..errors import UserError
 UNREADABLE = "unreadable"
 SIZES_DIFFER = "sizes differ"
 NO_CLASS = "labels outside the classes"
+TURNED = "turned by EXIF"
 
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+_ORIENTATION = 0x0112  # tag of EXIF and TIFF
+#: Formats whose pixels are turned here; decoders turn a TIFF's.
+_TURNED_HERE = ("JPEG", "MPO", "PNG", "WEBP")
+#: Compressions of a TIFF that change labels.
+_LOSSY_TIFF = {"jpeg": "JPEG", "tiff_jpeg": "JPEG", "webp": "WebP"}
 
 
 class DataError(UserError):
@@ -45,6 +53,38 @@ def data_error(path: str, said: str, remedy: str, kind: str = UNREADABLE) -> Dat
     return DataError(f"{path} {said}: {remedy}", kind, said)
 
 
+class Header(NamedTuple):
+    """What a file says of its pixels.
+
+    Attributes:
+        lossy: Name of a compression that may have changed labels, or empty.
+        orientation: 1 to 8, as EXIF counts them; 1 is upright.
+        turns: Whether the decoded pixels must still be turned.
+        grey: Largest value of a pixel as written and as Pillow scales it; None where it does not.
+    """
+
+    lossy: str = ""
+    orientation: int = 1
+    turns: bool = False
+    grey: tuple[int, int] | None = None
+
+
+def exif_orientation(data: bytes) -> int:
+    """How EXIF, or a TIFF's tag, says that an image is to be turned.
+
+    Args:
+        data: Content of the file.
+
+    Returns:
+        1 (upright) to 8; 1 where nothing is said.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return _orientation(image, data)
+    except Exception:  # decoding tells
+        return 1
+
+
 def decode_image(data: bytes, path: str) -> np.ndarray:
     """Decode an image as mmseg's training does, or refuse it.
 
@@ -60,11 +100,10 @@ def decode_image(data: bytes, path: str) -> np.ndarray:
             million pixels.
     """
     _check_whole(data, path)
-    _check_header(data, path)
+    header = _check_header(data, path)
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
-        image = cv2.imdecode(
-            np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-        )
+        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
     except cv2.error as error:
         raise data_error(path, f"cannot be decoded ({error.err})", "replace the file") from error
     if image is None:
@@ -75,7 +114,7 @@ def decode_image(data: bytes, path: str) -> np.ndarray:
             f"holds {image.dtype} and models take 8 bits a channel",
             "scale it to 0 to 255 yourself, as only you know its range",
         )
-    return image
+    return _turn(image, header.orientation) if header.turns else image
 
 
 def decode_mask(data: bytes, path: str, backend: str = "pillow") -> np.ndarray:
@@ -87,15 +126,20 @@ def decode_mask(data: bytes, path: str, backend: str = "pillow") -> np.ndarray:
         backend: One of mmcv's.
 
     Returns:
-        (H, W), uint8, the labels as they stand in the file; of a palette its indices.
+        (H, W), uint8, the labels as they stand in the file, turned as its EXIF says; of a palette
+        its indices.
 
     Raises:
         DataError: It is no label map, or labels are not from 0 to 255.
     """
     if data.startswith(_JPEG):
-        raise data_error(path, "is a JPEG, which changes labels", "save the mask as PNG", NO_CLASS)
+        raise _lossy_error(path, "JPEG")
     _check_whole(data, path)
-    _check_header(data, path)
+    header = _check_header(data, path)
+    if header.lossy:
+        raise _lossy_error(path, header.lossy)
+    if header.grey:
+        backend = "pillow"  # others scale such values too, each in its own way
     try:
         labels = mmcv.imfrombytes(data, flag="unchanged", backend=backend)
     except Exception as error:  # Pillow's decoders raise SyntaxError, struct.error and more
@@ -107,6 +151,9 @@ def decode_mask(data: bytes, path: str, backend: str = "pillow") -> np.ndarray:
     if labels.ndim != 2:
         said = f"has {labels.shape[-1]} channels where one is expected"
         raise data_error(path, said, "save the mask as class indices, not as colours", NO_CLASS)
+    if header.grey:
+        written, decoded = header.grey
+        labels = np.rint(labels * (written / decoded)).astype(np.int64)
     outside = (labels < 0) | (labels > 255)
     if labels.dtype.kind not in "biu" or outside.any():
         worst = labels[outside][0] if outside.any() else labels.dtype
@@ -116,7 +163,13 @@ def decode_mask(data: bytes, path: str, backend: str = "pillow") -> np.ndarray:
             "save the mask with 8 bits",
             NO_CLASS,
         )
-    return labels.astype(np.uint8)
+    labels = labels.astype(np.uint8)
+    return _turn(labels, header.orientation) if header.turns else labels
+
+
+def _lossy_error(path: str, compression: str) -> DataError:
+    said = f"is a {compression}, which changes labels"
+    return data_error(path, said, "save the mask as PNG", NO_CLASS)
 
 
 def check_same_size(
@@ -145,6 +198,31 @@ def check_same_size(
         SIZES_DIFFER,
         f"mask {by}, image {height}×{width}",
     )
+
+
+def check_same_turn(
+    mask: np.ndarray, mask_path: str, orientations: tuple[int, int], image_path: str
+) -> None:
+    """Refuse a mask of which nothing tells whether it is turned as its image is.
+
+    Where EXIF turns only one of them, by a quarter, sizes that agree tell that both are upright.
+
+    Args:
+        mask: (H, W), upright, of its image's size.
+        mask_path: Named in the error.
+        orientations: Of the image's file and of the mask's, as EXIF counts them.
+        image_path: Named in the error.
+
+    Raises:
+        DataError: EXIF turns one of them alone, or another way, and keeps the size.
+    """
+    image, own = orientations
+    quarter_turns = (image > 4) != (own > 4)
+    if image == own or (quarter_turns and mask.shape[0] != mask.shape[1]):
+        return
+    said = f"has EXIF orientation {own} and its image {image_path} has {image}"
+    remedy = "save both upright, without the tag"
+    raise DataError(f"mask {mask_path} {said}: {remedy}", TURNED, said)
 
 
 def _check_whole(data: bytes, path: str) -> None:
@@ -193,18 +271,72 @@ def _png_damage(data: memoryview) -> str | None:
     return "is cut off"
 
 
-def _check_header(data: bytes, path: str) -> None:
+def _check_header(data: bytes, path: str) -> Header:
     try:
         with Image.open(io.BytesIO(data)) as image:
+            form, header = image.format, _read_header(image, data)
             frames = _num_frames(image)
     except Image.DecompressionBombError as error:
         said = f"has more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels"
         raise data_error(path, said, "cut it into tiles") from error
     except Exception:  # whatever Pillow's parsers raise: OpenCV knows formats that it does not
-        return
+        return Header()
     if frames > 1:
         said = f"holds {frames} pages or frames"
         raise data_error(path, said, "save the one that is meant as a file of its own")
+    if header.orientation != 1 and form not in (*_TURNED_HERE, "TIFF"):
+        raise data_error(
+            path, f"is turned by a tag of {form}, not by its pixels", "save it upright"
+        )
+    return header
+
+
+def _read_header(image: Image.Image, data: bytes) -> Header:
+    lossy = ""
+    if image.format == "JPEG2000":  # nothing tells whether one without loss was cut to a size
+        lossy = "JPEG 2000"
+    elif image.format == "TIFF":
+        compression = _LOSSY_TIFF.get(image.info.get("compression", ""))
+        lossy = f"TIFF compressed by {compression}" if compression else ""
+    turns = image.format in _TURNED_HERE
+    return Header(lossy, _orientation(image, data), turns, _grey_range(image))
+
+
+def _orientation(image: Image.Image, data: bytes) -> int:
+    if image.format == "TIFF":
+        said = image.tag_v2.get(_ORIENTATION, 1)  # type: ignore[attr-defined]
+    else:
+        if image.format == "PNG" and b"eXIf" in data:
+            image.load()  # it may stand behind the pixels
+        exif = Image.Exif()
+        exif.load(image.info.get("exif", b""))
+        said = exif.get(_ORIENTATION, 1)
+    return said if said in range(1, 9) else 1
+
+
+def _grey_range(image: Image.Image) -> tuple[int, int] | None:
+    """Largest grey as written and as Pillow decodes it, where it scales or others would."""
+    if image.mode == "1":
+        return 1, 1
+    tiles = getattr(image, "tile", None)
+    if not tiles or image.mode not in ("L", "I"):
+        return None
+    arguments = tiles[0][3]
+    mode, *rest = arguments if isinstance(arguments, tuple) else (arguments,)
+    if bits := re.match(r"L;([24])", str(mode)):
+        return 2 ** int(bits[1]) - 1, 255
+    if image.format == "PPM" and rest:
+        return int(rest[0]), 255 if image.mode == "L" else 65535
+    return None
+
+
+def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Pixels, (H, W) or (H, W, 3), turned upright from an orientation of EXIF."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    rows = -1 if orientation in (3, 4, 7, 8) else 1
+    columns = -1 if orientation in (2, 3, 6, 7) else 1
+    return np.ascontiguousarray(pixels[::rows, ::columns])
 
 
 def _num_frames(image: Image.Image) -> int:

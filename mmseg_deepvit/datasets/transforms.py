@@ -19,7 +19,14 @@ import numpy as np
 from mmengine import fileio
 from mmseg.registry import TRANSFORMS
 
-from .decoding import check_same_size, data_error, decode_image, decode_mask
+from .decoding import (
+    check_same_size,
+    check_same_turn,
+    data_error,
+    decode_image,
+    decode_mask,
+    exif_orientation,
+)
 
 
 @TRANSFORMS.register_module(force=True)
@@ -30,17 +37,19 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
     """
 
     def transform(self, results: dict) -> dict | None:
-        """Read ``img_path`` into ``img``, ``img_shape`` and ``ori_shape``.
+        """Read ``img_path`` into ``img``, ``img_shape``, ``ori_shape`` and ``exif_orientation``.
 
         Raises:
             DataError: The file is not there or cannot be used.
         """
         path = results["img_path"]
         if (self.color_type, self.imdecode_backend) == ("color", "cv2") and not self.ignore_empty:
-            image = decode_image(read_bytes(path, self.backend_args), path)
+            data = read_bytes(path, self.backend_args)
+            image = decode_image(data, path)
             if self.to_float32:
                 image = image.astype(np.float32)
-            return {**results, "img": image} | dict.fromkeys(_SHAPES, image.shape[:2])
+            results = {**results, "img": image, "exif_orientation": exif_orientation(data)}
+            return results | dict.fromkeys(_SHAPES, image.shape[:2])
         try:
             return super().transform(results)
         except Exception as error:  # decoders raise whatever they like
@@ -59,10 +68,14 @@ class LoadAnnotations(mmseg.datasets.transforms.LoadAnnotations):
             ValueError: Transform and data set disagree on ``reduce_zero_label``.
         """
         path = results["seg_map_path"]
-        labels = decode_mask(read_bytes(path, self.backend_args), path, self.imdecode_backend)
+        data = read_bytes(path, self.backend_args)
+        labels = decode_mask(data, path, self.imdecode_backend)
         if "ori_shape" in results:
             size = (int(results["ori_shape"][0]), int(results["ori_shape"][1]))
             check_same_size(labels, path, size, results.get("img_path", ""))
+        if "exif_orientation" in results:
+            turns = results["exif_orientation"], exif_orientation(data)
+            check_same_turn(labels, path, turns, results.get("img_path", ""))
         reduce = bool(results["reduce_zero_label"])
         if self.reduce_zero_label not in (None, reduce):
             raise ValueError(

@@ -1,5 +1,6 @@
 """Trained segmentors as files that run without this package: ONNX, TorchScript, torch.export."""
 
+from .exported_segmentor import ExportedSegmentor
 from .exporting import Comparison, export_segmentor
 from .folding import fold_map_norms
 from .formats import FORMATS
@@ -11,6 +12,7 @@ __all__ = [
     "FORMATS",
     "Comparison",
     "ExportNetwork",
+    "ExportedSegmentor",
     "Metadata",
     "OnnxSegmentor",
     "export_segmentor",

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
+import numpy as np
 import torch
+from mmseg.apis import inference_model
 from mmseg.models import BaseSegmentor
+from mmseg.structures import SegDataSample
 from timm.layers import to_2tuple
 from torch import Tensor
 
@@ -15,26 +22,31 @@ from ..attention import HeadMixingAttention
 from ..backbones.block import is_batch_norm
 from ..backbones.vit import ViTTrunk
 from ..errors import UserError
+from ..inference import read_image, write_png
+from .exported_segmentor import ExportedSegmentor
 from .formats import FORMATS, first_line
-from .metadata import describe
+from .metadata import Metadata, describe
 from .network import ExportNetwork, Normalize, whole_logits
+from .onnx_segmentor import OnnxSegmentor
 
 #: Largest difference, as a part of the largest logit, that rounding in fp32 explains.
 TOLERANCE = 1e-3
 
 
 class Comparison(NamedTuple):
-    """How a written file differs from the model on random images.
+    """How a written file differs from the model.
 
     Attributes:
-        shape: (B, 3, H, W) of the images.
-        absolute: Largest difference of a logit.
+        shape: (B, 3, H, W) of random images; of an image file (H, W).
+        absolute: Largest difference of a logit; of an image file also of the sigmoid of one.
         relative: The same over the largest logit.
+        labels: Share of an image file's pixels that get the same label; None for random images.
     """
 
     shape: tuple[int, ...]
     absolute: float
     relative: float
+    labels: float | None = None
 
 
 def training_size(model: BaseSegmentor) -> tuple[int, int] | None:
@@ -61,7 +73,8 @@ def export_segmentor(
     """Write a segmentor to a file that maps raw RGB images to logits, and check it.
 
     The file takes float32 (B, 3, H, W) from 0 to 255 and returns (B, classes, H, W). It is written
-    under another name and takes its own once it has agreed with the model.
+    under another name and takes its own once it has agreed with the model, in logits of random
+    images, and in a prediction from an image file by the config's own test pipeline.
 
     Args:
         model: As :func:`~mmseg_deepvit.inference.load_segmentor` returns it, on the CPU; left as
@@ -73,11 +86,13 @@ def export_segmentor(
         tolerance: Largest difference allowed, as a part of the largest logit.
 
     Returns:
-        One comparison, or two where sizes vary.
+        Comparisons of random images (two where sizes vary) and of an image file; the latter is
+        missing where the file takes one size and the test pipeline gives another.
 
     Raises:
-        UserError: The ending is another format's, the file cannot be written, the model cannot be
-            exported that way, or the file does not agree with it; nothing is left behind then.
+        UserError: The ending is another format's, the file cannot be written, the model or its test
+            pipeline cannot be exported that way, or the file does not agree with them; nothing is
+            left behind then.
     """
     path, chosen = Path(path), FORMATS[kind]
     if path.suffix != chosen.suffix:
@@ -93,14 +108,19 @@ def export_segmentor(
     # Sizes that vary are shown by three that differ and are no multiples of anything.
     example = _images(2, height - 3, width + 5) if dynamic else _images(1, height, width)
     samples = [example, _images(1, height + 21, width + 41)] if dynamic else [example]
+    metadata = describe(model, None if dynamic else size)
     part = path.with_name(f".part-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.touch()
         network = ExportNetwork(model, None if dynamic else size)
-        metadata = describe(model, None if dynamic else size)
         chosen.write(network, example, dynamic, metadata, part)
-        results = _compare(model, part, kind, samples, tolerance)
+        run = chosen.read(part)
+        results = _compare(model, run, kind, samples, tolerance)
+        del run  # as large as the weights
+        results += _compare_prediction(
+            model, _segmentor(part, kind, metadata), kind, size, tolerance
+        )
         part.replace(path)
     except OSError as error:
         raise UserError(f"--out {path} cannot be written ({error.strerror or error})") from error
@@ -121,11 +141,78 @@ def _images(batch: int, height: int, width: int) -> Tensor:
     return 255 * torch.rand(batch, 3, height, width, generator=generator)
 
 
+def _segmentor(path: Path, kind: str, metadata: Metadata) -> ExportedSegmentor:
+    """What predicts by a file: just what tools/predict.py takes, where it takes the format."""
+    if kind == "onnx":
+        return OnnxSegmentor(path)
+    return ExportedSegmentor(FORMATS[kind].read(path), metadata)
+
+
+def _compare_prediction(
+    model: BaseSegmentor,
+    segmentor: ExportedSegmentor,
+    kind: str,
+    size: tuple[int, int],
+    tolerance: float,
+) -> list[Comparison]:
+    """Compare predictions from an image file; empty if the file takes no size that comes of it."""
+    # The one has to be cut, padded or resized in some way.
+    for height, width in ((size[0] + 21, size[1] + 41), size):
+        image = _picture(height, width)
+        if segmentor.fits(image):
+            break
+    else:
+        return []
+    expected, pixels = _predict_file(model, image)
+    labels = expected.pred_sem_seg.data[0].numpy() == segmentor.segment(pixels)
+    found, scores = segmentor.scores(pixels), expected.seg_logits.data
+    result = _difference(found, scores, image.shape[:2], float(labels.mean()))
+    if not result.relative <= tolerance:
+        raise UserError(
+            f"the {kind} file does not predict what the config's test_pipeline and the model do: "
+            f"{1 - labels.mean():.1%} of the labels of an image of {image.shape[:2]} differ and "
+            f"scores by {result.relative:.3g}: no file is written (--tolerance is {tolerance:g})"
+        )
+    return [result]
+
+
+def _picture(height: int, width: int) -> np.ndarray:
+    """Smooth random colours, (H, W, 3), uint8, BGR."""
+    colours = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return cv2.resize(colours, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
+def _predict_file(model: BaseSegmentor, image: np.ndarray) -> tuple[SegDataSample, np.ndarray]:
+    """Predict from an image file by the config's own pipeline; also what predict.py reads of it."""
+    steps = model.cfg.test_pipeline
+    own = copy.deepcopy(steps)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "image.png"
+        write_png(path, image)
+        try:
+            steps[0]["type"] = "LoadImageFromFile"  # mmseg changes it where arrays came before
+            return inference_model(model, str(path)), read_image(path)
+        finally:  # and takes LoadAnnotations out
+            model.cfg.test_pipeline = own
+
+
+def _difference(
+    found: Tensor, expected: Tensor, shape: tuple[int, ...], labels: float | None = None
+) -> Comparison:
+    absolute = float((found - expected).abs().max())
+    largest = max(float(expected.abs().max()), torch.finfo(torch.float32).tiny)
+    return Comparison(shape, absolute, absolute / largest, labels)
+
+
 @torch.no_grad()
 def _compare(
-    model: BaseSegmentor, path: Path, kind: str, samples: list[Tensor], tolerance: float
+    model: BaseSegmentor,
+    run: Callable[[Tensor], Tensor],
+    kind: str,
+    samples: list[Tensor],
+    tolerance: float,
 ) -> list[Comparison]:
-    run, normalize = FORMATS[kind].read(path), Normalize(model)
+    normalize = Normalize(model)
     results = []
     for images in samples:
         expected = whole_logits(model, normalize(images))
@@ -139,13 +226,12 @@ def _compare(
             raise UserError(
                 f"the {kind} file gives {tuple(found.shape)} for images of {shape}: use --shape"
             )
-        absolute = float((found - expected).abs().max())
-        relative = absolute / max(float(expected.abs().max()), torch.finfo(torch.float32).tiny)
-        results.append(Comparison(shape, absolute, relative))
-        if not relative <= tolerance:  # NaN too
+        result = _difference(found, expected, shape)
+        results.append(result)
+        if not result.relative <= tolerance:  # NaN too
             raise UserError(
-                f"the {kind} file differs from the model by {absolute:.3g} on images of {shape}, "
-                f"{relative:.3g} of the largest logit: no file is written (--tolerance is "
-                f"{tolerance:g})"
+                f"the {kind} file differs from the model by {result.absolute:.3g} on images of "
+                f"{shape}, {result.relative:.3g} of the largest logit: no file is written "
+                f"(--tolerance is {tolerance:g})"
             )
     return results

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from typing import Any
 
 from mmseg.models import BaseSegmentor
 from timm.layers import to_2tuple
 
 from ..errors import CheckpointError
+from ..inference.pictures import is_palette
 from ..version import __version__
 from .network import Normalize
+from .preprocessing import read_preprocessing
 
 #: Name of the extra file in TorchScript and torch.export archives.
 EXTRA_FILE = "metadata.json"
@@ -33,6 +37,8 @@ class Metadata:
         threshold: Of the sigmoid of a single logit; None where the largest logit wins.
         resize: ``scale`` (width, height) and ``keep_ratio`` of the config's test pipeline, or None.
         windows: ``crop_size`` and ``stride`` (height, width) of slide inference, or None.
+        padding: Of the resized image, below and on the right, to a ``size`` (height, width) or to
+            multiples of ``size_divisor``, with ``value`` (RGB); or None.
         input_order: Order of the channels that the file takes.
         input_range: Smallest and largest value that the file takes.
         model_order: Order of the channels inside the graph.
@@ -49,10 +55,23 @@ class Metadata:
     threshold: float | None
     resize: dict | None
     windows: dict | None
+    padding: dict | None = None
     input_order: str = "RGB"
     input_range: tuple[int, int] = (0, 255)
     model_order: str = "RGB"
     version: str = __version__
+
+    @property
+    def takes_every_image(self) -> bool:
+        """Whether images come to the file at its size, as the config's test has it, or in windows.
+
+        Those smaller than a window do not.
+        """
+        size, resize = self.input_size, self.resize
+        if size is None or (self.windows and self.windows["crop_size"] == size):
+            return True
+        fixed = resize is not None and not resize["keep_ratio"] and self.padding is None
+        return fixed and resize is not None and resize["scale"] == size[::-1]
 
     def to_strings(self) -> dict[str, str]:
         """Each attribute as JSON."""
@@ -67,15 +86,83 @@ class Metadata:
             path: Named in errors.
 
         Raises:
-            CheckpointError: An attribute is missing or no JSON.
+            CheckpointError: An attribute is missing, no JSON, or not what it should be.
         """
         try:
-            return cls(**{field.name: json.loads(strings[field.name]) for field in fields(cls)})
-        except (KeyError, ValueError) as error:
+            # Files of older versions lack what has a default.
+            named = [f.name for f in fields(cls) if f.name in strings or f.default is MISSING]
+            found = cls(**{name: json.loads(strings[name]) for name in named})
+            wrong = [name for name, valid in _VALID.items() if not valid(getattr(found, name))]
+            if wrong or len(found.palette) != len(found.classes):
+                raise ValueError(f"{wrong[0] if wrong else 'palette'} is damaged")
+        except (KeyError, ValueError, RecursionError) as error:
             said = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise CheckpointError(
                 f"{path} does not say what prediction needs ({said}): write it by tools/export.py"
             ) from error
+        return found
+
+
+_LONGEST_SIDE = 32768  # pixels
+
+
+def _is_size(value: Any) -> bool:
+    whole = isinstance(value, list) and all(type(side) is int for side in value)
+    return whole and len(value) == 2 and all(0 < side <= _LONGEST_SIDE for side in value)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_colour(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(map(_is_number, value))
+
+
+def _is_resize(value: Any) -> bool:
+    if not isinstance(value, dict) or value.keys() != {"scale", "keep_ratio"}:
+        return False
+    scale, keeps_ratio = value["scale"], value["keep_ratio"]
+    if keeps_ratio is True and isinstance(scale, list) and len(scale) == 2:
+        # Configs give a side without bound as 10⁹ or so.
+        scale = [min(scale), min(scale)] if all(type(side) is int for side in scale) else None
+    return isinstance(keeps_ratio, bool) and _is_size(scale)
+
+
+def _is_padding(value: Any) -> bool:
+    if not isinstance(value, dict) or not _is_colour(value.get("value")):
+        return False
+    if value.keys() == {"size", "value"}:
+        return _is_size(value["size"])
+    return value.keys() == {"size_divisor", "value"} and _is_size([value["size_divisor"]] * 2)
+
+
+def _is_windows(value: Any) -> bool:
+    known = isinstance(value, dict) and value.keys() == {"crop_size", "stride"}
+    return known and all(map(_is_size, value.values()))
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and value != [] and all(isinstance(v, str) for v in value)
+
+
+def _or_none(valid: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: value is None or valid(value)
+
+
+#: Whether a value is what prediction takes, by attribute.
+_VALID: dict[str, Callable[[Any], bool]] = {
+    "classes": _is_names,
+    "palette": is_palette,
+    "input_size": _or_none(_is_size),
+    "align_corners": lambda value: isinstance(value, bool),
+    "threshold": _or_none(_is_number),
+    "resize": _or_none(_is_resize),
+    "windows": _or_none(_is_windows),
+    "padding": _or_none(_is_padding),
+    "input_order": lambda value: value == "RGB",
+    "input_range": lambda value: value == [0, 255],
+}
 
 
 def describe(model: BaseSegmentor, input_size: tuple[int, int] | None) -> Metadata:
@@ -84,7 +171,11 @@ def describe(model: BaseSegmentor, input_size: tuple[int, int] | None) -> Metada
     Args:
         model: As :func:`~mmseg_deepvit.inference.load_segmentor` returns it.
         input_size: Height and width that the file takes; None for any.
+
+    Raises:
+        UserError: The config prepares images in a way that no metadata tell.
     """
+    preparation = read_preprocessing(model)
     normalize = Normalize(model)
     classes = list(model.dataset_meta["classes"])
     palette = model.dataset_meta["palette"]
@@ -99,17 +190,11 @@ def describe(model: BaseSegmentor, input_size: tuple[int, int] | None) -> Metada
         std=normalize.std.flatten().tolist(),
         align_corners=bool(model.align_corners),
         threshold=float(model.decode_head.threshold) if single else None,
-        resize=_test_resize(model),
+        resize=preparation.resize,
         windows=_windows(model),
+        padding=preparation.padding,
         model_order="RGB" if normalize.rgb else "BGR",
     )
-
-
-def _test_resize(model: BaseSegmentor) -> dict | None:
-    for step in model.cfg.get("test_pipeline", ()):
-        if step.get("type") == "Resize" and step.get("scale"):
-            return dict(scale=list(step["scale"]), keep_ratio=bool(step.get("keep_ratio", False)))
-    return None
 
 
 def _windows(model: BaseSegmentor) -> dict | None:

@@ -2,7 +2,7 @@
 
 from .files import find_images, read_image, result_names
 from .inputs import ModelInput, prepare_image, training_crop
-from .pictures import draw_outline, draw_overlay, write_png
+from .pictures import draw_outline, draw_overlay, is_palette, write_png
 from .segmentor import build_segmentor, load_segmentor
 from .sliding import SlidingEncoderDecoder
 
@@ -13,6 +13,7 @@ __all__ = [
     "draw_outline",
     "draw_overlay",
     "find_images",
+    "is_palette",
     "load_segmentor",
     "prepare_image",
     "read_image",

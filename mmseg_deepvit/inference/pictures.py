@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
 
 from ..files import replacing
+
+#: How errors end that name a palette which is none.
+NO_PALETTE = "is none: give each class three numbers from 0 to 255"
 
 _ROW, _SWATCH, _MARGIN = 22, 14, 8  # pixels of the legend
 _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
@@ -54,6 +58,17 @@ def draw_overlay(
     if factor > 1:
         painted = cv2.resize(painted, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
     return _beside(painted, _legend(labels, classes, colours))
+
+
+def is_palette(value: Any) -> bool:
+    """Whether something is a palette: a list of colours, each three numbers from 0 to 255."""
+    try:
+        colours = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        return False
+    if colours.dtype.kind not in "iuf" or colours.ndim != 2 or colours.shape[1] != 3:
+        return False
+    return bool(((colours >= 0) & (colours <= 255)).all())
 
 
 def draw_outline(image: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from mmseg.registry import DATASETS, MODELS
 
 from ..checkpoints import load_whole_model, read_checkpoint, segmentor_state_dict
 from ..errors import CheckpointError, UserError
+from .pictures import NO_PALETTE, is_palette
 
 
 def build_segmentor(cfg: Config, device: str | torch.device = "cpu") -> BaseSegmentor:
@@ -92,26 +93,32 @@ def _dataset_meta(
     meta = content.get("meta")
     saved = meta.get("dataset_meta") if isinstance(meta, Mapping) else None
     if not isinstance(saved, Mapping) or not saved.get("classes"):
-        return own
-    classes, palette = saved["classes"], saved.get("palette")
-    if not isinstance(classes, list | tuple) or not all(isinstance(c, str) for c in classes):
-        raise CheckpointError(
-            f"checkpoint {checkpoint} is damaged (its names of classes are none): save it again"
-        )
-    if palette is None or np.shape(palette) != (len(classes), 3):
-        palette = own.get("palette")
-    if palette is None or len(palette) != len(classes):
-        palette = np.random.RandomState(42).randint(0, 255, (len(classes), 3)).tolist()  # as mmseg
-    return {**saved, "palette": palette}
-
-
-def _check_classes(model: BaseSegmentor, checkpoint: str | os.PathLike) -> None:
-    classes = model.dataset_meta.get("classes")
+        saved = {}
+    classes = saved.get("classes") or own.get("classes")
     if classes is None:
         raise CheckpointError(
             f"checkpoint {checkpoint} names no classes, nor does the config's dataset: set "
             "test_dataloader.dataset.metainfo.classes"
         )
+    if not isinstance(classes, list | tuple) or not all(isinstance(c, str) for c in classes):
+        named = f"checkpoint {checkpoint}" if saved else "test_dataloader.dataset.metainfo"
+        raise CheckpointError(f"{named}: its names of classes are none: give a list of names")
+    palette = np.random.RandomState(42).randint(0, 255, (len(classes), 3)).tolist()  # as mmseg
+    for source, given in (
+        ("test_dataloader.dataset.metainfo", own.get("palette")),
+        (f"checkpoint {checkpoint}", saved.get("palette")),
+    ):
+        if given is None or (isinstance(given, Sized) and not len(given)):
+            continue
+        if not is_palette(given):
+            raise CheckpointError(f"{source}: its palette {NO_PALETTE}")
+        if len(given) == len(classes):
+            palette = given
+    return {**own, **saved, "classes": classes, "palette": palette}
+
+
+def _check_classes(model: BaseSegmentor, checkpoint: str | os.PathLike) -> None:
+    classes = model.dataset_meta["classes"]
     if len(classes) != model.num_classes:
         raise CheckpointError(
             f"checkpoint {checkpoint} names {len(classes)} classes and the config's head has "

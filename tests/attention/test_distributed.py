@@ -11,7 +11,7 @@ from mmseg_deepvit.attention import HeadMixingAttention
 
 from ..two_processes import run_in_two
 
-SHAPES = [(1, 140, 24), (2, 140, 24)]  # the processes' images differ in number
+SOME, NONE = (1, 2), (0, 2)  # the processes' images differ in number
 
 
 def make_module(kind, backend="blockwise"):
@@ -23,18 +23,19 @@ def make_module(kind, backend="blockwise"):
     return module.double()
 
 
-def make_images():
+def make_images(counts=SOME):
     torch.manual_seed(1)
-    return [torch.randn(shape, dtype=torch.float64) for shape in SHAPES]
+    return [torch.randn(count, 140, 24, dtype=torch.float64) for count in counts]
 
 
-CASES = [("SyncBN", "blockwise"), ("SyncBN", "explicit"), ("LN", "blockwise")]
+CASES = [("SyncBN", "blockwise", SOME), ("SyncBN", "explicit", SOME), ("LN", "blockwise", SOME)]
+CASES += [("SyncBN", "blockwise", NONE), ("SyncBN", "explicit", NONE)]
 
 
 def work(rank, results):
     for case in CASES:
-        module = make_module(*case)
-        x = make_images()[rank].requires_grad_()
+        module = make_module(*case[:2])
+        x = make_images(case[2])[rank].requires_grad_()
         wrapped = DistributedDataParallel(module)  # it reduces as long as it lives
         out = wrapped(x)
         out.square().sum().backward()
@@ -51,10 +52,10 @@ def results(tmp_path_factory):
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("case", CASES)
 def test_two_processes_are_one_with_all_images(case, results):
-    kind, backend = case
+    kind, backend, counts = case
     both = [results[rank, case] for rank in (0, 1)]
     module = make_module(kind.removeprefix("Sync"), backend)
-    x = torch.cat(make_images()).requires_grad_()
+    x = torch.cat(make_images(counts)).requires_grad_()
     out = module(x)
     out.square().sum().backward()
     torch.testing.assert_close(torch.cat([own["out"] for own in both]), out.detach())

@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd import forward_ad
 
 from mmseg_deepvit.attention import (
     BACKENDS,
@@ -9,6 +10,7 @@ from mmseg_deepvit.attention import (
     head_mixing_attention,
     observe_maps,
 )
+from mmseg_deepvit.attention.sync_norm import SyncMapNorm
 
 from .reference import blockwise_head_mixing_attention, explicit_head_mixing_attention
 
@@ -60,6 +62,74 @@ def test_backends_agree(backend, post):
     call = make_call(LARGE, post)
     expected = explicit_head_mixing_attention(**call)
     torch.testing.assert_close(head_mixing_attention(**call, backend=backend), expected)
+
+
+def transforms(function, q):
+    """A derivative of every kind that a streamed backward pass cannot give, by name."""
+
+    def square(q):
+        return function(q).square().sum()
+
+    def dual(q):
+        with forward_ad.dual_level():
+            return forward_ad.unpack_dual(function(forward_ad.make_dual(q, q.cos()))).tangent
+
+    @torch.compile(backend="eager", fullgraph=True)
+    def compiled(q):
+        return torch.func.jvp(function, (q,), (q.cos(),))[1]
+
+    return {
+        "jvp": lambda: torch.func.jvp(function, (q,), (q.cos(),))[1],
+        "jvp in a compiled graph": lambda: compiled(q),
+        "dual numbers": lambda: dual(q),
+        "grad": lambda: torch.func.grad(square)(q),
+        "second grad": lambda: torch.func.grad(lambda q: torch.func.grad(square)(q).sum())(q),
+        "vmap": lambda: torch.func.vmap(function)(q[None]),
+    }
+
+
+TRANSFORMS = list(transforms(None, None))
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_transforms_are_right_or_refused(name):
+    """``'auto'`` builds the maps for them, however large; what is asked for streaming says no."""
+    call = make_call(LARGE)
+    q = call.pop("q")
+
+    def by(backend):
+        return transforms(lambda q: head_mixing_attention(q, **call, backend=backend), q)[name]()
+
+    exact = by("explicit")
+    assert exact.abs().max() > 0
+    torch.testing.assert_close(by("auto"), exact, rtol=0, atol=0)
+    for backend in ("blockwise", "fused"):
+        with pytest.raises(Exception, match=f"{backend} backend does not do forward-mode"):
+            by(backend)
+
+
+@pytest.mark.parametrize("backend", ["blockwise", "fused"])
+def test_second_derivatives_are_refused(backend):
+    call = make_call((1, 2, 5, 16))
+    q = call.pop("q").requires_grad_()
+    out = head_mixing_attention(q, **call, backend=backend)
+    (grad,) = torch.autograd.grad(out.square().sum(), q, create_graph=True)
+    with pytest.raises(RuntimeError, match="no second derivative; use backend='explicit'"):
+        torch.autograd.grad(grad.sum(), q)
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, SyncMapNorm])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_an_empty_batch_leaves_running_statistics(backend, norm):
+    norm = norm(2)
+    before = norm.running_mean.clone(), norm.running_var.clone()
+    call = {k: v.requires_grad_() for k, v in make_call((0, 2, 5, 16)).items() if k != "scale"}
+    out = head_mixing_attention(**call, scale=0.3, map_norm=norm, backend=backend)
+    assert out.shape == (0, 2, 5, 16)
+    wanted = [*call.values(), *norm.parameters()]
+    grads = torch.autograd.grad(out.sum(), wanted, allow_unused=True)
+    assert all(grad is None or not grad.count_nonzero() for grad in grads)
+    torch.testing.assert_close((norm.running_mean, norm.running_var), before, rtol=0, atol=0)
 
 
 def test_unknown_backend():

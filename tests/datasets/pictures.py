@@ -25,10 +25,10 @@ def by_opencv(array, ending):
     return cv2.imencode(ending, array)[1].tobytes()
 
 
-def turned(form, orientation=6):
+def turned(form, orientation=6, image=RGB):
     exif = Image.Exif()
     exif[0x112] = orientation
-    return encode(RGB, form, exif=exif)
+    return encode(image, form, exif=exif)
 
 
 def with_thumbnail(data):
@@ -150,7 +150,24 @@ def palette_png(array):
     return encode(image, "PNG")
 
 
+def grey_png(labels, bits):
+    """Grey of 1 to 8 bits a pixel, as few tools but some of annotators write it."""
+    places = 2 ** np.arange(bits)[::-1]
+    rows = np.packbits((labels[..., None] & places > 0).reshape(len(labels), -1), axis=1)
+    pixels = b"".join(b"\0" + row.tobytes() for row in rows)
+    header = png_header(labels.shape[1], labels.shape[0], bits, 0)
+    return header + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+
+
+def pgm(labels, largest, kind=np.uint8):
+    height, width = labels.shape
+    return f"P5 {width} {height} {largest}\n".encode() + labels.astype(kind).tobytes()
+
+
 GOOD_MASKS = {
+    "grey of 4 bits": grey_png(LABELS, 4),
+    "PGM up to 5": pgm(LABELS, 5),
+    "PGM up to 1000": pgm(LABELS, 1000, ">u2"),
     "grey": label_png(LABELS),
     "palette": palette_png(LABELS),
     "16 bits with small labels": by_opencv(LABELS.astype(np.uint16), ".png"),
@@ -168,4 +185,12 @@ BAD_MASKS = {
     "16 bits": (by_opencv(LABELS.astype(np.uint16) + 254, ".png"), "holds 256 where labels"),
     "floats": (by_opencv(LABELS.astype(np.float32), ".tif"), "where labels from 0 to 255"),
     "JPEG": (encode(Image.fromarray(LABELS), "JPEG"), "is a JPEG, which changes labels"),
+    "JPEG 2000": (
+        encode(Image.fromarray(LABELS), "JPEG2000", irreversible=True, quality_layers=[9]),
+        "is a JPEG 2000, which changes labels",
+    ),
+    "JPEG in a TIFF": (
+        encode(Image.fromarray(LABELS), "TIFF", compression="jpeg"),
+        "is a TIFF compressed by JPEG, which changes labels",
+    ),
 }

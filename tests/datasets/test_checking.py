@@ -166,6 +166,17 @@ def test_many_bad_files_are_cut_in_print_only(root):
     assert draw_contact_sheet(survey, reader) is None
 
 
+def test_a_sheet_of_nothing_but_bad_labels(root):
+    """It is where people see what is wrong with them."""
+    for i in range(6):
+        write(isic_mask(root, f"ISIC_{i:07d}"), np.full((12, 16), 9, np.uint8))
+    isic_image(root, "ISIC_0000000").write_text("x")
+    survey, reader = look_through(dataset_config(root))
+    assert (survey.good, survey.read) == ([], [1, 2, 3, 4, 5])
+    sheet = draw_contact_sheet(survey, reader)
+    assert min(sheet.shape[:2]) > 2 * 288
+
+
 def test_what_cameras_write_behind_the_end_is_no_damage(root):
     with isic_image(root, "ISIC_0000000").open("ab") as file:
         file.write(b"maker's notes")

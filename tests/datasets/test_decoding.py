@@ -1,5 +1,6 @@
 """What is read of image and mask files, what is refused, and that nothing else happens."""
 
+import io
 import random
 
 import cv2
@@ -7,12 +8,28 @@ import mmcv
 import numpy as np
 import pytest
 from mmseg.registry import TRANSFORMS
-from PIL import Image
+from PIL import Image, ImageOps
 
-from mmseg_deepvit.datasets.decoding import DataError, decode_image, decode_mask
+from mmseg_deepvit.datasets.decoding import (
+    DataError,
+    decode_image,
+    decode_mask,
+    exif_orientation,
+)
 from mmseg_deepvit.datasets.transforms import LoadAnnotations, LoadImageFromFile
 
-from .pictures import BAD, BAD_MASKS, GOOD, GOOD_MASKS, LABELS, PICTURE, by_opencv, encode, turned
+from .pictures import (
+    BAD,
+    BAD_MASKS,
+    GOOD,
+    GOOD_MASKS,
+    LABELS,
+    PICTURE,
+    by_opencv,
+    encode,
+    grey_png,
+    turned,
+)
 
 
 @pytest.mark.parametrize("kind", list(GOOD))
@@ -49,12 +66,35 @@ def test_black_and_white():
     np.testing.assert_array_equal(decode_mask(data, "x"), grey > 99)
 
 
-@pytest.mark.parametrize("form", ["JPEG", "TIFF"])
-@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
-def test_turned_by_exif(form, orientation, turns):
-    image = decode_image(turned(form, orientation), "x")
-    difference = np.abs(image.astype(int) - np.rot90(PICTURE, turns))
-    assert difference.mean() < 6
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["JPEG", "TIFF", "PNG", "WEBP"])
+def test_images_and_masks_are_turned_by_exif_alike(form, orientation):
+    data = turned(form, orientation)
+    with Image.open(io.BytesIO(data)) as image:
+        upright = np.array(ImageOps.exif_transpose(image).convert("RGB"))[..., ::-1]
+    difference = np.abs(decode_image(data, "x").astype(int) - upright)
+    assert difference.mean() < 2
+    assert exif_orientation(data) == orientation
+    if form in ("PNG", "TIFF"):
+        data = turned(form, orientation, Image.fromarray(LABELS))
+        with Image.open(io.BytesIO(data)) as image:
+            upright = np.array(ImageOps.exif_transpose(image))
+        np.testing.assert_array_equal(decode_mask(data, "x"), upright)
+
+
+def test_what_is_turned_by_other_tags_is_refused():
+    """Decoders do not agree on them."""
+    data = turned("AVIF", 3)
+    for decode in (decode_image, decode_mask):
+        with pytest.raises(DataError, match=r"x is turned by a tag of AVIF.*: save it upright"):
+            decode(data, "x")
+
+
+@pytest.mark.parametrize("backend", ["pillow", "cv2"])
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_grey_of_few_bits_is_read_as_written(bits, backend):
+    labels = LABELS % 2**bits
+    np.testing.assert_array_equal(decode_mask(grey_png(labels, bits), "x", backend), labels)
 
 
 @pytest.mark.parametrize("kind", list(GOOD_MASKS))
@@ -181,6 +221,21 @@ def test_both_files_are_named_where_sizes_differ(tmp_path):
     turned_mask = by_opencv(np.rot90(LABELS, 3).copy(), ".png")
     loaded = load(tmp_path, turned("JPEG"), turned_mask)
     assert loaded["img"].shape[:2] == loaded["gt_seg_map"].shape
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "side"),
+    [(3, 1, None), (1, 3, None), (6, 8, None), (2, 4, None), (6, 1, 40), (1, 8, 40)],
+)
+def test_one_sided_turns_that_sizes_do_not_tell_are_refused(tmp_path, image, mask, side):
+    """A mask may have been drawn before or after its image was turned."""
+    pixels = Image.fromarray(PICTURE[:, :side])
+    labels = Image.fromarray(LABELS[:, :side])
+    said = rf"a\.png has EXIF orientation {mask} and its image .*a\.jpg has {image}: save both"
+    with pytest.raises(DataError, match=said):
+        load(tmp_path, turned("JPEG", image, pixels), turned("PNG", mask, labels))
+    both = load(tmp_path, turned("JPEG", image, pixels), turned("PNG", image, labels))
+    assert both["img"].shape[:2] == both["gt_seg_map"].shape
 
 
 @pytest.mark.parametrize("transform", [LoadImageFromFile, LoadAnnotations])

@@ -45,6 +45,8 @@ def small():
         if cfg.model.decode_head.type == "UPerHead":
             cfg.model.decode_head.channels = 16
         cfg.model.data_preprocessor.size = (SIDE, SIDE)
+        if cfg.test_pipeline[1].keep_ratio:
+            cfg.test_pipeline[1].scale = (256, 70)
         if cfg.model.test_cfg.mode == "slide":
             cfg.model.test_cfg.update(crop_size=(SIDE, SIDE), stride=(48, 48))
         cfg.merge_from_dict(options)

@@ -1,11 +1,14 @@
 import json
+import re
+from dataclasses import replace
 
 import onnx
 import pytest
 import torch
 
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.export import FORMATS, export_segmentor
+from mmseg_deepvit.export import FORMATS, export_segmentor, exporting
+from mmseg_deepvit.export.metadata import describe
 
 CAIT, DEEPVIT = "linear_cait-xxs24_ade20k", "upernet_deepvit_ade20k"
 DIVERSE, SWIN = "upernet_diversepatch-b_ade20k", "upernet_diversepatch-swin-l_ade20k"
@@ -29,7 +32,7 @@ def test_sizes_vary(small, tmp_path, kind, name, options):
     """Sizes that are no multiples of the patch, other batches, also those not tried on writing."""
     model = small(name, **options)
     path, results = export(model, tmp_path, kind, dynamic=True)
-    assert [r.shape for r in results] == [(2, 3, 61, 69), (1, 3, 85, 105)]
+    assert [r.shape for r in results] == [(2, 3, 61, 69), (1, 3, 85, 105), (85, 105)]
     assert all(0 < r.relative < 1e-4 or r.absolute == 0 for r in results)
     run = FORMATS[kind].read(path)
     images = torch.rand(3, 3, 50, 111) * 255
@@ -50,9 +53,11 @@ def test_sizes_vary(small, tmp_path, kind, name, options):
     ],
 )
 def test_one_size(small, tmp_path, name, kind):
-    _, (result,) = export(small(name), tmp_path, kind, shape=(70, 90))
+    """Where the test pipeline gives it too, and nothing slides, predictions are compared."""
+    _, (result, *predicted) = export(small(name), tmp_path, kind, shape=(70, 90))
     assert result.shape == (1, 3, 70, 90)
     assert result.relative < 1e-4
+    assert [(p.shape, p.labels > 0.999) for p in predicted] == [((70, 90), True)] * (name == SWIN)
 
 
 def test_onnx_is_standard_and_says_what_it_is(small, tmp_path):
@@ -75,7 +80,7 @@ def test_onnx_is_standard_and_says_what_it_is(small, tmp_path):
     assert (said["input_order"], said["input_range"]) == ("RGB", [0, 255])
     assert (said["input_size"], said["patch_size"]) == (None, [16, 16])
     assert said["windows"] == {"crop_size": [64, 64], "stride": [48, 48]}
-    assert said["resize"] == {"scale": [2048, 512], "keep_ratio": True}
+    assert said["resize"] == {"scale": [256, 70], "keep_ratio": True}
 
 
 def test_archives_say_what_they_are(small, tmp_path):
@@ -99,6 +104,70 @@ def test_what_cannot_vary_is_refused(small, tmp_path):
         with pytest.raises(UserError, match=r"SwinTransformer takes one size .* use --shape"):
             export(model, tmp_path, kind, dynamic=True)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"test_pipeline.1.type": "ResizeShortestEdge"}, "ResizeShortestEdge of test_pipeline"),
+        ({"test_pipeline.2": dict(type="CLAHE")}, "CLAHE of test_pipeline"),
+        ({"test_pipeline.2": dict(type="Resize", scale=9)}, "a second Resize of test_pipeline"),
+        ({"test_pipeline.1.interpolation": "area"}, "interpolation='area' of Resize"),
+        ({"test_pipeline.0.color_type": "grayscale"}, "color_type='grayscale' of LoadImage"),
+        ({"model.data_preprocessor.test_cfg": dict(size=9, size_divisor=9)}, "test_cfg={'size'"),
+    ],
+)
+def test_what_would_be_missing_is_refused(small, tmp_path, options, said):
+    """It changed a third of the labels, and logits agreed all the same."""
+    model = small(CAIT, **options)
+    with pytest.raises(UserError, match=f"{re.escape(said)}.* is not exported"):
+        export(model, tmp_path, "onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("mode", "bgr_to_rgb", "padding"),
+    [("whole", True, dict(size_divisor=48)), ("slide", False, dict(size=(100, 150)))],
+)
+def test_padding_is_exported(small, tmp_path, mode, bgr_to_rgb, padding):
+    options = {"model.data_preprocessor.test_cfg": padding, "model.test_cfg.mode": mode}
+    options["model.data_preprocessor.bgr_to_rgb"] = bgr_to_rgb
+    model = small(CAIT, **options)
+    _, results = export(model, tmp_path, "torchscript", dynamic=mode == "whole")
+    assert results[-1].labels > 0.999
+    assert results[-1].relative < 1e-4
+
+
+def test_predictions_from_an_image_file_must_agree(small, tmp_path, monkeypatch):
+    """Logits of random images do not tell: here metadata forget to resize."""
+    model = small(CAIT)
+    told = describe(model, None)
+    monkeypatch.setattr(exporting, "describe", lambda *_: replace(told, resize=None))
+    with pytest.raises(UserError, match=r"does not predict what .* of the labels of an image of"):
+        export(model, tmp_path, "torchscript", dynamic=True)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "told"),
+    [
+        (None, {}, True),
+        ((64, 64), {}, True),  # in windows
+        ((64, 96), {}, False),
+        ((64, 64), {"model.test_cfg.mode": "whole"}, False),  # proportions are kept
+        (
+            (64, 96),
+            {
+                "model.test_cfg.mode": "whole",
+                "test_pipeline.1.keep_ratio": False,
+                "test_pipeline.1.scale": (96, 64),
+            },
+            True,
+        ),
+    ],
+)
+def test_whether_images_come_at_the_files_size(small, size, options, told):
+    assert describe(small(CAIT, **options), size).takes_every_image == told
 
 
 def test_a_file_that_differs_is_not_kept(small, tmp_path):

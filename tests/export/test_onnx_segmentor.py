@@ -4,8 +4,8 @@ import onnx
 import pytest
 from mmseg.apis import inference_model
 
-from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.export import OnnxSegmentor, export_segmentor
+from mmseg_deepvit.errors import CheckpointError, UserError
+from mmseg_deepvit.export import Metadata, OnnxSegmentor, export_segmentor
 
 CAIT = "linear_cait-xxs24_ade20k"
 
@@ -26,7 +26,6 @@ def agree(model, path, image):
 
 def test_any_size_is_the_models_prediction(small, tmp_path):
     model = small(CAIT)
-    model.cfg.test_pipeline[1].scale = (256, 70)
     path = tmp_path / "model.onnx"
     export_segmentor(model, path, dynamic=True)
     for size in ((90, 141), (200, 120), (30, 31)):
@@ -35,7 +34,6 @@ def test_any_size_is_the_models_prediction(small, tmp_path):
 
 def test_windows_of_a_file_of_their_size(small, tmp_path):
     model = small(CAIT)
-    model.cfg.test_pipeline[1].scale = (256, 70)
     path = tmp_path / "model.onnx"
     export_segmentor(model, path)
     assert agree(model, path, picture(90, 141)) > 0.999
@@ -51,6 +49,177 @@ def test_one_size_and_a_single_logit(small, tmp_path):
     export_segmentor(model, path, shape=(64, 96))
     assert agree(model, path, picture(100, 77)) > 0.999
     assert OnnxSegmentor(path).dataset_meta["classes"] == list(model.dataset_meta["classes"])
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A file of one convolution that says all that it must."""
+    weight = onnx.numpy_helper.from_array(np.ones((2, 3, 1, 1), np.float32), "weight")
+    node = onnx.helper.make_node("Conv", ["images", "weight"], ["logits"])
+    value, out = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, channels, "h", "w"])
+        for name, channels in (("images", 3), ("logits", 2))
+    )
+    graph = onnx.helper.make_graph([node], "small", [value], [out], [weight])
+    opset = onnx.helper.make_opsetid("", 18)
+    model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9)
+    facts = Metadata(
+        classes=["a", "b"],
+        palette=[[1, 2, 3], [4, 5, 6]],
+        input_size=None,
+        patch_size=None,
+        mean=[0.0] * 3,
+        std=[1.0] * 3,
+        align_corners=False,
+        threshold=None,
+        resize=dict(scale=[20, 20], keep_ratio=True),
+        windows=dict(crop_size=[8, 8], stride=[4, 4]),
+        padding=dict(size_divisor=2, value=[0.0, 0.0, 0.0]),
+    )
+    onnx.helper.set_model_props(model, facts.to_strings())
+    return model
+
+
+def change(model, tmp_path, edit):
+    """A file of what is left of a model after an edit."""
+    changed = onnx.ModelProto()
+    changed.CopyFrom(model)
+    edit(changed)
+    onnx.save(changed, tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("classes", '"ab"'),
+        ("classes", "[]"),
+        ("classes", "[1, 2]"),
+        ("classes", DEEP),
+        ("palette", "[[1, 2, 3], [4, 5]]"),
+        ("palette", "[[1, 2, 3]]"),
+        ("palette", "[[1, 2, 3], [4, 5, 256]]"),
+        ("palette", '[["a", "b", "c"], [4, 5, 6]]'),
+        ("input_size", "[0, 8]"),
+        ("input_size", "[99999999, 8]"),
+        ("align_corners", "3"),
+        ("threshold", "NaN"),
+        ("resize", '{"scale": [20], "keep_ratio": true}'),
+        ("resize", "[20, 20]"),
+        ("resize", '{"scale": [99999999, 99999999], "keep_ratio": true}'),
+        ("windows", '{"crop_size": [8, 8], "stride": [0, 4]}'),
+        ("windows", '{"crop_size": [8, 8]}'),
+        ("padding", '{"size_divisor": 0, "value": [0, 0, 0]}'),
+        ("padding", '{"size_divisor": 2, "value": [0, Infinity, 0]}'),
+        ("input_order", '"BGR"'),
+        ("input_range", "[0, 1]"),
+        ("windows", "{"),
+        ("windows", None),
+    ],
+)
+def test_damaged_metadata(exported, tmp_path, name, value):
+    def edit(model):
+        for entry in [p for p in model.metadata_props if p.key == name]:
+            if value is None:
+                model.metadata_props.remove(entry)
+            else:
+                entry.value = value
+
+    with pytest.raises(CheckpointError, match=r"model\.onnx does not say what prediction needs \("):
+        OnnxSegmentor(change(exported, tmp_path, edit))
+
+
+def test_files_of_older_versions_have_no_padding(exported, tmp_path):
+    def edit(model):
+        model.metadata_props.remove(next(p for p in model.metadata_props if p.key == "padding"))
+
+    segmentor = OnnxSegmentor(change(exported, tmp_path, edit))
+    assert segmentor.metadata.padding is None
+    assert segmentor.segment(picture(9, 30)).shape == (9, 30)
+
+
+def loop(model):
+    """A loop whose condition is always true, in the place of the network."""
+    make, bool_type = onnx.helper.make_node, onnx.TensorProto.BOOL
+    condition = [
+        onnx.helper.make_tensor_value_info(name, bool_type, []) for name in ("cond", "same")
+    ]
+    step = onnx.helper.make_tensor_value_info("step", onnx.TensorProto.INT64, [])
+    body = onnx.helper.make_graph(
+        [make("Identity", ["cond"], ["same"])], "body", [step, condition[0]], condition[1:]
+    )
+    true = onnx.numpy_helper.from_array(np.array(True), "true")
+    model.graph.initializer.append(true)
+    model.graph.node.append(make("Loop", ["", "true"], [], body=body))
+
+
+def functions(model):
+    """A function that calls the next one twice, and so on: 2³⁰ nodes once it is written out."""
+    opsets = [onnx.helper.make_opsetid(domain, 1) for domain in ("", "x")]
+    for i in range(30):
+        once, again = (
+            onnx.helper.make_node(f"F{i + 1}", [x], [y], domain="x") for x, y in ("ab", "bc")
+        )
+        model.functions.append(
+            onnx.helper.make_function("x", f"F{i}", ["a"], ["c"], [once, again], opsets)
+        )
+
+
+def weights_elsewhere(model):
+    (weight,) = model.graph.initializer
+    weight.ClearField("raw_data")
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="a_pipe_that_never_ends")
+
+
+def not_a_number(model):
+    weights = np.full((2, 3, 1, 1), np.nan, np.float32)
+    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weights, "weight"))
+
+
+def too_short(model):
+    model.graph.initializer[0].raw_data = b"1234"
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (loop, r"holds a Loop, which may never end"),
+        (functions, r"holds a function, which may never end"),
+        (weights_elsewhere, "keeps weights in another file"),
+        (not_a_number, r"holds NaN or infinity in 1 tensors \(weight\)"),
+        (too_short, "is no ONNX that runs"),
+    ],
+)
+def test_graphs_that_are_refused(exported, tmp_path, edit, said):
+    """At once: nothing is run, and no other file is opened."""
+    with pytest.raises(CheckpointError, match=rf"model\.onnx {said}"):
+        OnnxSegmentor(change(exported, tmp_path, edit))
+
+
+def huge(model):
+    weights = np.full((2, 3, 1, 1), 3e38, np.float32)
+    model.graph.initializer[0].CopyFrom(onnx.numpy_helper.from_array(weights, "weight"))
+
+
+def three_classes(model):
+    for entry in model.metadata_props:
+        if entry.key in ("classes", "palette"):
+            entry.value = {"classes": '["a", "b", "c"]', "palette": "[[1, 2, 3]]"}[entry.key]
+            entry.value = entry.value.replace("[1, 2, 3]", ", ".join(["[1, 2, 3]"] * 3))
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [(huge, "gives NaN or infinity"), (three_classes, r"gives \(1, 2, 6, 8\) for 6×8 pixels and")],
+)
+def test_results_that_are_none(exported, tmp_path, edit, said):
+    segmentor = OnnxSegmentor(change(exported, tmp_path, edit))
+    with pytest.raises(UserError, match=f"the exported file {said}"):
+        segmentor.segment(picture(9, 30))
 
 
 def test_files_of_others(tmp_path):

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmseg_deepvit.inference import draw_overlay, write_png
+from mmseg_deepvit.inference import draw_overlay, is_palette, write_png
 
 CLASSES = ("background", "lesion", "hair")
 PALETTE = [[0, 0, 0], [255, 0, 0], [0, 0, 255]]
@@ -72,3 +72,21 @@ def test_write_png_is_whole_or_not_at_all(tmp_path, monkeypatch):
     monkeypatch.undo()
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
     assert np.array_equal(cv2.imread(str(tmp_path / "a.png"), cv2.IMREAD_UNCHANGED), labels)
+
+
+@pytest.mark.parametrize(
+    ("value", "valid"),
+    [
+        (PALETTE, True),
+        (np.array(PALETTE), True),
+        ([[0, 0, 0], [1, 2]], False),
+        ([[0, 0], [1, 2]], False),
+        ([[0, 0, 256]], False),
+        ([[0, 0, -1]], False),
+        ([["red"] * 3], False),
+        (5, False),
+        ([], False),
+    ],
+)
+def test_what_a_palette_is(value, valid):
+    assert is_palette(value) == valid

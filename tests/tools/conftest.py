@@ -127,6 +127,8 @@ def there(tmp_path_factory):
     state = model.state_dict()
     meta = {"dataset_meta": {"classes": ("background", "lesion"), "palette": [[0] * 3, [9] * 3]}}
     torch.save({"state_dict": state, "meta": meta}, folder / "model.pth")
+    ragged = {"dataset_meta": {**meta["dataset_meta"], "palette": [[0, 0, 0], [9, 9]]}}
+    torch.save({"state_dict": state, "meta": ragged}, folder / "ragged.pth")
     state = {k: torch.full_like(v, torch.nan) if "qkv" in k else v for k, v in state.items()}
     torch.save({"state_dict": state, "meta": meta}, folder / "nan.pth")
     (folder / "file").write_text("text")
@@ -135,6 +137,7 @@ def there(tmp_path_factory):
         cfg=cfg,
         ck=folder / "model.pth",
         nan=folder / "nan.pth",
+        ragged=folder / "ragged.pth",
         file=folder / "file",
         folder=folder,
         root=root,

@@ -85,6 +85,9 @@ CASES = {
         "--cfg-options test_pipeline.9.type=X": "Index 9 exceeds",
         "--cfg-options test_pipeline.1.scale=(0,0)": "resize",
         "--cfg-options custom_imports.imports=x": "set it there",
+        "--checkpoint {ragged}": "ragged.pth: its palette is none: give each class three numbers",
+        "--cfg-options test_dataloader.dataset.metainfo.palette=[[1,2,3],[4,5]]": "its palette is",
+        "--cfg-options test_dataloader.dataset.metainfo.palette=5": "its palette is none",
         "--nope": "unrecognized arguments",
     },
     ("predict", "--config {cfg} --checkpoint {ck} --out-dir {out}"): {
@@ -148,6 +151,8 @@ CASES = {
         "''": "does not exist",
     },
     ("check_dataset", "{cfg} --workers 0 --part train --out {out}"): {
+        "--cfg-options train_dataloader.dataset.data_root={root} "
+        "train_dataloader.dataset.metainfo.palette=[[1,2,3],[4,5]]": "metainfo.palette is none",
         "--max-images 0": "at least 1, got 0",
         "--max-images x": "invalid int",
         "--workers -1": "at least 0, got -1",
@@ -175,6 +180,9 @@ CASES = {
         "--out {ck}": "is the checkpoint itself",
         "--tolerance nan": "above 0, got nan",
         "--tolerance 0": "above 0, got 0",
+        "--cfg-options test_pipeline.1.type=ResizeShortestEdge": "ResizeShortestEdge of test_pip",
+        "--cfg-options test_pipeline.1.scale=(0,0)": "has scale [0, 0]",
+        "--cfg-options test_pipeline=[]": "no test_pipeline",
     },
     ("export", "{cfg}"): {"''": "path is empty", "{file}": "it is text", "{folder}": "is a folder"},
     ("analyze_collapse", "{cfg} {ck} --num-images 1 --images {img} --out {out}"): {

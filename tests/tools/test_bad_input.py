@@ -3,6 +3,7 @@
 import cv2
 import numpy as np
 import pytest
+from mmseg.models import EncoderDecoder
 
 from mmseg_deepvit.cli import one_line
 
@@ -55,6 +56,58 @@ def root(tmp_path):
     for part in ("Training", "Validation"):
         write_isic(root, 3, part, (40, 56))
     return root
+
+
+def test_an_image_that_the_model_cannot_take(there, tmp_path, monkeypatch, capsys):
+    """It is named, the others are done, and the status says so; if it is all of them, one line."""
+    for name, size in (("a", 40), ("b", 56), ("c", 40)):
+        write(tmp_path / "images" / f"{name}.png", np.full((40, size, 3), 99, np.uint8))
+
+    def broken(self, inputs, *args, **kwargs):
+        if inputs.shape[3] != inputs.shape[2]:
+            raise RuntimeError("CUDA out of memory. Tried")
+        return extract(self, inputs, *args, **kwargs)
+
+    extract = EncoderDecoder.extract_feat
+    monkeypatch.setattr(EncoderDecoder, "extract_feat", broken)
+    config = tmp_path / "keep.py"
+    config.write_text(f'_base_ = ["{there.cfg}"]\ntest_pipeline = {KEEP}\n')
+    arguments = ["--config", config, "--checkpoint", there.ck, "--out-dir", tmp_path / "out"]
+    monkeypatch.chdir(ROOT)
+    assert call_tool(monkeypatch, "tools/predict.py", tmp_path / "images", *arguments) == 1
+    said = capsys.readouterr()
+    assert "2 of 3 images segmented" in said.out
+    (line,) = [line for line in said.err.splitlines() if line.startswith("error: ")]
+    assert "images/b.png cannot be segmented: " in line
+    assert "not enough memory" in line
+    assert len(list((tmp_path / "out").iterdir())) == 4
+    only = run_line(monkeypatch, "predict", [tmp_path / "images" / "b.png", *arguments])
+    assert only.startswith("none of 1 images can be segmented: ")
+
+
+KEEP = """[
+    dict(type="LoadImageFromFile"),
+    dict(type="Resize", scale=(64, 64), keep_ratio=True),
+    dict(type="PackSegInputs"),
+]"""
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_no_result_replaces_an_image(there, tmp_path, monkeypatch, link):
+    """Results of a run before, taken for images, or a folder under another name."""
+    folder = tmp_path / "images"
+    for name in ("a", "a_labels"):
+        write(folder / f"{name}.png", np.full((40, 56, 3), 99, np.uint8))
+    before = (folder / "a_labels.png").read_bytes()
+    out = folder
+    if link:
+        out = tmp_path / "link"
+        out.symlink_to(folder)
+    arguments = ["--config", there.cfg, "--checkpoint", there.ck, "--out-dir", out]
+    line = run_line(monkeypatch, "predict", [folder, *arguments])
+    assert "holds the image a_labels.png, which the result of" in line
+    assert (folder / "a_labels.png").read_bytes() == before
+    assert len(list(folder.iterdir())) == 2
 
 
 def run_line(monkeypatch, tool, arguments):

@@ -47,7 +47,7 @@ def test_bad_data_is_listed_to_the_last_file(root, tmp_path):
     result = check(root, tmp_path / "out")
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
-    assert "14 bad files" in result.stdout
+    assert "14 bad files; report, list and 2 contact sheets in" in result.stdout
     assert "and 2 more" in result.stdout
     lines = (tmp_path / "out" / "bad_files.txt").read_text().splitlines()
     rows = [line.split("\t") for line in lines]
@@ -64,7 +64,7 @@ def test_bad_data_is_listed_to_the_last_file(root, tmp_path):
         str(isic_image(root, "ISIC_0000000", "Validation")),
     ]
     assert rows[13][1:] == ["mask without image", str(isic_mask(root, "left_over", "Validation"))]
-    assert not (tmp_path / "out" / "contact_sheet_train.png").exists()
+    assert (tmp_path / "out" / "contact_sheet_train.png").exists()
 
 
 def test_ade20k(ade_root, tmp_path):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..head_mixing import HeadMixing
@@ -83,6 +84,9 @@ def streamed_attention(
 
 def unsupported(mixing: HeadMixing) -> str | None:
     """What of a call such passes cannot do, in words; None if it can do it all."""
+    # The operator would drop tangents in silence; PyTorch says of neither in public.
+    if forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():
+        return "forward-mode derivatives and transforms of torch.func"
     if mixing.map_norm is None:
         return None
     if not isinstance(mixing.map_norm, (_BatchNorm, nn.LayerNorm)):

@@ -244,7 +244,15 @@ def _differentiate(ctx, grad, *_):
     return (*gradients, *unused[len(gradients) :])
 
 
+def _refuse(ctx, *grads):
+    raise RuntimeError(
+        "streamed attention has no second derivative; use backend='explicit' of "
+        "head_mixing_attention, or attn_backend of a backbone"
+    )
+
+
 _forward.register_autograd(_differentiate, setup_context=_setup_context)
+_backward.register_autograd(_refuse)
 
 #: The operator; arguments as ``_PARAMETERS``, results as :func:`_forward` says.
 streamed = _forward

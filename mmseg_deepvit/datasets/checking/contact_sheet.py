@@ -21,6 +21,9 @@ _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.4
 def draw_contact_sheet(survey: Survey, reader: PairReader, count: int = 9) -> np.ndarray | None:
     """Draw some of the good pairs, evenly spread, with their classes painted over them.
 
+    Where there is none, the pairs that can be read are drawn; labels that are no class are not
+    painted.
+
     Args:
         survey: What was found.
         reader: Of the pairs.
@@ -29,8 +32,9 @@ def draw_contact_sheet(survey: Survey, reader: PairReader, count: int = 9) -> np
     Returns:
         (H, W, 3), uint8, BGR; None if there is no pair to draw.
     """
-    count = min(count, len(survey.good))
-    numbers = [survey.good[i * len(survey.good) // count] for i in range(count)]
+    pairs = survey.good or survey.read
+    count = min(count, len(pairs))
+    numbers = [pairs[i * len(pairs) // count] for i in range(count)]
     tiles = []
     for number in numbers:
         pair = reader.load(number)

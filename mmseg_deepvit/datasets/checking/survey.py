@@ -14,6 +14,7 @@ from mmseg.registry import DATASETS
 from torch.utils.data import DataLoader, Subset
 
 from ...errors import UserError
+from ...inference.pictures import NO_PALETTE, is_palette
 from ..pairs import list_stems, without_partner
 from .reading import NO_IMAGE, NO_MASK, PairFacts, PairReader, Problem
 
@@ -35,6 +36,7 @@ class Survey:
         images_with: Number of images that hold each label.
         problems: Everything that is wrong, in the order of the data set.
         good: Numbers of pairs with which nothing is wrong.
+        read: Numbers of pairs of which both files were read, whatever their labels are.
         unlabelled: How many masks hold nothing but ``ignore_index``, from which nothing is learnt.
     """
 
@@ -50,6 +52,7 @@ class Survey:
     images_with: Counter[int] = field(default_factory=Counter)
     problems: list[Problem] = field(default_factory=list)
     good: list[int] = field(default_factory=list)
+    read: list[int] = field(default_factory=list)
     unlabelled: int = 0
 
     def add(self, number: int, facts: PairFacts) -> None:
@@ -61,6 +64,8 @@ class Survey:
         self.images_with.update(facts.pixels.keys())
         self.problems += facts.problems
         self.unlabelled += facts.pixels.keys() == {self.ignore_index}
+        if facts.pixels and facts.size is not None:
+            self.read.append(number)
         if facts.pixels and not facts.problems:
             self.good.append(number)
 
@@ -141,6 +146,8 @@ def survey_dataset(
     meta = dataset.metainfo
     if not meta.get("classes"):
         raise UserError(f"{name}: {type(dataset).__name__} names no classes: set metainfo.classes")
+    if not is_palette(meta["palette"]) or len(meta["palette"]) != len(meta["classes"]):
+        raise UserError(f"{name}: metainfo.palette {NO_PALETTE}")
     result = Survey(
         name=name,
         classes=meta["classes"],

@@ -1,0 +1,159 @@
+"""Predict from an exported network as the checkpoint it came from would, by its metadata.
+
+Reference: mmsegmentation ``mmseg/apis/inference.py`` and ``BaseSegmentor.postprocess_result``.
+Deviations: a file of one size cannot take the windows of an image smaller than it, nor, without
+windows, an image of another size; such an image is brought to the file's size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import mmcv
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import UserError
+from ..inference.sliding import find_windows
+from .formats import first_line
+from .metadata import Metadata
+
+
+class ExportedSegmentor:
+    """An exported network with all that happens before and after it.
+
+    Args:
+        run: From images, RGB, 0 to 255, float32 (1, 3, H, W), to logits, (1, classes, H, W).
+        metadata: What the file says of itself.
+
+    Attributes:
+        metadata: The same.
+        dataset_meta: Classes and palette, as mmseg's segmentors have them.
+    """
+
+    def __init__(self, run: Callable[[Tensor], Tensor], metadata: Metadata) -> None:
+        self._run = run
+        self.metadata = metadata
+        self.dataset_meta = dict(classes=metadata.classes, palette=metadata.palette)
+
+    def segment(self, image: np.ndarray) -> np.ndarray:
+        """Segment one image, resized, padded and in windows as the config's test has it.
+
+        Args:
+            image: (H, W, 3), uint8, BGR.
+
+        Returns:
+            Class indices, (H, W), int64.
+
+        Raises:
+            UserError: The network does not run on it, or gives NaN or infinity.
+        """
+        scores = self.scores(image)
+        if self.metadata.threshold is None:
+            return scores.argmax(dim=0).numpy()
+        return (scores[0] > self.metadata.threshold).long().numpy()
+
+    def scores(self, image: np.ndarray) -> Tensor:
+        """Scores of each pixel: logits, or the sigmoid of a single one; as :meth:`segment`.
+
+        Args:
+            image: (H, W, 3), uint8, BGR.
+
+        Returns:
+            (classes or 1, H, W).
+        """
+        pixels, (height, width) = self._prepare(image)
+        logits = self._logits(pixels)[:, :, :height, :width]
+        if not logits.isfinite().all():
+            raise UserError("the exported file gives NaN or infinity: export the checkpoint again")
+        if logits.shape[2:] != image.shape[:2]:
+            corners = self.metadata.align_corners
+            logits = F.interpolate(logits, image.shape[:2], mode="bilinear", align_corners=corners)
+        return logits[0] if self.metadata.threshold is None else logits[0].sigmoid()
+
+    def fits(self, image: np.ndarray) -> bool:
+        """Whether the file takes an image as the config's test has it: its size, its windows."""
+        size = self._pad(self._resize(image)).shape[:2]
+        return self._slides(size) if self.metadata.windows else self._takes(size)
+
+    def _prepare(self, image: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+        """Pixels as the file takes them, RGB, and the part of them that is no padding."""
+        resized = self._resize(image)
+        padded = self._pad(resized)
+        if self._takes(padded.shape[:2]):
+            return padded, resized.shape[:2]
+        size = self.metadata.input_size
+        assert size is not None
+        resized = mmcv.imresize(image, (size[1], size[0]))[..., ::-1]
+        return resized, resized.shape[:2]
+
+    def _resize(self, image: np.ndarray) -> np.ndarray:
+        """BGR to RGB at the size of the test pipeline."""
+        how = self.metadata.resize
+        if how is not None:
+            resize = mmcv.imrescale if how["keep_ratio"] else mmcv.imresize
+            image = resize(image, tuple(how["scale"]))
+        return image[..., ::-1]
+
+    def _pad(self, image: np.ndarray) -> np.ndarray:
+        """Fill up below and on the right."""
+        how = self.metadata.padding
+        if how is None:
+            return image
+        height, width = image.shape[:2]
+        by = how.get("size_divisor", 1)
+        size = how.get("size") or (-(-height // by) * by, -(-width // by) * by)
+        shape = (max(height, size[0]), max(width, size[1]), 3)
+        padded = np.broadcast_to(np.float32(how["value"]), shape).copy()
+        padded[:height, :width] = image
+        return padded
+
+    def _takes(self, size: tuple[int, ...]) -> bool:
+        own = self.metadata.input_size
+        return own is None or list(size) == own or self._slides(size)
+
+    def _slides(self, size: tuple[int, ...]) -> bool:
+        """Whether an image goes through in windows."""
+        facts = self.metadata
+        if facts.windows is None:
+            return False
+        crop = facts.windows["crop_size"]
+        if facts.input_size is None:
+            return True
+        return facts.input_size == crop and size[0] >= crop[0] and size[1] >= crop[1]
+
+    def _logits(self, image: np.ndarray) -> Tensor:
+        """(H, W, 3) RGB to (1, classes, H, W), the mean of windows where the image slides."""
+        batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32))
+        height, width = batch.shape[2:]
+        if not self._slides((height, width)):
+            return self._checked_run(batch)
+        assert self.metadata.windows is not None
+        crop, stride = (tuple(self.metadata.windows[k]) for k in ("crop_size", "stride"))
+        total = batch.new_zeros(1, self._channels, height, width)
+        count = batch.new_zeros(1, 1, height, width)
+        for y1, x1, y2, x2 in find_windows((height, width), crop, stride):
+            total[:, :, y1:y2, x1:x2] += self._checked_run(batch[:, :, y1:y2, x1:x2].contiguous())
+            count[:, :, y1:y2, x1:x2] += 1
+        return total / count
+
+    @property
+    def _channels(self) -> int:
+        return len(self.metadata.classes) if self.metadata.threshold is None else 1
+
+    def _checked_run(self, batch: Tensor) -> Tensor:
+        size = "×".join(map(str, batch.shape[2:]))
+        try:
+            logits = self._run(batch)
+        except Exception as error:  # each runtime raises errors of its own
+            said = first_line(error)
+            raise UserError(f"the exported file does not run on {size} pixels ({said})") from error
+        expected = (1, self._channels, *batch.shape[2:])
+        if tuple(logits.shape) != expected:
+            raise UserError(
+                f"the exported file gives {tuple(logits.shape)} for {size} pixels and its metadata "
+                f"say {expected}: export the checkpoint again"
+            )
+        return logits

@@ -1,0 +1,92 @@
+"""What a config does to an image before the network, as far as an exported file can say it.
+
+Reference: mmcv ``mmcv/transforms/processing.py`` (``Resize``), mmsegmentation
+``mmseg/utils/misc.py`` (``stack_batch``).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from mmseg.models import BaseSegmentor, SegDataPreProcessor
+from timm.layers import to_2tuple
+
+from ..errors import UserError
+from .network import Normalize
+
+_LOADING = dict(color_type="color", imdecode_backend="cv2", to_float32=False)
+#: Transforms that are exported, and what their arguments must be where these change pixels.
+_TRANSFORMS: dict[str, dict[str, Any]] = {
+    "LoadImageFromFile": _LOADING,
+    "LoadImageFromNDArray": _LOADING,
+    "Resize": dict(interpolation="bilinear", backend="cv2", scale_factor=None),
+    "LoadAnnotations": {},
+    "PackSegInputs": {},
+}
+
+
+class Preprocessing(NamedTuple):
+    """What happens to an image before it is normalised.
+
+    Attributes:
+        resize: ``scale`` (width, height) and ``keep_ratio``, or None.
+        padding: ``size`` (height, width) or ``size_divisor``, and ``value``, RGB; or None.
+    """
+
+    resize: dict | None
+    padding: dict | None
+
+
+def read_preprocessing(model: BaseSegmentor) -> Preprocessing:
+    """Read a segmentor's test pipeline and the padding of its ``data_preprocessor``.
+
+    Args:
+        model: As :func:`~mmseg_deepvit.inference.load_segmentor` returns it.
+
+    Raises:
+        UserError: Some of it would be missing from an exported file; the message names it.
+    """
+    resize = None
+    steps = model.cfg.get("test_pipeline")
+    if not steps:
+        raise UserError("the config has no test_pipeline, which says how images are prepared")
+    for step in steps:
+        settings = dict(step)
+        kind = settings.pop("type")
+        name = kind.rpartition(".")[2] if isinstance(kind, str) else kind.__name__
+        if name not in _TRANSFORMS or (name == "Resize" and resize):
+            again = "a second " if name == "Resize" else ""
+            raise _refusal(f"{again}{name} of test_pipeline")
+        for argument, exported in _TRANSFORMS[name].items():
+            if settings.get(argument, exported) != exported:
+                raise _refusal(f"{argument}={settings[argument]!r} of {name} in test_pipeline")
+        if name == "Resize":
+            scale = [int(side) for side in to_2tuple(settings["scale"])]
+            if min(scale) < 1:
+                raise UserError(f"Resize of test_pipeline has scale {scale}: give it in pixels")
+            resize = dict(scale=scale, keep_ratio=bool(settings.get("keep_ratio", False)))
+    return Preprocessing(resize, _read_padding(model))
+
+
+def _read_padding(model: BaseSegmentor) -> dict | None:
+    own = model.data_preprocessor
+    if type(own) is not SegDataPreProcessor:
+        raise _refusal(f"data_preprocessor of type {type(own).__name__}")
+    settings = {k: v for k, v in (own.test_cfg or {}).items() if v is not None}
+    if not settings:
+        return None
+    if set(settings) not in ({"size"}, {"size_divisor"}):
+        raise _refusal(f"data_preprocessor.test_cfg={dict(settings)}")
+    if "size" in settings:
+        settings["size"] = list(to_2tuple(settings["size"]))
+    normalize = Normalize(model)
+    # Of the raw image, such that the network's normalisation makes pad_val of it.
+    value = (own.pad_val * normalize.std + normalize.mean).flatten().tolist()
+    return {**settings, "value": value if normalize.rgb else value[::-1]}
+
+
+def _refusal(what: str) -> UserError:
+    return UserError(
+        f"{what} is not exported, and labels would differ without it: set --cfg-options that "
+        "leave it out, or predict from the checkpoint"
+    )
