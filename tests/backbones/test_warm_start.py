@@ -169,6 +169,21 @@ def test_calibration_needs_a_batch(save):
     assert model.blocks[0].attn.mix_norm is not None
 
 
+def test_a_calibration_that_fails_leaves_no_trace(save, images):
+    model = warm_started(save(plain_transformer().state_dict())).train()
+    model.blocks[1].eval()
+
+    def batches():
+        yield images
+        raise OSError("a damaged image")
+
+    with pytest.raises(OSError, match="damaged"):
+        calibrate_map_norms(model, batches())
+    assert [block.training for block in model.blocks] == [True, False, True]
+    assert all(block.attn.mix_norm is not None for block in model.blocks)
+    assert not any(block.attn._forward_pre_hooks for block in model.blocks)
+
+
 def test_a_mixing_checkpoint_stays_what_it_is(save, images):
     """With warm_start, but nothing missing: the file's own mixes and norms."""
     trained = warm_started(save(plain_transformer().state_dict()))
