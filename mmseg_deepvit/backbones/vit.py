@@ -75,7 +75,11 @@ class ViTTrunk(BaseModule):
         out_indices: Block or blocks whose tokens are returned, in this order; negative counts
             from the end.
         final_norm: Whether the last block's output passes the final LayerNorm.
-        interpolate_mode: How position embeddings are resized: bicubic, bilinear or nearest.
+        interpolate_mode: How position embeddings are resized, where weights of another grid are
+            loaded and for images of another size: bicubic, bilinear or nearest.
+        interpolate_antialias: Whether bicubic and bilinear resizing is antialiased. The published
+            code of DeepViT, DiversePatch, CaiT and DeiT does without, timm and DINOv2 with
+            registers do with it.
         frozen_stages: -1 freezes nothing, 0 the embedding, k also the first k blocks (and
             ``num_layers`` the final norm too).
         norm_eval: Whether BatchNorms keep their statistics in training. Those of attention maps
@@ -123,6 +127,7 @@ class ViTTrunk(BaseModule):
         out_indices: int | Sequence[int] = -1,
         final_norm: bool = True,
         interpolate_mode: str = "bicubic",
+        interpolate_antialias: bool = False,
         frozen_stages: int = -1,
         norm_eval: bool = False,
         with_cp: bool = False,
@@ -148,6 +153,7 @@ class ViTTrunk(BaseModule):
         self.num_layers = num_layers
         self.out_indices = normalize_out_indices(out_indices, num_layers)
         self.interpolate_mode = interpolate_mode
+        self.interpolate_antialias = interpolate_antialias
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.mix_init = mix_init
@@ -262,7 +268,12 @@ class ViTTrunk(BaseModule):
         x, grid = self.patch_embed(x)
         count = self.num_prefix_positions
         pos_embed = resize_pos_embed(
-            self.pos_embed, self.patch_grid, grid, count, self.interpolate_mode
+            self.pos_embed,
+            self.patch_grid,
+            grid,
+            count,
+            self.interpolate_mode,
+            self.interpolate_antialias,
         )
         tokens = [x + pos_embed[:, count:]]
         if self.reg_token is not None:
