@@ -20,6 +20,7 @@ from mmengine.model import BaseModule, initialize
 from torch import Tensor, nn
 
 from ..attention import HeadMixingAttention
+from ..checkpoints import Normalization
 from .arguments import check_choice, check_range, check_rate, normalize_out_indices, pair
 from .block import Block, is_batch_norm, recompute_in_backward
 from .embed import ConvStem, Grid, PatchEmbed, resize_pos_embed
@@ -89,10 +90,16 @@ class ViTTrunk(BaseModule):
             :func:`~mmseg_deepvit.backbones.pretrained.load_pretrained` describes (further keys are
             passed on to it); other mmengine initialisers work as usual; None is truncated normal.
 
+    Attributes:
+        trained_input: The file that was loaded, and how the images were normalised that it was
+            trained on or None; None where none was loaded.
+
     Raises:
         ValueError: A value outside what is said above; the message names it.
         TypeError: ``out_indices`` is neither an integer nor a sequence of integers.
     """
+
+    trained_input: tuple[str, Normalization | None] | None = None
 
     def __init__(
         self,

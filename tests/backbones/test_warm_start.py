@@ -9,6 +9,7 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 
 from mmseg_deepvit.backbones import calibrate_map_norms
+from mmseg_deepvit.checkpoints.normalization import HALF
 from mmseg_deepvit.errors import CheckpointError
 
 PATCH, SIZE, DIMS, HEADS, DEPTH = 4, 24, 128, 2, 3
@@ -242,6 +243,7 @@ def test_from_timm_by_name(timm_vit):
     images = torch.randn(1, 3, 224, 224)
     expected = theirs.forward_features(images)[:, 1:]
     torch.testing.assert_close(our_patches(model, images), expected, rtol=0, atol=1e-4)
+    assert model.trained_input == (name, HALF)
 
 
 def test_timm_tells_the_number_of_heads(timm_vit):
