@@ -16,6 +16,7 @@ from .layer_decay import BlockDecayOptimWrapperConstructor
 from .map_norm_calibration_hook import MapNormCalibrationHook
 from .resuming import find_whole_checkpoint
 from .train_loop import ResumableTrainLoop
+from .weights_check_hook import WeightsCheckHook, warn_of_normalization
 
 __all__ = [
     "AtomicCheckpointHook",
@@ -26,6 +27,7 @@ __all__ = [
     "FiniteCheckHook",
     "MapNormCalibrationHook",
     "ResumableTrainLoop",
+    "WeightsCheckHook",
     "check_data_folders",
     "check_hooks",
     "find_whole_checkpoint",
@@ -34,4 +36,5 @@ __all__ = [
     "may_restart",
     "part_together",
     "unwrap_segmentor",
+    "warn_of_normalization",
 ]
