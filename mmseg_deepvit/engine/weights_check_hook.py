@@ -38,6 +38,9 @@ class WeightsCheckHook(Hook):
             are of another kind.
     """
 
+    #: Before EMAHook, which takes a loaded checkpoint's weights for its average.
+    priority = "VERY_HIGH"
+
     def before_train(self, runner: Runner) -> None:
         """Warn where the backbone's weights want images normalised in another way."""
         segmentor = unwrap_segmentor(runner.model)
@@ -79,7 +82,7 @@ def fit_segmentor(own: Mapping[str, Tensor], checkpoint: dict[str, Any], path: s
             f"model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.checkpoint={path}"
         )
     check_kinds(own, state, path)
-    if state.keys() != set(names):
+    if "state_dict" not in checkpoint or state.keys() != set(names):
         checkpoint["state_dict"] = state
 
 

@@ -2,6 +2,7 @@ import logging
 
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.logging import MMLogger
 from mmseg.registry import MODELS
 from timm.models.cait import Cait
@@ -148,6 +149,15 @@ def test_position_embeddings_of_another_grid(published, save, file_grid, img_siz
     if grid != (9, 1):
         torch.testing.assert_close(positions[:, 0], positions[:, -1])
         assert (positions[:, 0].diff() > 0).all()
+
+
+@pytest.mark.parametrize("settings", [{}, {"interpolate_antialias": True}])
+def test_positions_are_antialiased_where_asked(published, save, settings):
+    """Published code does without, which differs in larger grids too."""
+    grid = published["pos_embed"][:, 1:].unflatten(1, GRID).permute(0, 3, 1, 2)
+    expected = F.interpolate(grid, (5, 5), mode="bicubic", antialias=bool(settings))
+    positions = load(save(published), img_size=20, **settings).pos_embed[:, 1:]
+    torch.testing.assert_close(positions, expected.flatten(2).mT, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(

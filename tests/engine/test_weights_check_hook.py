@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.dataset import pseudo_collate
+from mmengine.hooks import EMAHook
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
@@ -63,7 +64,7 @@ def run(tmp_path, model, load_from=None):
         train_cfg=dict(by_epoch=False, max_iters=1),
         optim_wrapper=dict(optimizer=dict(type="SGD", lr=0.0)),
         load_from=load_from and str(load_from),
-        custom_hooks=[dict(type="WeightsCheckHook")],
+        custom_hooks=[dict(type="EMAHook"), dict(type="WeightsCheckHook")],
         experiment_name=f"weights-{tmp_path.name}",
         default_scope="mmseg",
     )
@@ -95,18 +96,21 @@ def test_training_says_that_weights_want_another_normalisation(tmp_path, publish
         assert 'model.data_preprocessor.std="[127.5,127.5,127.5]"' in line
 
 
-def test_load_from_takes_a_whole_segmentor(tmp_path):
-    """Also one in published names, and says what normalisation it was trained with."""
+@pytest.mark.parametrize("flat", [False, True])
+def test_load_from_takes_a_whole_segmentor(tmp_path, flat):
+    """Also one in published names, before EMAHook sees it; says how it was normalised."""
     model = MODELS.build(model_config())
     model.init_weights()
     heads = {k: v for k, v in model.state_dict().items() if k.startswith("decode_head.")}
     state = dvit_repo()[0]
     whole = prefixed("backbone.", {k: v for k, v in state.items() if "head" not in k}) | heads
-    content = {"state_dict": whole, "meta": normalization_meta(HALF)}
-    torch.save(content, tmp_path / "whole.pth")
+    content = whole if flat else {"state_dict": whole}
+    torch.save({**content, "meta": normalization_meta(HALF)}, tmp_path / "whole.pth")
     runner, lines = run(tmp_path, model_config(), tmp_path / "whole.pth")
-    mix = runner.model.backbone.blocks[1].attn.post_mix.weight
-    assert torch.equal(mix, state["blocks.1.attn.reatten_matrix.weight"][..., 0, 0])
+    average = next(h.ema_model.module for h in runner.hooks if isinstance(h, EMAHook))
+    for taken in (runner.model, average):
+        mix = taken.backbone.blocks[1].attn.post_mix.weight
+        assert torch.equal(mix, state["blocks.1.attn.reatten_matrix.weight"][..., 0, 0])
     assert len(mismatches(lines)) == 1
     assert "do not match exactly" not in "\n".join(lines)
 
