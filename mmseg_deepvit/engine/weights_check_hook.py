@@ -75,15 +75,24 @@ def fit_segmentor(own: Mapping[str, Tensor], checkpoint: dict[str, Any], path: s
     state = segmentor_state_dict(checkpoint, path) if names else {}
     shared = [k for k, v in own.items() if k in state and state[k].shape == v.shape]
     if 2 * len(shared) < min(len(own), len(state) or 1):
-        holds = f"it holds {summarize_keys(names[:3])}, …" if names else "it holds no state_dict"
         raise CheckpointError(
-            f"checkpoint {path} fits {len(shared)} of the model's {len(own)} tensors ({holds}), "
-            "and load_from takes whole segmentors: give a backbone's file as "
-            f"model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.checkpoint={path}"
+            f"checkpoint {path} fits {len(shared)} of the model's {len(own)} tensors "
+            f"{_remedy(names, path)}"
         )
     check_kinds(own, state, path)
     if "state_dict" not in checkpoint or state.keys() != set(names):
         checkpoint["state_dict"] = state
+
+
+def _remedy(names: list[str], path: str) -> str:
+    """What a file that does not fit holds, and how to give it."""
+    if any(name.startswith("decode_head.") for name in names):
+        return "(it holds another segmentor): give one that was trained with this model's config"
+    holds = f"it holds {summarize_keys(names[:3])}, …" if names else "it holds no state_dict"
+    return (
+        f"({holds}), and load_from takes whole segmentors: give a backbone's file as "
+        f"model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.checkpoint={path}"
+    )
 
 
 def warn_of_normalization(

@@ -139,6 +139,14 @@ def test_load_from_refuses_a_backbones_file(content):
     assert "\n" not in said
 
 
+def test_load_from_refuses_another_segmentor():
+    def wider(state):
+        return {"state_dict": {k: torch.zeros(2, *v.shape) for k, v in state.items()}}
+
+    with pytest.raises(CheckpointError, match=r"\(it holds another segmentor\): give one"):
+        loaded(wider)
+
+
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.int8])
 def test_numbers_of_another_kind(dtype):
     """PyTorch would drop the imaginary part, or take quantised steps for values."""
