@@ -83,10 +83,10 @@ def load_pretrained(
     missing = [k for k in own if k not in state and k not in filled and not k.endswith(tracked)]
     unexpected = [k for k in state if k not in own]
     _check_names(checkpoint, missing, unexpected)
+    check_kinds(own, state, checkpoint)
     grid = fit_positions(model, state, pos_grid, checkpoint)
     remedy = "set arch, embed_dims, num_heads, mlp_ratio or patch_size to match"
     check_shapes(own, state, checkpoint, remedy)
-    check_kinds(own, state, checkpoint)
     _check_heads(model, checkpoint, warm_start)
     model.load_state_dict({**state, **filled}, strict=False)
     model.trained_input = (str(checkpoint), conversion.normalization)

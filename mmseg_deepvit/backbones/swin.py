@@ -92,10 +92,10 @@ def load_pretrained_swin(
             "qkv_bias, patch_norm and use_abs_pos_embed to match"
         )
     state = {k: v for k, v in state.items() if k in own}
+    check_kinds(own, state, checkpoint)
     state |= dict(_resized_tables(state, own))
     remedy = "set embed_dims, num_heads, mlp_ratio and patch_size to match"
     check_shapes(own, state, checkpoint, remedy)
-    check_kinds(own, state, checkpoint)
     model.load_state_dict(state, strict=False)
     model.trained_input = (str(checkpoint), conversion.normalization)
     print_log(f"Loaded {len(state)} tensors from {checkpoint}", "current")
@@ -103,10 +103,10 @@ def load_pretrained_swin(
 
 def _is_beyond(key: str, num_stages: int) -> bool:
     """Whether a name belongs to stages that the model leaves out, or to the norm of an output."""
-    last = re.match(r"stages\.(\d+)\.(downsample)?", key)
-    if last is None:
+    stage = re.match(r"stages\.(\d+)\.(downsample)?", key)
+    if stage is None:
         return _OWN.fullmatch(key) is not None
-    return int(last[1]) >= num_stages - (last[2] is not None)
+    return int(stage[1]) >= num_stages - (stage[2] is not None)
 
 
 def _resized_tables(
@@ -118,6 +118,6 @@ def _resized_tables(
             old, new = (math.isqrt(len(t)) for t in (table, own[key]))
             if old * old != len(table):
                 continue  # of no window; its shape is refused
-            maps = table.T.reshape(1, -1, old, old)
+            maps = table.T.float().reshape(1, -1, old, old)
             resized = F.interpolate(maps, (new, new), mode="bicubic", align_corners=False)
             yield key, resized.flatten(2)[0].T.contiguous()

@@ -205,9 +205,14 @@ def drop(state, part):
         (lambda s: {"state_dict": {}}, {}, "holds no weights"),
         (lambda s: s, {"weights": "ema"}, "holds no weights of a moving average"),
         (
-            lambda s: {**s, "norm.bias": s["norm.bias"].to(torch.cfloat)},
+            lambda s: {**s, "norm.bias": s["norm.bias"].int()},
             {},
-            "complex64 .*norm.bias",
+            "int32 numbers in norm.bias",
+        ),
+        (
+            lambda s: {**s, "pos_embed": s["pos_embed"].to(torch.cfloat)},
+            {"img_size": 20},
+            "complex64 numbers in pos_embed",
         ),
         (lambda s: {**s, "norm.bias": s["norm.bias"].to_sparse()}, {}, "a sparse tensor"),
     ],
