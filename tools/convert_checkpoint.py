@@ -21,6 +21,7 @@ from mmseg_deepvit.checkpoints import (
     Conversion,
     convert_checkpoint,
     get_family,
+    normalization_meta,
     read_checkpoint,
     save_safetensors,
 )
@@ -37,6 +38,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("source", nargs="?", metavar="SRC", help="what to convert")
     parser.add_argument("out", nargs="?", metavar="OUT", help="the .pth or .safetensors file")
     parser.add_argument("--family", help="take it for this family, if it has its marks")
+    parser.add_argument(
+        "--weights",
+        choices=["ema", "model"],
+        help="the moving average, or the model itself, of a file with both (what was published)",
+    )
     parser.add_argument("--force", action="store_true", help="replace OUT if it is there")
     parser.add_argument("--list", action="store_true", help="list the families, do nothing else")
     args = parser.parse_args()
@@ -118,10 +124,15 @@ def main() -> None:
     out = Path(args.out).expanduser()
     check_out(args.source, out, args.force)
     content = read_checkpoint(args.source)
-    conversion = convert_checkpoint(content, args.source, family)
+    conversion = convert_checkpoint(content, args.source, family, args.weights)
     for line in report(conversion):
         print(line)
-    meta = {"source": args.source, "family": conversion.family.name, **saved_meta(content)}
+    meta = {
+        "source": args.source,
+        "family": conversion.family.name,
+        **normalization_meta(conversion.normalization),
+        **saved_meta(content),
+    }
     write(conversion.state, meta, out)
     print(f"written to {out}")
 

@@ -7,9 +7,15 @@ from typing import Any
 
 from timm.layers import to_2tuple
 
+#: Sizes of a transformer that no default can know.
+_SIZES = ("embed_dims", "num_layers", "num_heads")
+
 
 def settings_of(
-    arch: str | dict[str, Any], archs: Mapping[str, dict[str, Any]], defaults: dict[str, Any]
+    arch: str | dict[str, Any],
+    archs: Mapping[str, dict[str, Any]],
+    defaults: dict[str, Any],
+    overrides: dict[str, Any],
 ) -> dict[str, Any]:
     """The trunk's arguments for an architecture.
 
@@ -17,15 +23,20 @@ def settings_of(
         arch: A key of ``archs``, or arguments that go before ``defaults``.
         archs: The published architectures.
         defaults: What all of them share.
+        overrides: Arguments that go before all others.
 
     Raises:
-        ValueError: A name that is not published; the message lists those that are.
+        ValueError: A name that is not published, or a dict without a size; the message lists the
+            names, or the sizes.
     """
-    if isinstance(arch, dict):
-        return {**defaults, **arch}
-    if arch not in archs:
-        raise ValueError(f"arch must be a dict or one of {', '.join(archs)}, got {arch!r}")
-    return archs[arch]
+    if not isinstance(arch, dict):
+        if not isinstance(arch, str) or arch not in archs:
+            raise ValueError(f"arch must be a dict or one of {', '.join(archs)}, got {arch!r}")
+        return {**archs[arch], **overrides}
+    settings = {**defaults, **arch, **overrides}
+    if lacking := [name for name in _SIZES if name not in settings]:
+        raise ValueError(f"arch as a dict lacks {', '.join(lacking)}: give {', '.join(_SIZES)}")
+    return settings
 
 
 def pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:

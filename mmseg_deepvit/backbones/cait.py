@@ -63,7 +63,8 @@ class CaiT(ViTTrunk):
             the architecture's value.
 
     Raises:
-        ValueError: An unknown architecture, or a value that the trunk refuses.
+        ValueError: An unknown architecture, a dict without ``embed_dims``, ``num_layers`` or
+            ``num_heads``, or a value that the trunk refuses.
         TypeError: An argument that the trunk does not have.
 
     Example:
@@ -80,7 +81,7 @@ class CaiT(ViTTrunk):
         with_cls_blocks: bool = False,
         **overrides: Any,
     ) -> None:
-        settings = {**settings_of(arch, ARCHS, _TALKING_HEADS), **overrides}
+        settings = settings_of(arch, ARCHS, _TALKING_HEADS, overrides)
         super().__init__(**settings)
         self.blocks_token_only: nn.ModuleList | None = None
         if with_cls_blocks:

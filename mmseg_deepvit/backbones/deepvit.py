@@ -58,7 +58,8 @@ class DeepViT(ViTTrunk):
             the architecture's value.
 
     Raises:
-        ValueError: An unknown architecture, or a value that the trunk refuses.
+        ValueError: An unknown architecture, a dict without ``embed_dims``, ``num_layers`` or
+            ``num_heads``, or a value that the trunk refuses.
         TypeError: An argument that the trunk does not have.
 
     Example:
@@ -68,4 +69,4 @@ class DeepViT(ViTTrunk):
     """
 
     def __init__(self, arch: str | dict[str, Any] = "deepvit-s", **overrides: Any) -> None:
-        super().__init__(**{**settings_of(arch, ARCHS, _RE_ATTENTION), **overrides})
+        super().__init__(**settings_of(arch, ARCHS, _RE_ATTENTION, overrides))

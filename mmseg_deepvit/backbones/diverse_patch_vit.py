@@ -55,7 +55,8 @@ class DiversePatchViT(ViTTrunk):
             the architecture's value.
 
     Raises:
-        ValueError: An unknown architecture, or a value that the trunk refuses.
+        ValueError: An unknown architecture, a dict without ``embed_dims``, ``num_layers`` or
+            ``num_heads``, or a value that the trunk refuses.
         TypeError: An argument that the trunk does not have.
 
     Example:
@@ -65,4 +66,4 @@ class DiversePatchViT(ViTTrunk):
     """
 
     def __init__(self, arch: str | dict[str, Any] = "diversepatch-b", **overrides: Any) -> None:
-        super().__init__(**{**settings_of(arch, ARCHS, _MIXING), **overrides})
+        super().__init__(**settings_of(arch, ARCHS, _MIXING, overrides))

@@ -101,7 +101,12 @@ class ConvStem(PatchEmbed):
 
 
 def resize_pos_embed(
-    pos_embed: Tensor, old_grid: Grid, new_grid: Grid, num_prefix: int, mode: str = "bicubic"
+    pos_embed: Tensor,
+    old_grid: Grid,
+    new_grid: Grid,
+    num_prefix: int,
+    mode: str = "bicubic",
+    antialias: bool = False,
 ) -> Tensor:
     """Resize position embeddings to another grid of patches.
 
@@ -110,7 +115,9 @@ def resize_pos_embed(
         old_grid: (h, w) of ``pos_embed``.
         new_grid: (h', w') wanted.
         num_prefix: Number of leading positions that are kept as they are.
-        mode: ``'bicubic'`` or ``'bilinear'`` (both with antialiasing), or ``'nearest'``.
+        mode: ``'bicubic'``, ``'bilinear'`` or ``'nearest'``.
+        antialias: Whether the first two average over what a smaller grid leaves out. PyTorch's
+            bicubic filters differ in larger grids too, by some percent.
 
     Returns:
         (1, num_prefix + h'·w', C), in the dtype of ``pos_embed``; itself where the grids agree.
@@ -132,11 +139,15 @@ def resize_pos_embed(
     smooth = mode in ("bicubic", "bilinear")
     if is_fixed(new_grid):
         maps = F.interpolate(
-            maps, new_grid, mode=mode, align_corners=False if smooth else None, antialias=smooth
+            maps,
+            new_grid,
+            mode=mode,
+            align_corners=False if smooth else None,
+            antialias=antialias and smooth,
         )
     else:
         rows, columns = (
-            resampling_weights(old, new, mode, maps)
+            resampling_weights(old, new, mode, maps, antialias)
             for old, new in zip(old_grid, new_grid, strict=True)
         )
         maps = rows @ maps @ columns.T

@@ -58,7 +58,9 @@ def fit_positions(
     prefix, patches = pos_embed[:, :num_prefix], pos_embed[:, num_prefix:]
     if num_prefix > num_class:
         state["reg_token"] = state["reg_token"] + prefix[:, num_class:]
-    resized = resize_pos_embed(patches, grid, model.patch_grid, 0, model.interpolate_mode)
+    resized = resize_pos_embed(
+        patches, grid, model.patch_grid, 0, model.interpolate_mode, model.interpolate_antialias
+    )
     own_prefix = pos_embed.new_zeros(1, model.num_prefix_positions, pos_embed.shape[2])
     kept = min(num_class, num_prefix, model.num_prefix_positions)
     own_prefix[:, :kept] = prefix[:, :kept]

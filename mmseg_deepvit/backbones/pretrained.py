@@ -14,13 +14,12 @@ from torch import Tensor
 from ..attention import HeadMixingAttention
 from ..checkpoints import (
     TIMM_SCHEME,
-    convert,
-    find_family,
-    find_state_dict,
-    read_checkpoint,
+    Conversion,
+    read_backbone,
     summarize_keys,
     timm_architecture,
 )
+from ..checkpoints.fit import check_kinds, check_shapes
 from ..errors import CheckpointError
 from .embed import Grid
 from .positions import fit_positions
@@ -50,12 +49,14 @@ def load_pretrained(
     checkpoint: str | os.PathLike,
     pos_grid: Grid | None = None,
     warm_start: bool = False,
+    weights: str | None = None,
 ) -> None:
     """Load a published or own checkpoint into a trunk.
 
     Containers, prefixes, published names and classifiers are seen to by
     :mod:`mmseg_deepvit.checkpoints`; position embeddings of another grid are resized. One line
-    each is logged for what was loaded, missing keys and unexpected keys.
+    each is logged for what was loaded, missing keys and unexpected keys. ``model.trained_input``
+    tells how the images were normalised that the weights were trained on, where that is known.
 
     Args:
         model: The backbone; changed in place, or not at all where an error is raised.
@@ -64,12 +65,17 @@ def load_pretrained(
             Needed only where it is neither the model's, nor square, nor of the model's aspect.
         warm_start: Whether the file may be a plain transformer's: mixes begin at the identity,
             norms of maps and LayerScale without effect.
+        weights: ``'ema'`` or ``'model'`` where the file holds a model and its moving average; None
+            for what the published accuracy was measured with (DeepViT: the average; DiversePatch,
+            CaiT, DeiT: the model).
 
     Raises:
         CheckpointError: The file cannot be read, or belongs to another model. The message says what
             differs.
+        ValueError: ``weights`` is no choice.
     """
-    state, dropped = _trunk_state(model, checkpoint)
+    conversion = read_backbone(checkpoint, "trunk", weights)
+    state, dropped = _trunk_state(model, conversion)
     _check_blocks(model, checkpoint, state)
     filled = unmixed_state(model, state) if warm_start else {}
     own = model.state_dict()
@@ -77,12 +83,13 @@ def load_pretrained(
     missing = [k for k in own if k not in state and k not in filled and not k.endswith(tracked)]
     unexpected = [k for k in state if k not in own]
     _check_names(checkpoint, missing, unexpected)
-    grid = model.patch_grid
-    if "pos_embed" in state:
-        grid = fit_positions(model, state, pos_grid, checkpoint)
-    _check_shapes(checkpoint, own, state)
+    check_kinds(own, state, checkpoint)
+    grid = fit_positions(model, state, pos_grid, checkpoint)
+    remedy = "set arch, embed_dims, num_heads, mlp_ratio or patch_size to match"
+    check_shapes(own, state, checkpoint, remedy)
     _check_heads(model, checkpoint, warm_start)
     model.load_state_dict({**state, **filled}, strict=False)
+    model.trained_input = (str(checkpoint), conversion.normalization)
 
     without = f", without {summarize_keys(dropped)}" if dropped else ""
     print_log(
@@ -117,16 +124,8 @@ def _advise_map_tokens(model: ViTTrunk, grid: Grid, path: str | os.PathLike) -> 
         )
 
 
-def _trunk_state(model: ViTTrunk, path: str | os.PathLike) -> tuple[dict[str, Tensor], list[str]]:
-    """Weights in the trunk's names, and the names in the file of what is left out."""
-    published = find_state_dict(read_checkpoint(path), path)
-    family = find_family(published, path)
-    if family.target != "trunk":
-        raise CheckpointError(
-            f"{path} holds a {family.name}, which {type(model).__name__} is not: give weights of a "
-            "vision transformer"
-        )
-    conversion = convert(published, family, path)
+def _trunk_state(model: ViTTrunk, conversion: Conversion) -> tuple[dict[str, Tensor], list[str]]:
+    """Weights that the trunk may take, and the names in the file of what is left out."""
     state, dropped = conversion.state, list(conversion.dropped)
     if (projection := state.get("patch_embed.proj.weight")) is not None:
         # mmseg's VisionTransformer goes without this bias, which is to have it at zero.
@@ -165,19 +164,6 @@ def _explain(lacks: list[str], extra: list[str]) -> str:
                 names = summarize_keys(found)
                 return f"only {owner} has {meaning} ({names}); set {argument} to match"
     return f"missing {summarize_keys(lacks) or '-'}; unexpected {summarize_keys(extra) or '-'}"
-
-
-def _check_shapes(
-    path: str | os.PathLike, own: dict[str, Tensor], state: dict[str, Tensor]
-) -> None:
-    unfit = [k for k in state if k in own and state[k].shape != own[k].shape]
-    if unfit:
-        key = unfit[0]
-        raise CheckpointError(
-            f"{path} does not fit the model in {len(unfit)} tensors, the first {key}: "
-            f"{tuple(state[key].shape)} in the file, {tuple(own[key].shape)} in the model; "
-            "set arch, embed_dims, num_heads, mlp_ratio or patch_size to match"
-        )
 
 
 def _check_heads(model: ViTTrunk, path: str | os.PathLike, warm_start: bool) -> None:

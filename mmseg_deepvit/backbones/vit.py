@@ -20,6 +20,7 @@ from mmengine.model import BaseModule, initialize
 from torch import Tensor, nn
 
 from ..attention import HeadMixingAttention
+from ..checkpoints import Normalization
 from .arguments import check_choice, check_range, check_rate, normalize_out_indices, pair
 from .block import Block, is_batch_norm, recompute_in_backward
 from .embed import ConvStem, Grid, PatchEmbed, resize_pos_embed
@@ -75,7 +76,11 @@ class ViTTrunk(BaseModule):
         out_indices: Block or blocks whose tokens are returned, in this order; negative counts
             from the end.
         final_norm: Whether the last block's output passes the final LayerNorm.
-        interpolate_mode: How position embeddings are resized: bicubic, bilinear or nearest.
+        interpolate_mode: How position embeddings are resized, where weights of another grid are
+            loaded and for images of another size: bicubic, bilinear or nearest.
+        interpolate_antialias: Whether bicubic and bilinear resizing is antialiased. The published
+            code of DeepViT, DiversePatch, CaiT and DeiT does without, timm and DINOv2 with
+            registers do with it.
         frozen_stages: -1 freezes nothing, 0 the embedding, k also the first k blocks (and
             ``num_layers`` the final norm too).
         norm_eval: Whether BatchNorms keep their statistics in training. Those of attention maps
@@ -85,10 +90,16 @@ class ViTTrunk(BaseModule):
             :func:`~mmseg_deepvit.backbones.pretrained.load_pretrained` describes (further keys are
             passed on to it); other mmengine initialisers work as usual; None is truncated normal.
 
+    Attributes:
+        trained_input: The file that was loaded, and how the images were normalised that it was
+            trained on or None; None where none was loaded.
+
     Raises:
         ValueError: A value outside what is said above; the message names it.
         TypeError: ``out_indices`` is neither an integer nor a sequence of integers.
     """
+
+    trained_input: tuple[str, Normalization | None] | None = None
 
     def __init__(
         self,
@@ -123,6 +134,7 @@ class ViTTrunk(BaseModule):
         out_indices: int | Sequence[int] = -1,
         final_norm: bool = True,
         interpolate_mode: str = "bicubic",
+        interpolate_antialias: bool = False,
         frozen_stages: int = -1,
         norm_eval: bool = False,
         with_cp: bool = False,
@@ -148,6 +160,7 @@ class ViTTrunk(BaseModule):
         self.num_layers = num_layers
         self.out_indices = normalize_out_indices(out_indices, num_layers)
         self.interpolate_mode = interpolate_mode
+        self.interpolate_antialias = interpolate_antialias
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.mix_init = mix_init
@@ -262,7 +275,12 @@ class ViTTrunk(BaseModule):
         x, grid = self.patch_embed(x)
         count = self.num_prefix_positions
         pos_embed = resize_pos_embed(
-            self.pos_embed, self.patch_grid, grid, count, self.interpolate_mode
+            self.pos_embed,
+            self.patch_grid,
+            grid,
+            count,
+            self.interpolate_mode,
+            self.interpolate_antialias,
         )
         tokens = [x + pos_embed[:, count:]]
         if self.reg_token is not None:

@@ -134,6 +134,7 @@ def calibrate_map_norms(backbone: nn.Module, batches: Iterable[Tensor]) -> list[
     was_training = [module for module in backbone.modules() if module.training]
     backbone.eval()
     with ExitStack() as stack:
+        stack.callback(_set_training, was_training)
         for attention, norm, seen in zip(attentions, norms, moments, strict=True):
             hook = attention.register_forward_pre_hook(partial(_measure, seen))
             stack.callback(hook.remove)
@@ -141,14 +142,17 @@ def calibrate_map_norms(backbone: nn.Module, batches: Iterable[Tensor]) -> list[
             attention.mix_norm = None
         for batch in batches:
             backbone(batch)
-    for module in was_training:
-        module.training = True
     if not any(moments):
         raise ValueError(f"calibrating {', '.join(names)} needs at least one batch, got none")
     for norm, seen in zip(norms, moments, strict=True):
         if seen:
             _set_without_effect(norm, torch.stack(seen).mean(0), len(seen))
     return [name for name, seen in zip(names, moments, strict=True) if seen]
+
+
+def _set_training(modules: list[nn.Module]) -> None:
+    for module in modules:
+        module.training = True
 
 
 def _measure(seen: list[Tensor], attention: Any, inputs: tuple[Tensor]) -> None:

@@ -3,6 +3,7 @@
 Importing this has mmengine read safely too.
 """
 
+from .backbone_files import read_backbone
 from .containers import find_state_dict
 from .conversion import Conversion, convert
 from .families import FAMILIES, Family, find_family, get_family
@@ -10,6 +11,7 @@ from .fit import load_whole_model
 from .key_maps import summarize_keys
 from .loading import TRUST_VARIABLE, read_checkpoint
 from .mmengine_loading import load_from_path
+from .normalization import Normalization, normalization_meta, saved_normalization
 from .safetensors_files import save_safetensors
 from .segmentors import convert_checkpoint, segmentor_state_dict
 from .timm_hub import TIMM_SCHEME, fetch_timm, timm_architecture
@@ -20,6 +22,7 @@ __all__ = [
     "TRUST_VARIABLE",
     "Conversion",
     "Family",
+    "Normalization",
     "convert",
     "convert_checkpoint",
     "fetch_timm",
@@ -28,8 +31,11 @@ __all__ = [
     "get_family",
     "load_from_path",
     "load_whole_model",
+    "normalization_meta",
+    "read_backbone",
     "read_checkpoint",
     "save_safetensors",
+    "saved_normalization",
     "segmentor_state_dict",
     "summarize_keys",
     "timm_architecture",

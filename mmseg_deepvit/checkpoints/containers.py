@@ -3,67 +3,128 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
 
-#: Keys under which published files hold their weights, the best first: an exponential moving
-#: average is what the published accuracy was measured with.
-CONTAINERS = ("state_dict_ema", "model_ema", "state_dict", "model", "teacher", "module")
+#: Keys under which published files hold their weights, the best first. Of a model and its moving
+#: average that one comes first which the published accuracy was measured with: timm's training
+#: (DeepViT) validates the average, DeiT's training (DeiT, CaiT, PatchVisionTransformer) the model.
+CONTAINERS = ("state_dict_ema", "state_dict", "model", "model_ema", "teacher", "module")
+#: The keys to look under where the user chooses.
+CHOICES = {
+    "ema": ("state_dict_ema", "model_ema", "teacher"),
+    "model": ("state_dict", "model", "student", "module"),
+}
 PREFIXES = ("module.", "backbone.")
 
 
-def find_weights(checkpoint: Mapping[str, Any], path: str | os.PathLike) -> dict[str, Tensor]:
+def find_weights(
+    checkpoint: Mapping[str, Any], path: str | os.PathLike, weights: str | None = None
+) -> dict[str, Tensor]:
     """Find all weights that a file holds.
 
     Args:
         checkpoint: What :func:`~mmseg_deepvit.checkpoints.read_checkpoint` returned.
         path: Named in errors.
+        weights: ``'ema'`` for the moving average, ``'model'`` for the model that it averages; None
+            for the first of :data:`CONTAINERS`.
 
     Returns:
-        Names and tensors of the first of :data:`CONTAINERS` that holds any, or of the mapping
-        itself; a new dict, names as in the file.
+        Names and tensors of the first place that holds any, or of the mapping itself; a new dict,
+        names as in the file.
 
     Raises:
-        CheckpointError: There are no weights in it.
+        CheckpointError: There are no such weights in it, or tensors that no model can take.
+        ValueError: ``weights`` is none of the above.
     """
-    places = (checkpoint.get(key) for key in CONTAINERS)
-    tensors = (_tensors(place) for place in (*places, checkpoint) if isinstance(place, Mapping))
+    if weights is not None and weights not in CHOICES:
+        raise ValueError(f"weights must be one of {', '.join(CHOICES)} or None, got {weights!r}")
+    places = list(_places(checkpoint, weights))
+    tensors = (_tensors(checkpoint.get(key, {}) if key else checkpoint) for key in places)
     state = next((found for found in tensors if found), {})
     if not state:
         held = ", ".join(map(str, list(checkpoint)[:6])) or "nothing"
+        sought = ", ".join(key or "at the top" for key in places)
+        what = {"ema": " of a moving average", "model": " but of a moving average"}
         raise CheckpointError(
-            f"checkpoint {path} holds no weights (found: {held}): they are looked for under "
-            f"{', '.join(CONTAINERS)}, or at the top"
+            f"checkpoint {path} holds no weights{what.get(weights or '', '')} (found: {held}): "
+            f"they are looked for under {sought}"
         )
+    check_plain(state, path)
     return state
 
 
-def _tensors(mapping: Mapping[Any, Any]) -> dict[str, Tensor]:
+def _places(checkpoint: Mapping[str, Any], weights: str | None) -> Iterator[str]:
+    """Keys to look under, the best first; an empty one is the mapping itself."""
+    if weights and "ema_state_dict" in checkpoint:
+        # mmengine's EMAHook exchanges the two when it saves.
+        yield "state_dict" if weights == "ema" else "ema_state_dict"
+        return
+    yield from CHOICES[weights] if weights else CONTAINERS
+    if weights != "ema":
+        yield ""
+
+
+def _tensors(mapping: Any) -> dict[str, Tensor]:
+    if not isinstance(mapping, Mapping):
+        return {}
     return {k: v for k, v in mapping.items() if isinstance(k, str) and isinstance(v, Tensor)}
 
 
-def find_state_dict(checkpoint: Mapping[str, Any], path: str | os.PathLike) -> dict[str, Tensor]:
+def check_plain(state: Mapping[str, Tensor], path: str | os.PathLike) -> None:
+    """Raise if a file holds tensors without plain values.
+
+    Args:
+        state: The file's weights.
+        path: The file, named in the error.
+
+    Raises:
+        CheckpointError: A tensor is sparse, quantised, nested or without values.
+    """
+    for name, value in state.items():
+        if kind := _special_kind(value):
+            raise CheckpointError(
+                f"checkpoint {path} holds a {kind} tensor ({name}), and models here take plain "
+                "ones: save the weights dense, in floating point"
+            )
+
+
+def _special_kind(value: Tensor) -> str | None:
+    if value.is_meta:
+        return "meta (empty)"
+    if value.is_quantized:
+        return "quantised"
+    if value.is_nested:
+        return "nested"
+    return "sparse" if value.layout != torch.strided else None
+
+
+def find_state_dict(
+    checkpoint: Mapping[str, Any], path: str | os.PathLike, weights: str | None = None
+) -> dict[str, Tensor]:
     """Find the backbone's weights in what a file holds.
 
-    Takes the first of :data:`CONTAINERS` that holds any (or the mapping itself), strips the
-    prefixes of wrappers and segmentors from the names, and keeps the ``backbone.`` part of a
-    segmentor alone.
+    Takes what :func:`find_weights` finds, strips the prefixes of wrappers and segmentors from the
+    names, and keeps the ``backbone.`` part of a segmentor alone.
 
     Args:
         checkpoint: What :func:`~mmseg_deepvit.checkpoints.read_checkpoint` returned.
         path: Named in errors.
+        weights: As in :func:`find_weights`.
 
     Returns:
         Names and tensors, a new dict.
 
     Raises:
-        CheckpointError: There are no weights in it.
+        CheckpointError: There are no such weights in it, or tensors that no model can take.
+        ValueError: ``weights`` is no choice.
     """
-    return split_backbone(find_weights(checkpoint, path))[1]
+    return split_backbone(find_weights(checkpoint, path, weights))[1]
 
 
 def split_backbone(weights: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..errors import CheckpointError
 from .families import Family, first_match
 from .key_maps import Drop, rename_key
+from .normalization import Normalization
 
 #: What other vision transformers have and ours have not, in our names: without it a model would
 #: compute something else than it was trained to.
@@ -34,6 +35,8 @@ class Conversion:
         renamed: Old names and new ones, of all that is kept; most families keep many names.
         dropped: Old names and why they are left out.
         changed: New names and what was done to their values.
+        normalization: How the images were normalised that they were trained on; None where that is
+            not known.
     """
 
     family: Family
@@ -41,6 +44,7 @@ class Conversion:
     renamed: dict[str, str]
     dropped: dict[str, str]
     changed: dict[str, str]
+    normalization: Normalization | None = None
 
 
 def convert(state: Mapping[str, Tensor], family: Family, path: str | os.PathLike) -> Conversion:
@@ -54,12 +58,13 @@ def convert(state: Mapping[str, Tensor], family: Family, path: str | os.PathLike
         path: The file, named in errors.
 
     Returns:
-        The weights, which share memory with ``state`` where their values are as they were.
+        The weights, which share memory with ``state`` where their values are as they were; their
+        normalisation is what the family tells.
 
     Raises:
         CheckpointError: Two keys get one name, or the file has parts that the target has not.
     """
-    conversion = Conversion(family, {}, {}, {}, {})
+    conversion = Conversion(family, {}, {}, {}, {}, family.normalization(state))
     for key, value in state.items():
         new = rename_key(key, family.key_map)
         if isinstance(new, Drop):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from http.client import HTTPException
 from pathlib import Path
@@ -30,15 +31,17 @@ def download(url: str) -> Path:
         url: An ``http(s)://`` address.
 
     Returns:
-        The file in :func:`download_folder`, under the last part of the address.
+        The file in :func:`download_folder`: the last part of the address and a digest of the whole,
+        as many addresses end in ``model.safetensors``.
 
     Raises:
         CheckpointError: It is not there yet and cannot be downloaded.
     """
-    name = url.split("?")[0].split("://", 1)[-1].partition("/")[2].rsplit("/", 1)[-1]
-    if not name:
+    name = Path(url.split("?")[0].split("://", 1)[-1].partition("/")[2].rsplit("/", 1)[-1])
+    if not name.name:
         raise CheckpointError(f"checkpoint {url} names no file: give its whole address")
-    target = download_folder() / name
+    digest = hashlib.sha256(url.encode()).hexdigest()[:12]
+    target = download_folder() / f"{name.stem}-{digest}{name.suffix}"
     if not target.exists():
         try:
             transfer(url, target)

@@ -28,6 +28,7 @@ from .key_maps import (
     mix_matrix,
     summarize_keys,
 )
+from .normalization import HALF, IMAGENET, Normalization
 from .swin import SWIN, TIMM_SWIN, unfold_order
 
 
@@ -52,6 +53,8 @@ class Family:
         marks: Patterns; each matches some whole name of every file of the family.
         key_map: New names, and what is left out.
         changes: Values that are laid out in another way.
+        normalizations: Patterns and how the images were normalised that weights with such a name
+            were trained on; a family whose files differ has patterns for those that tell.
         segmentors: Whole segmentors come in these names, and no model of mmseg or ours has them.
     """
 
@@ -61,7 +64,13 @@ class Family:
     marks: tuple[str, ...]
     key_map: KeyMap
     changes: tuple[ValueChange, ...] = ()
+    normalizations: tuple[tuple[str, Normalization], ...] = ()
     segmentors: bool = False
+
+    def normalization(self, names: Collection[str]) -> Normalization | None:
+        """How the images were normalised that weights of these names were trained on, or None."""
+        found = (n for pattern, n in self.normalizations if first_match(pattern, names))
+        return next(found, None)
 
 
 _SWIN_TABLE = r"layers\.\d+\.blocks\.\d+\.attn\.relative_position_bias_table"
@@ -73,6 +82,11 @@ _MERGING = (
         "inputs of patch merging reordered",
     ),
 )
+_ALL_HALF = ((r".+", HALF),)
+_ALL_IMAGENET = ((r".+", IMAGENET),)
+#: Files of a plain transformer do not tell whether they are DeiT's, DINO's (ImageNet) or augreg's
+#: (half), unless they have a distillation token, DeiT-III's LayerScale or MAE's decoder.
+_SOME_IMAGENET = ((r"dist_token|blocks\.\d+\.gamma_1|decoder_pos_embed", IMAGENET),)
 _MIXES = (ValueChange(r".+\.(pre|post)_mix\.weight", mix_matrix, "1×1 convolution to a matrix"),)
 
 FAMILIES: tuple[Family, ...] = (
@@ -83,6 +97,7 @@ FAMILIES: tuple[Family, ...] = (
         (r"blocks\.\d+\.attn\.reatten_matrix\.weight",),
         DEEPVIT,
         _MIXES,
+        _ALL_HALF,
         segmentors=True,
     ),
     Family(
@@ -92,6 +107,7 @@ FAMILIES: tuple[Family, ...] = (
         (r"blocks\.\d+\.attn\.proj_(pre|post)\.weight",),
         DIVERSE_PATCH,
         _MIXES,
+        _ALL_IMAGENET,
         segmentors=True,
     ),
     Family(
@@ -101,6 +117,7 @@ FAMILIES: tuple[Family, ...] = (
         (r"blocks\.\d+\.attn\.proj_[lw]\.weight",),
         CAIT,
         _MIXES,
+        _ALL_IMAGENET,
         segmentors=True,
     ),
     Family(
@@ -119,6 +136,7 @@ FAMILIES: tuple[Family, ...] = (
             r"blocks\.(\d+\.)?\d+\.ls1\.gamma",
         ),
         DINOV2,
+        normalizations=_ALL_IMAGENET,
     ),
     Family(
         "vit",
@@ -126,6 +144,7 @@ FAMILIES: tuple[Family, ...] = (
         "trunk",
         (r"blocks\.\d+\.attn\.qkv\.weight", r"patch_embed\.proj\.weight"),
         VIT,
+        normalizations=_SOME_IMAGENET,
     ),
     Family(
         "mmseg_vit",
@@ -144,6 +163,7 @@ FAMILIES: tuple[Family, ...] = (
             r"patch_embed\.projection\.weight",
         ),
         MMPRETRAIN_VIT,
+        normalizations=_SOME_IMAGENET,
     ),
     Family(
         "swin",
@@ -152,6 +172,7 @@ FAMILIES: tuple[Family, ...] = (
         (_SWIN_TABLE, r"layers\.0\.downsample\.reduction\.weight"),
         SWIN,
         _MERGING,
+        _ALL_IMAGENET,
         segmentors=True,
     ),
     Family(
@@ -161,6 +182,7 @@ FAMILIES: tuple[Family, ...] = (
         (_SWIN_TABLE, r"layers\.1\.downsample\.reduction\.weight"),
         TIMM_SWIN,
         _MERGING,
+        _ALL_IMAGENET,
     ),
     Family(
         "mmseg_swin",
@@ -168,6 +190,7 @@ FAMILIES: tuple[Family, ...] = (
         "swin",
         (r"stages\.\d+\.blocks\.\d+\.attn\.w_msa\.relative_position_bias_table",),
         CLASSIFIERS,
+        normalizations=_ALL_IMAGENET,
     ),
 )
 

@@ -1,4 +1,4 @@
-"""Does a checkpoint belong to a model? Told before anything is loaded, in one line."""
+"""Does a checkpoint fit a model? Told before anything is loaded, in one line."""
 
 from __future__ import annotations
 
@@ -25,11 +25,74 @@ def load_whole_model(
         path: The checkpoint, named in errors.
 
     Raises:
-        CheckpointError: As :func:`check_same_model` and :func:`check_finite`.
+        CheckpointError: As :func:`check_same_model`, :func:`check_kinds` and :func:`check_finite`.
     """
     check_same_model(model.state_dict(), state, path)
+    check_kinds(model.state_dict(), state, path)
     check_finite(state, path)
     model.load_state_dict(dict(state), strict=False)
+
+
+def check_kinds(
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | os.PathLike
+) -> None:
+    """Raise where values would lose a part, or are steps of a quantisation.
+
+    A model's real numbers are to be real in the file too, and its whole ones at least whole.
+
+    Args:
+        own: The model's ``state_dict()``.
+        state: The checkpoint's weights; those that the model has not are passed over.
+        path: The checkpoint, named in the error.
+
+    Raises:
+        CheckpointError: The message names the first tensor.
+    """
+    for name, value in own.items():
+        given = state.get(name, value)
+        if not _keeps(given, value):
+            raise CheckpointError(
+                f"checkpoint {path} holds {_dtype(given)} numbers in {name}, and the model "
+                f"{_dtype(value)}: save the weights as the model has them, model.state_dict()"
+            )
+
+
+def _keeps(given: Tensor, own: Tensor) -> bool:
+    """Whether a model's tensor can take over what is given."""
+    if own.is_complex():
+        return True
+    if own.is_floating_point():
+        return given.is_floating_point()
+    if given.is_floating_point():
+        return bool((given % 1 == 0).all())
+    return not given.is_complex()
+
+
+def _dtype(value: Tensor) -> str:
+    return str(value.dtype).removeprefix("torch.")
+
+
+def check_shapes(
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | os.PathLike, remedy: str
+) -> None:
+    """Raise where tensors of one name differ in shape.
+
+    Args:
+        own: The model's ``state_dict()``.
+        state: The checkpoint's weights; those that the model has not are passed over.
+        path: The checkpoint, named in the error.
+        remedy: The end of the message: what to set.
+
+    Raises:
+        CheckpointError: The message names the first tensor.
+    """
+    unfit = [k for k in state if k in own and state[k].shape != own[k].shape]
+    if unfit:
+        key = unfit[0]
+        raise CheckpointError(
+            f"{path} does not fit the model in {len(unfit)} tensors, the first {key}: "
+            f"{tuple(state[key].shape)} in the file, {tuple(own[key].shape)} in the model; {remedy}"
+        )
 
 
 def check_finite(state: Mapping[str, Tensor], path: str | os.PathLike) -> None:

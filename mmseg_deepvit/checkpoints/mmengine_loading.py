@@ -13,10 +13,8 @@ kept only where they are literals.
 
 from __future__ import annotations
 
-import ast
 import logging
 import os.path as osp
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,9 +23,12 @@ from mmengine.fileio import get_file_backend
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as mmengine_checkpoint
+from torch import Tensor
 
 from ..errors import CheckpointError
+from .containers import check_plain
 from .loading import read_checkpoint
+from .plain_config import is_plain_config
 from .plain_data import InertHistory
 
 
@@ -44,9 +45,11 @@ def load_from_path(filename: str, map_location: Any = None) -> dict[str, Any]:
         What the file holds, a dict, with log histories that mmengine goes on with.
 
     Raises:
-        CheckpointError: It cannot be read without running code from it.
+        CheckpointError: It cannot be read without running code from it, or no model can take its
+            weights.
     """
     content = dict(read_checkpoint(filename))
+    _check_weights(content, filename)
     _restore_histories(content, filename)
     _drop_programs(content, filename)
     return content
@@ -97,6 +100,13 @@ def _look_up(
     return addresses[name]
 
 
+def _check_weights(content: Mapping[str, Any], path: str) -> None:
+    """Look at what mmengine takes for the weights."""
+    weights = content.get("state_dict", content)
+    if isinstance(weights, Mapping):
+        check_plain({k: v for k, v in weights.items() if isinstance(v, Tensor)}, path)
+
+
 def _restore_histories(content: dict[str, Any], path: str) -> None:
     """Give mmengine's message hub the log histories that it goes on with when it resumes."""
     hub = content.get("message_hub")
@@ -139,45 +149,3 @@ def _drop_programs(content: dict[str, Any], path: str) -> None:
                 "current",
                 logging.WARNING,
             )
-
-
-def is_plain_config(text: Any) -> bool:
-    """Whether a config's text only gives names to literals, and imports nothing new.
-
-    Args:
-        text: As ``Config.pretty_text`` dumps it.
-    """
-    try:
-        if "{{" in text:  # what mmengine replaces: variables of the environment, other files
-            return False
-        values: dict[str, Any] = {}
-        for statement in ast.parse(text).body:
-            if not isinstance(statement, ast.Assign):
-                return False
-            for target in statement.targets:
-                if not isinstance(target, ast.Name) or target.id in ("_base_", *_BUILDERS):
-                    return False
-                values[target.id] = _literal(statement.value)
-        imports = (values.get("custom_imports") or {}).get("imports") or []
-        names = [imports] if isinstance(imports, str) else imports
-        return all(name in sys.modules for name in names)
-    except (TypeError, ValueError, AttributeError, SyntaxError, RecursionError, MemoryError):
-        return False
-
-
-_BUILDERS = {"dict": dict, "list": list, "set": set, "tuple": tuple}
-
-
-def _literal(node: ast.expr) -> Any:
-    """A literal's value, of ``dict(a=1)`` too; ValueError for anything else."""
-    if isinstance(node, ast.Call):
-        if not isinstance(node.func, ast.Name) or node.func.id not in _BUILDERS:
-            raise ValueError("a call")
-        named = {str(k.arg): _literal(k.value) for k in node.keywords}
-        return _BUILDERS[node.func.id](*map(_literal, node.args), **named)
-    if isinstance(node, ast.Dict):
-        keys = [_literal(key) for key in node.keys if key is not None]
-        return dict(zip(keys, map(_literal, node.values), strict=True))
-    if isinstance(node, ast.List | ast.Tuple):
-        return [_literal(part) for part in node.elts]
-    return ast.literal_eval(node)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .containers import find_weights, split_backbone
+from .backbone_files import with_normalization
+from .containers import check_plain, find_weights, split_backbone
 from .conversion import Conversion, convert
 from .families import Family, find_family, has_marks, match_family
 from .key_maps import summarize_keys
@@ -19,7 +21,10 @@ _BACKBONE = "backbone."
 
 
 def convert_checkpoint(
-    checkpoint: Mapping[str, Any], path: str | os.PathLike, family: Family | None = None
+    checkpoint: Mapping[str, Any],
+    path: str | os.PathLike,
+    family: Family | None = None,
+    weights: str | None = None,
 ) -> Conversion:
     """Convert what a file holds: a segmentor's backbone with its heads kept, or a backbone alone.
 
@@ -27,6 +32,8 @@ def convert_checkpoint(
         checkpoint: What :func:`~mmseg_deepvit.checkpoints.read_checkpoint` returned.
         path: Named in errors.
         family: The backbone's family, where it is not to be the first that fits the names.
+        weights: ``'ema'``, ``'model'`` or None, as in
+            :func:`~mmseg_deepvit.checkpoints.containers.find_weights`.
 
     Returns:
         Of a segmentor mmseg 1.x's names, ``backbone.`` and heads; of a backbone its own, without
@@ -35,8 +42,8 @@ def convert_checkpoint(
     Raises:
         CheckpointError: There are no weights in it, their family is not known, or it is not theirs.
     """
-    weights = find_weights(checkpoint, path)
-    prefix, backbone = split_backbone(weights)
+    found = find_weights(checkpoint, path, weights)
+    prefix, backbone = split_backbone(found)
     if family is None:
         family = find_family(backbone, path)
     elif not has_marks(family, backbone):
@@ -44,25 +51,25 @@ def convert_checkpoint(
             f"checkpoint {path} has not the keys of family {family.name} (it holds "
             f"{summarize_keys(list(backbone)[:5])}, …): leave the family to be told by the keys"
         )
-    conversion = convert(backbone, family, path)
-    others = {k: v for k, v in weights.items() if not k.startswith(prefix)}
+    conversion = with_normalization(convert(backbone, family, path), checkpoint, path)
+    others = {k: v for k, v in found.items() if not k.startswith(prefix)}
     outer = prefix.removesuffix(_BACKBONE)
     if any(k.removeprefix(outer).startswith(_HEADS) for k in others):
-        return _with_heads(conversion, prefix, {k.removeprefix(outer): k for k in others}, weights)
+        return _with_heads(conversion, prefix, {k.removeprefix(outer): k for k in others}, found)
     return _alone(conversion, prefix, others)
 
 
 def _with_heads(
     conversion: Conversion, prefix: str, heads: dict[str, str], weights: Mapping[str, Tensor]
 ) -> Conversion:
-    return Conversion(
-        conversion.family,
-        {_BACKBONE + new: value for new, value in conversion.state.items()}
+    return replace(
+        conversion,
+        state={_BACKBONE + new: value for new, value in conversion.state.items()}
         | {new: weights[old] for new, old in heads.items()},
-        {prefix + old: _BACKBONE + new for old, new in conversion.renamed.items()}
+        renamed={prefix + old: _BACKBONE + new for old, new in conversion.renamed.items()}
         | {old: new for new, old in heads.items()},
-        {prefix + old: why for old, why in conversion.dropped.items()},
-        {_BACKBONE + new: what for new, what in conversion.changed.items()},
+        dropped={prefix + old: why for old, why in conversion.dropped.items()},
+        changed={_BACKBONE + new: what for new, what in conversion.changed.items()},
     )
 
 
@@ -76,7 +83,7 @@ def _alone(conversion: Conversion, prefix: str, others: Mapping[str, Tensor]) ->
     }
     dropped |= dict.fromkeys(others, "not the backbone's")
     state = {k: v for k, v in conversion.state.items() if k not in made}
-    return Conversion(conversion.family, state, renamed, dropped, conversion.changed)
+    return replace(conversion, state=state, renamed=renamed, dropped=dropped)
 
 
 def segmentor_state_dict(
@@ -107,6 +114,7 @@ def segmentor_state_dict(
         for k, v in weights.items()
         if isinstance(k, str) and isinstance(v, Tensor)
     }
+    check_plain(state, path)
     family = match_family({k.removeprefix(_BACKBONE) for k in state if k.startswith(_BACKBONE)})
     if family is None or not family.segmentors:
         return state

@@ -18,6 +18,7 @@ import torch
 
 from ..errors import CheckpointError
 from .download import download_folder, transfer
+from .normalization import Normalization
 
 TIMM_SCHEME = "timm://"
 _FILES = ("model.safetensors", "pytorch_model.bin")
@@ -90,6 +91,20 @@ def timm_architecture(name: str) -> dict[str, Any]:
         "embed_dims": model.embed_dim,
         "patch_size": tuple(embed.patch_size),
     }
+
+
+def timm_normalization(name: str) -> Normalization:
+    """How the images were normalised that a model of timm was trained on.
+
+    Args:
+        name: As :func:`fetch_timm` takes it.
+
+    Raises:
+        CheckpointError: timm has no such model.
+    """
+    _, cfg = _pretrained_cfg(name)
+    mean, std = (tuple(round(255 * value, 3) for value in values) for values in (cfg.mean, cfg.std))
+    return Normalization(mean, std)
 
 
 def _pretrained_cfg(name: str) -> tuple[str, Any]:

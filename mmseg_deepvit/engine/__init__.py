@@ -17,6 +17,7 @@ from .layer_decay import BlockDecayOptimWrapperConstructor
 from .map_norm_calibration_hook import MapNormCalibrationHook
 from .resuming import find_whole_checkpoint
 from .train_loop import ResumableTrainLoop
+from .weights_check_hook import WeightsCheckHook, warn_of_normalization
 from .work_dirs import check_unused, checkpoint_folder, claim, is_remote
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "FiniteCheckHook",
     "MapNormCalibrationHook",
     "ResumableTrainLoop",
+    "WeightsCheckHook",
     "check_data_folders",
     "check_hooks",
     "check_unused",
@@ -42,4 +44,5 @@ __all__ = [
     "may_restart",
     "part_together",
     "unwrap_segmentor",
+    "warn_of_normalization",
 ]

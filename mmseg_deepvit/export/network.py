@@ -148,6 +148,7 @@ def _resize_positions(backbone: ViTTrunk, shape: tuple[int, int]) -> None:
             grid,
             backbone.num_prefix_positions,
             backbone.interpolate_mode,
+            backbone.interpolate_antialias,
         )
     )
     backbone.patch_grid = grid

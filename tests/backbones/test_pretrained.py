@@ -2,11 +2,13 @@ import logging
 
 import pytest
 import torch
+import torch.nn.functional as F
 from mmengine.logging import MMLogger
 from mmseg.registry import MODELS
 from timm.models.cait import Cait
 
 from mmseg_deepvit.backbones.pretrained import load_pretrained
+from mmseg_deepvit.checkpoints.normalization import HALF
 from mmseg_deepvit.errors import CheckpointError
 
 from .reference import Reference, published_state_dict
@@ -55,10 +57,10 @@ def log():
     logger.removeHandler(handler)
 
 
-def load(path, pos_grid=None, **overrides):
+def load(path, pos_grid=None, weights=None, **overrides):
     init_cfg = {"type": "Pretrained", "checkpoint": path}
-    if pos_grid:
-        init_cfg["pos_grid"] = pos_grid
+    init_cfg |= {"pos_grid": pos_grid} if pos_grid else {}
+    init_cfg |= {"weights": weights} if weights else {}
     model = MODELS.build({**CONFIG, **overrides, "init_cfg": init_cfg})
     model.init_weights()
     return model.eval()
@@ -86,10 +88,16 @@ def test_published_files_compute_the_published_function(published, save, contain
     )
 
 
-def test_the_moving_average_is_preferred(published, save):
-    plain = {k: torch.zeros_like(v) for k, v in published.items()}
-    model = load(save({"state_dict": plain, "state_dict_ema": published}))
+@pytest.mark.parametrize("weights", [None, "ema", "model"])
+def test_a_model_and_its_moving_average(published, save, weights):
+    """Published DeepViT's accuracy is the average's; other scripts measured the model."""
+    other = {k: torch.zeros_like(v) for k, v in published.items()}
+    average = published if weights != "model" else other
+    plain = other if weights != "model" else published
+    path = save({"state_dict": plain, "state_dict_ema": average})
+    model = load(path, weights=weights)
     assert torch.equal(model.cls_token, published["cls_token"])
+    assert model.trained_input == (path, HALF)
 
 
 def test_own_checkpoints_load(published, save):
@@ -143,6 +151,15 @@ def test_position_embeddings_of_another_grid(published, save, file_grid, img_siz
         assert (positions[:, 0].diff() > 0).all()
 
 
+@pytest.mark.parametrize("settings", [{}, {"interpolate_antialias": True}])
+def test_positions_are_antialiased_where_asked(published, save, settings):
+    """Published code does without, which differs in larger grids too."""
+    grid = published["pos_embed"][:, 1:].unflatten(1, GRID).permute(0, 3, 1, 2)
+    expected = F.interpolate(grid, (5, 5), mode="bicubic", antialias=bool(settings))
+    positions = load(save(published), img_size=20, **settings).pos_embed[:, 1:]
+    torch.testing.assert_close(positions, expected.flatten(2).mT, rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("settings", "advised"),
     [
@@ -186,6 +203,18 @@ def drop(state, part):
             "13 positions.*pos_grid",
         ),
         (lambda s: {"state_dict": {}}, {}, "holds no weights"),
+        (lambda s: s, {"weights": "ema"}, "holds no weights of a moving average"),
+        (
+            lambda s: {**s, "norm.bias": s["norm.bias"].int()},
+            {},
+            "int32 numbers in norm.bias",
+        ),
+        (
+            lambda s: {**s, "pos_embed": s["pos_embed"].to(torch.cfloat)},
+            {"img_size": 20},
+            "complex64 numbers in pos_embed",
+        ),
+        (lambda s: {**s, "norm.bias": s["norm.bias"].to_sparse()}, {}, "a sparse tensor"),
     ],
 )
 def test_other_models_are_refused_in_one_line(published, save, change, overrides, message):
@@ -270,5 +299,5 @@ def test_plain_transformer_of_mmseg(save):
 
 def test_a_swin_is_no_vision_transformer(save):
     swin = MODELS.build({"type": "SwinTransformer", "embed_dims": 12, "num_heads": (1, 1, 1, 1)})
-    with pytest.raises(CheckpointError, match="holds a mmseg_swin, which DeepViT is not"):
+    with pytest.raises(CheckpointError, match=r"a Swin Transformer \(family mmseg_swin\) and"):
         load(save(swin.state_dict()))

@@ -2,6 +2,7 @@ import copy
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from mmseg_deepvit.backbones.embed import resize_pos_embed
@@ -184,12 +185,28 @@ def test_positions_of_a_plane_stay_a_plane():
     rows, columns = torch.meshgrid(torch.arange(8.0), torch.arange(12.0), indexing="ij")
     ramp = torch.stack([rows, columns], -1).reshape(1, 96, 2)
     pos = torch.cat([torch.full((1, 1, 2), 9.0), ramp], 1)
-    out = resize_pos_embed(pos, (8, 12), (16, 6), num_prefix=1)
+    out = resize_pos_embed(pos, (8, 12), (16, 6), num_prefix=1, antialias=True)
     assert torch.equal(out[:, 0], pos[:, 0])
     grid = out[0, 1:].reshape(16, 6, 2)
     torch.testing.assert_close(grid[5:12, 3, 0].diff(), torch.full((6,), 0.5), rtol=0.05, atol=0)
     torch.testing.assert_close(grid[8, 1:5, 1].diff(), torch.full((3,), 2.0), rtol=0.05, atol=0)
     assert resize_pos_embed(pos, (8, 12), (8, 12), 1) is pos
+
+
+@pytest.mark.parametrize(
+    ("arguments", "antialias"), [({}, False), ({"interpolate_antialias": True}, True)]
+)
+@pytest.mark.parametrize("mode", ["bicubic", "bilinear"])
+def test_positions_are_resized_as_the_arguments_say(mode, arguments, antialias):
+    """Published code does not antialias; timm does. Images of another size show it."""
+    model = small(final_norm=False, interpolate_mode=mode, **arguments).eval()
+    model.pos_embed.data.normal_()
+    images = torch.zeros(1, 3, 24, 16)
+    plain = model.patch_embed(images)[0]
+    positions = (model.embed(images)[0][:, 1:] - plain).unflatten(1, (3, 2)).permute(0, 3, 1, 2)
+    grid = model.pos_embed[:, 1:].unflatten(1, model.patch_grid).permute(0, 3, 1, 2)
+    expected = F.interpolate(grid, (3, 2), mode=mode, antialias=antialias)
+    torch.testing.assert_close(positions, expected, rtol=0, atol=1e-5)
 
 
 def test_positions_keep_their_precision():

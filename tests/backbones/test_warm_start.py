@@ -9,6 +9,7 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 
 from mmseg_deepvit.backbones import calibrate_map_norms
+from mmseg_deepvit.checkpoints.normalization import HALF
 from mmseg_deepvit.errors import CheckpointError
 
 PATCH, SIZE, DIMS, HEADS, DEPTH = 4, 24, 128, 2, 3
@@ -169,6 +170,21 @@ def test_calibration_needs_a_batch(save):
     assert model.blocks[0].attn.mix_norm is not None
 
 
+def test_a_calibration_that_fails_leaves_no_trace(save, images):
+    model = warm_started(save(plain_transformer().state_dict())).train()
+    model.blocks[1].eval()
+
+    def batches():
+        yield images
+        raise OSError("a damaged image")
+
+    with pytest.raises(OSError, match="damaged"):
+        calibrate_map_norms(model, batches())
+    assert [block.training for block in model.blocks] == [True, False, True]
+    assert all(block.attn.mix_norm is not None for block in model.blocks)
+    assert not any(block.attn._forward_pre_hooks for block in model.blocks)
+
+
 def test_a_mixing_checkpoint_stays_what_it_is(save, images):
     """With warm_start, but nothing missing: the file's own mixes and norms."""
     trained = warm_started(save(plain_transformer().state_dict()))
@@ -227,6 +243,7 @@ def test_from_timm_by_name(timm_vit):
     images = torch.randn(1, 3, 224, 224)
     expected = theirs.forward_features(images)[:, 1:]
     torch.testing.assert_close(our_patches(model, images), expected, rtol=0, atol=1e-4)
+    assert model.trained_input == (name, HALF)
 
 
 def test_timm_tells_the_number_of_heads(timm_vit):

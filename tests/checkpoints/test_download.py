@@ -1,3 +1,5 @@
+import io
+import re
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,7 +21,12 @@ def server(tmp_path, monkeypatch):
     monkeypatch.setattr(download, "TIMEOUT", 0.3)
     torch.save(WEIGHTS, tmp_path / "whole.pth")
     whole = (tmp_path / "whole.pth").read_bytes()
-    asked, stop = [], threading.Event()
+    asked, answers, stop = [], {}, threading.Event()
+
+    def answer(number):
+        file = io.BytesIO()
+        torch.save({"a": torch.full((3,), number)}, file)
+        return file.getvalue()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -31,9 +38,11 @@ def server(tmp_path, monkeypatch):
                 return
             self.send_response(200)
             self.send_header("Content-Type", f"{kind}; charset=utf-8")
-            self.send_header("Content-Length", str(len(whole)))
+            number = answers.get(self.path.removeprefix("/"))
+            content = whole if number is None else answer(number)
+            self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(whole[:100] if name in ("half.pth", "silent.pth") else whole)
+            self.wfile.write(content[:100] if name in ("half.pth", "silent.pth") else content)
             if name == "silent.pth":
                 stop.wait(20)
 
@@ -44,7 +53,8 @@ def server(tmp_path, monkeypatch):
     thread = threading.Thread(target=http.serve_forever)
     thread.start()
     folder = tmp_path / "hub/checkpoints"
-    yield SimpleNamespace(url=f"http://127.0.0.1:{http.server_port}/", asked=asked, folder=folder)
+    url = f"http://127.0.0.1:{http.server_port}/"
+    yield SimpleNamespace(url=url, asked=asked, answers=answers, folder=folder)
     stop.set()
     http.shutdown()
     thread.join()
@@ -56,7 +66,18 @@ def test_a_file_is_downloaded_once(server):
         content = read_checkpoint(server.url + "whole.pth?token=1")
         torch.testing.assert_close(dict(content), WEIGHTS)
     assert len(server.asked) == 1
-    assert [path.name for path in server.folder.iterdir()] == ["whole.pth"]
+    (path,) = server.folder.iterdir()
+    assert re.fullmatch(r"whole-[0-9a-f]{12}\.pth", path.name)
+
+
+def test_addresses_that_end_alike_are_two_files(server):
+    """Each model on Hugging Face is a model.safetensors; a store's name may be in the query."""
+    addresses = [f"{server.url}{part}" for part in ("a/w.pth", "b/w.pth", "get?id=1", "get?id=2")]
+    for i, address in enumerate(addresses):
+        server.answers[address.removeprefix(server.url)] = i
+    for i, address in enumerate(addresses):
+        assert read_checkpoint(address)["a"].tolist() == [i, i, i]
+    assert len(list(server.folder.iterdir())) == 4
 
 
 @pytest.mark.parametrize(
@@ -70,7 +91,9 @@ def test_a_file_is_downloaded_once(server):
 )
 def test_what_cannot_be_downloaded_leaves_nothing(server, name, reason):
     start = time.monotonic()
-    message = rf"cannot download {server.url}{name} \(.*({reason}).*save it as .*{name}"
+    message = (
+        rf"cannot download {server.url}{name} \(.*({reason}).*save it as .*{name.partition('.')[0]}"
+    )
     with pytest.raises(CheckpointError, match=message) as caught:
         read_checkpoint(server.url + name)
     assert "\n" not in str(caught.value)
@@ -80,8 +103,9 @@ def test_what_cannot_be_downloaded_leaves_nothing(server, name, reason):
 
 def test_a_server_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(CheckpointError, match=r"cannot download .*save it as .*deepvit\.pth"):
+    message = r"cannot download .*save it as (.*deepvit-\w+\.pth)"
+    with pytest.raises(CheckpointError, match=message) as caught:
         read_checkpoint("http://127.0.0.1:9/deepvit.pth?token=1")
-    torch.save(WEIGHTS, tmp_path / "checkpoints" / "deepvit.pth")
+    torch.save(WEIGHTS, re.search(message, str(caught.value))[1])
     content = read_checkpoint("http://127.0.0.1:9/deepvit.pth?token=1")
     torch.testing.assert_close(dict(content), WEIGHTS)

@@ -38,6 +38,31 @@ def test_another_model_is_named_as_such():
         assert part in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda v: v.to(torch.complex64), "complex64 numbers in weight, and the model float32"),
+        (lambda v: v.to(torch.int8), "int8 numbers in weight, and the model float32"),
+        (lambda v: v.half(), None),
+        (lambda v: v.double(), None),
+    ],
+)
+def test_numbers_that_would_lose_a_part(change, said):
+    model = torch.nn.BatchNorm2d(2)
+    state = {**model.state_dict(), "weight": change(torch.full((2,), 3.0))}
+    state["num_batches_tracked"] = torch.tensor(7.0)
+    if said is None:
+        load_whole_model(model, state, "x.pth")
+        assert model.weight.tolist() == [3, 3]
+        assert model.num_batches_tracked == 7
+        return
+    with pytest.raises(CheckpointError, match=rf"x\.pth holds {said}"):
+        load_whole_model(model, state, "x.pth")
+    state = {**model.state_dict(), "num_batches_tracked": torch.tensor(0.5)}
+    with pytest.raises(CheckpointError, match="float32 numbers in num_batches_tracked"):
+        load_whole_model(model, state, "x.pth")
+
+
 def test_segmentor_state_dict():
     state = segmentor_state_dict({"state_dict": {"module.a": torch.zeros(1)}}, "x")
     assert list(state) == ["a"]

@@ -10,10 +10,7 @@ from mmengine.runner import CheckpointLoader, Runner
 from mmengine.runner import checkpoint as mmengine_checkpoint
 
 from mmseg_deepvit.checkpoints import mmengine_loading, save_safetensors
-from mmseg_deepvit.checkpoints.mmengine_loading import is_plain_config
 from mmseg_deepvit.errors import CheckpointError
-
-from ..conftest import ROOT
 
 
 class Line(BaseModel):
@@ -82,40 +79,6 @@ def test_a_program_in_the_place_of_the_configuration(tmp_path):
     assert again.iter == 1
     assert not canary.exists()
     assert "seed = 3" in CheckpointLoader.load_checkpoint(str(whole))["meta"]["cfg"]
-
-
-@pytest.mark.parametrize(
-    ("text", "plain"),
-    [
-        ("a = dict(b=[1, -2.5, None], c=('x', True), d={'e': {1}})\nf = 'g'", True),
-        ("custom_imports = dict(imports=['mmseg_deepvit'], allow_failed_imports=False)", True),
-        ("", True),
-        ("custom_imports = dict(imports=['antigravity'])", False),
-        ("custom_imports = dict(imports='antigravity')", False),
-        ("import os", False),
-        ("a = open('x')", False),
-        ("a = dict(b=[__import__('os')])", False),
-        ("a = ().__class__", False),
-        ("a = [x for x in (1,)]", False),
-        ("a = f'{open}'", False),
-        ("dict = 3", False),
-        ("_base_ = 'evil.py'", False),
-        ("a = '{{fileDirname}}'", False),
-        ("a.b = 3", False),
-        ("a = (", False),
-        ("a = '\0'", False),
-        ("a = " + "(" * 999 + ")" * 999, False),
-        (b"a = 3", False),
-        (None, False),
-    ],
-)
-def test_which_configurations_are_data(text, plain):
-    assert is_plain_config(text) is plain
-
-
-@pytest.mark.parametrize("name", ["upernet_deepvit_ade20k", "upernet_cait-s24_cityscapes"])
-def test_our_own_configurations_are_data(name):
-    assert is_plain_config(Config.fromfile(ROOT / "configs" / f"{name}.py").pretty_text)
 
 
 @pytest.mark.parametrize(

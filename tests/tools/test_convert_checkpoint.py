@@ -49,6 +49,11 @@ test_dataloader = dict(
     num_workers=0, persistent_workers=False, dataset=dict(pipeline=test_pipeline)
 )
 """
+#: What converted files say of where they come from.
+FAMILY = {
+    "family": "dvit_repo",
+    "normalization": {"mean": [127.5] * 3, "std": [127.5] * 3},
+}
 
 
 def run_convert(*arguments):
@@ -98,7 +103,7 @@ def test_says_what_became_of_each_key(convert, source, tmp_path):
         f"{keys - 2} kept ({keys - 2} renamed, 2 with values rearranged), 2 dropped"
     )
     content = read_checkpoint(out)
-    assert content["meta"] == {"source": str(source), "family": "dvit_repo"}
+    assert content["meta"] == {"source": str(source), **FAMILY}
     assert len(content["state_dict"]) == keys - 2
     assert [path.name for path in out.parent.iterdir()] == ["ours.pth"]
 
@@ -107,6 +112,16 @@ def test_says_what_became_of_each_key(convert, source, tmp_path):
     assert "kept (0 renamed, 0 with values rearranged), 0 dropped" in lines[-2]
     again = read_checkpoint(tmp_path / "again.pth")["state_dict"]
     torch.testing.assert_close(again, content["state_dict"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("options", "expected"), [((), 1), (("--weights", "model"), 0)])
+def test_a_moving_average_or_its_model(convert, tmp_path, options, expected):
+    states = [dvit_repo()[0] for _ in range(2)]
+    path = tmp_path / "both.pth"
+    torch.save({"state_dict": states[0], "state_dict_ema": states[1]}, path)
+    convert(path, tmp_path / "a.pth", *options)
+    read = read_checkpoint(tmp_path / "a.pth")["state_dict"]["cls_token"]
+    assert torch.equal(read, states[expected]["cls_token"])
 
 
 def test_lists_the_families(convert):
@@ -155,6 +170,7 @@ def test_a_write_that_fails_leaves_what_was_there(convert, source, tmp_path, mon
     [
         (("deepvit.pth", "."), "is a folder"),
         (("deepvit.pth", "deepvit.pth/a.pth"), "cannot be written"),
+        (("deepvit.pth", "a.pth", "--weights", "ema"), "no weights of a moving average"),
         (("deepvit.pth", "a.pth", "--family", "resnet"), "resnet is no family.*dvit_repo"),
         (("deepvit.pth", "a.pth", "--family", "swin"), "has not the keys of family swin"),
         (("nowhere.pth", "a.pth"), r"nowhere\.pth does not exist"),
@@ -176,7 +192,7 @@ def test_safetensors(convert, source, tmp_path):
     assert is_safetensors(tmp_path / "a.safetensors")
     read = [read_checkpoint(tmp_path / f"a.{ending}") for ending in ("pth", "safetensors")]
     torch.testing.assert_close(*(content["state_dict"] for content in read), rtol=0, atol=0)
-    assert read[1]["meta"] == {"source": str(source), "family": "dvit_repo"}
+    assert read[1]["meta"] == {"source": str(source), **FAMILY}
 
 
 def test_as_a_command(source, tmp_path):

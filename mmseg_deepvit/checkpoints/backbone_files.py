@@ -1,0 +1,64 @@
+"""A backbone's weights from any file or address: read, told by their keys, renamed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+from ..errors import CheckpointError
+from .containers import find_state_dict
+from .conversion import Conversion, convert
+from .families import find_family
+from .loading import read_checkpoint
+from .normalization import saved_normalization
+from .timm_hub import TIMM_SCHEME, timm_normalization
+
+_KINDS = {"trunk": "vision transformer", "swin": "Swin Transformer"}
+
+
+def read_backbone(
+    path: str | os.PathLike, target: Literal["trunk", "swin"], weights: str | None = None
+) -> Conversion:
+    """Read the weights of a backbone.
+
+    Args:
+        path: As :func:`~mmseg_deepvit.checkpoints.read_checkpoint` takes it.
+        target: The model that they are for, as in
+            :class:`~mmseg_deepvit.checkpoints.families.Family`.
+        weights: ``'ema'``, ``'model'`` or None, as in
+            :func:`~mmseg_deepvit.checkpoints.containers.find_weights`.
+
+    Returns:
+        The weights in the target's names.
+
+    Raises:
+        CheckpointError: The file cannot be read, or is for another model.
+        ValueError: ``weights`` is no choice.
+    """
+    content = read_checkpoint(path)
+    state = find_state_dict(content, path, weights)
+    family = find_family(state, path)
+    if family.target != target:
+        own, wanted = _KINDS[family.target], _KINDS[target]
+        raise CheckpointError(
+            f"checkpoint {path} holds a {own} (family {family.name}) and the backbone is a "
+            f"{wanted}: give weights of a {wanted}, or set model.backbone.type"
+        )
+    return with_normalization(convert(state, family, path), content, path)
+
+
+def with_normalization(
+    conversion: Conversion, checkpoint: Mapping[str, Any], path: str | os.PathLike
+) -> Conversion:
+    """A conversion with the normalisation that name or file tell, which go before the family.
+
+    Args:
+        conversion: Of the file's weights.
+        checkpoint: What :func:`~mmseg_deepvit.checkpoints.read_checkpoint` returned.
+        path: Where it was read from; ``timm://NAME`` tells.
+    """
+    by_name = timm_normalization(str(path)) if str(path).startswith(TIMM_SCHEME) else None
+    told = by_name or saved_normalization(checkpoint) or conversion.normalization
+    return replace(conversion, normalization=told)

@@ -1,0 +1,68 @@
+"""Configurations in checkpoint files, read without running them: text that holds literals alone."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from typing import Any
+
+_BUILDERS = {"dict": dict, "list": list, "set": set, "tuple": tuple}
+#: What a hostile text makes of parsing.
+_PARSING = (TypeError, ValueError, AttributeError, SyntaxError, RecursionError, MemoryError)
+
+
+def is_plain_config(text: Any) -> bool:
+    """Whether a config's text only gives names to literals, and imports nothing new.
+
+    Args:
+        text: As ``Config.pretty_text`` dumps it.
+    """
+    try:
+        if "{{" in text:  # what mmengine replaces: variables of the environment, other files
+            return False
+        values: dict[str, Any] = {}
+        for statement in ast.parse(text).body:
+            if not isinstance(statement, ast.Assign):
+                return False
+            for target in statement.targets:
+                if not isinstance(target, ast.Name) or target.id in ("_base_", *_BUILDERS):
+                    return False
+                values[target.id] = _literal(statement.value)
+        imports = (values.get("custom_imports") or {}).get("imports") or []
+        names = [imports] if isinstance(imports, str) else imports
+        return all(name in sys.modules for name in names)
+    except _PARSING:
+        return False
+
+
+def read_setting(text: Any, name: str) -> Any:
+    """The literal that a config's text gives to a name, or None.
+
+    Args:
+        text: As ``Config.pretty_text`` dumps it; anything else gives None.
+        name: Of a setting at the top.
+    """
+    try:
+        for statement in ast.parse(text).body:
+            if isinstance(statement, ast.Assign):
+                targets = [t.id for t in statement.targets if isinstance(t, ast.Name)]
+                if name in targets:
+                    return _literal(statement.value)
+    except _PARSING:
+        pass
+    return None
+
+
+def _literal(node: ast.expr) -> Any:
+    """A literal's value, of ``dict(a=1)`` too; ValueError for anything else."""
+    if isinstance(node, ast.Call):
+        if not isinstance(node.func, ast.Name) or node.func.id not in _BUILDERS:
+            raise ValueError("a call")
+        named = {str(k.arg): _literal(k.value) for k in node.keywords}
+        return _BUILDERS[node.func.id](*map(_literal, node.args), **named)
+    if isinstance(node, ast.Dict):
+        keys = [_literal(key) for key in node.keys if key is not None]
+        return dict(zip(keys, map(_literal, node.values), strict=True))
+    if isinstance(node, ast.List | ast.Tuple):
+        return [_literal(part) for part in node.elts]
+    return ast.literal_eval(node)
