@@ -15,6 +15,7 @@ from mmseg.registry import DATASETS, MODELS
 
 from ..checkpoints import load_whole_model, read_checkpoint, segmentor_state_dict
 from ..errors import CheckpointError, UserError
+from .sliding import scored_classes
 
 
 def build_segmentor(cfg: Config, device: str | torch.device = "cpu") -> BaseSegmentor:
@@ -112,8 +113,8 @@ def _check_classes(model: BaseSegmentor, checkpoint: str | os.PathLike) -> None:
             f"checkpoint {checkpoint} names no classes, nor does the config's dataset: set "
             "test_dataloader.dataset.metainfo.classes"
         )
-    if len(classes) != model.num_classes:
+    if len(classes) != scored_classes(model):
         raise CheckpointError(
             f"checkpoint {checkpoint} names {len(classes)} classes and the config's head has "
-            f"{model.num_classes}: give the config it was trained with"
+            f"{scored_classes(model)}: give the config it was trained with"
         )
