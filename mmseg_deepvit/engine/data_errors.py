@@ -51,7 +51,7 @@ def _suffix(dataset: dict[str, Any]) -> str | tuple[str, ...]:
     """The ending of images, as far as it is certain; one that all files have where it is not."""
     if given := dataset.get("img_suffix"):
         return tuple(given) if isinstance(given, list) else given
-    kind = dataset.get("type")
+    kind: Any = dataset.get("type")
     if isinstance(kind, str) and kind:
         with suppress(RuntimeError):  # a name that is told when the data set is built
             kind = DATASETS.get(kind)

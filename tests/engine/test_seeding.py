@@ -38,7 +38,7 @@ def draw(start, count, seed=3, kind="InfiniteSampler"):
 @pytest.mark.parametrize("kind", ["InfiniteSampler", "DefaultSampler"])
 def test_no_samples_are_refused(kind):
     """mmengine's sampler would look for the first index for ever, deaf to SIGTERM."""
-    with pytest.raises(UserError, match="finds no images: look at .* of train_dataloader"):
+    with pytest.raises(UserError, match=r"finds no images: look at .* of train_dataloader"):
         ResumableSampler(dict(type=kind), [], seed=3)
 
 
