@@ -58,8 +58,11 @@ def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
 
 def use_tta(cfg: Config, config: str) -> None:
     """Test through the config's tta_model and tta_pipeline."""
-    if not (cfg.get("tta_model") and cfg.get("tta_pipeline")):
-        raise UserError(f"--tta needs tta_model and tta_pipeline, and {config} has not both")
+    if missing := [name for name in ("tta_model", "tta_pipeline") if not cfg.get(name)]:
+        raise UserError(
+            f"--tta needs {' and '.join(missing)}, and {config} has not: add it (configs/_base_/ "
+            "has tta_model in default_runtime.py and tta_pipeline in each of datasets/)"
+        )
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     cfg.tta_model.module = cfg.model
     cfg.model = cfg.tta_model
