@@ -15,12 +15,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
-from .config_options import merge_options
 from .errors import UserError
+from .quick_help import only_help
+
+if not only_help():
+    import torch
+
+    from .config_options import merge_options
 
 #: Set to show the traceback of an error that the tools would print as one line.
 TRACEBACK_VARIABLE = "MMSEG_DEEPVIT_TRACEBACK"

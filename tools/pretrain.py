@@ -11,7 +11,6 @@ import runpy
 import sys
 from pathlib import Path
 
-import mmseg_deepvit.timm_models  # noqa: F401  (registers the models)
 from mmseg_deepvit.cli import run
 from mmseg_deepvit.errors import UserError
 
@@ -21,6 +20,8 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
         print(__doc__)
         return
+    import mmseg_deepvit.timm_models  # noqa: F401  (registers the models)
+
     script = Path(sys.argv[1])
     if not script.is_file():
         raise UserError(

@@ -14,11 +14,14 @@ import json
 from pathlib import Path
 
 from mmseg_deepvit.cli import load_config, run
-from mmseg_deepvit.engine import find_whole_checkpoint
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.studies import Run, Study, read_study, record_run, recorded, write_report
-from mmseg_deepvit.studies.image_scores import keep_scores
-from mmseg_deepvit.tool_process import newest_scores, run_tool
+from mmseg_deepvit.quick_help import only_help
+
+if not only_help():
+    from mmseg_deepvit.engine import find_whole_checkpoint
+    from mmseg_deepvit.studies import Run, Study, read_study, record_run, recorded, write_report
+    from mmseg_deepvit.studies.image_scores import keep_scores
+    from mmseg_deepvit.tool_process import newest_scores, run_tool
 
 TOOLS = Path(__file__).resolve().parent
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import argparse
 from math import inf
 
-from mmengine.config import Config
-from mmengine.runner import Runner
-
-from mmseg_deepvit.checkpoints import load_whole_model, read_checkpoint, segmentor_state_dict
 from mmseg_deepvit.cli import add_runner_options, check_out, config_errors, run, runner_config
-from mmseg_deepvit.engine import (
-    check_data_folders,
-    join_processes,
-    part_together,
-    unwrap_segmentor,
-)
 from mmseg_deepvit.errors import UserError
+from mmseg_deepvit.quick_help import only_help
+
+if not only_help():
+    from mmengine.config import Config
+    from mmengine.runner import Runner
+
+    from mmseg_deepvit.checkpoints import load_whole_model, read_checkpoint, segmentor_state_dict
+    from mmseg_deepvit.engine import (
+        check_data_folders,
+        join_processes,
+        part_together,
+        unwrap_segmentor,
+    )
 
 
 def parse_args() -> argparse.Namespace:
