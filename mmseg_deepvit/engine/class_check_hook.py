@@ -88,10 +88,10 @@ def check_labels(segmentor: BaseSegmentor, data_batch: Mapping[str, Any] | None)
         wrong = label_outside(labels.data, num_classes, ignored)
         if wrong is not None:
             raise UserError(
-                f"label {wrong} in {sample.metainfo.get('seg_map_path')}, or filled in by a "
-                f"transform, is no class: the model has {num_classes} (0 to {num_classes - 1}; "
-                f"{ignored} is ignored); mend the file, or set num_classes, or ignore_index of "
-                "data set, heads and metrics"
+                f"label {wrong} in {sample.metainfo.get('seg_map_path')} is no class: the model "
+                f"has {num_classes} (0 to {num_classes - 1}; {ignored} is ignored); mend the file "
+                "or what a transform fills in, or set num_classes, or ignore_index of data set, "
+                "heads and metrics"
             )
 
 

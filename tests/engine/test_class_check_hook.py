@@ -39,7 +39,7 @@ def batch(*labels):
 def test_a_label_that_is_no_class_names_its_file():
     runner = SimpleNamespace(model=segmentor(3))
     ClassCheckHook().before_train_iter(runner, 0, batch(0, 255, 2))
-    with pytest.raises(UserError, match=r"label 7 in 1\.png, .* is no class: the model has 3"):
+    with pytest.raises(UserError, match=r"label 7 in 1\.png is no class: the model has 3"):
         ClassCheckHook().before_train_iter(runner, 0, batch(0, 7))
 
 
