@@ -1,6 +1,7 @@
 # A narrow DeepViT + a linear head on ISIC 2018 at 128², from scratch, on a CPU.
 # Paper:   DeepViT, https://arxiv.org/abs/2103.11886.
 # Start:   python tools/train.py configs/linear_deepvit-64_isic2018-128.py
+# Note:    ImageNet's normalisation, as in all runs from scratch; published weights take 127.5.
 # Cost:    0.7 M parameters, 0.1 GFLOPs at 128×128
 # Result:  results/depth/README.md, at three depths.
 _base_ = [

@@ -1,6 +1,7 @@
 # A narrow DeepViT with the diversity losses + UPerNet on ISIC 2018 at 128², from scratch, on a CPU.
 # Paper:   Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753.
 # Start:   python tools/train.py configs/upernet_diverse-deepvit-64_isic2018-128.py
+# Note:    ImageNet's normalisation, as in all runs from scratch; published weights take 127.5.
 # Cost:    0.8 M parameters, 0.7 GFLOPs at 128×128
 # Result:  results/isic2018-steps/README.md.
 _base_ = [

@@ -6,12 +6,13 @@ does.
 """
 
 from . import stack as _stack
+from .quick_help import only_help as _only_help
 from .version import __version__
 
 _stack.find_stack()
 
-# The stack was looked at first.
-from . import analysis, backbones, datasets, diversity, engine, evaluation, inference  # noqa: E402
+if not _only_help():  # and the stack was looked at first
+    from . import analysis, backbones, datasets, diversity, engine, evaluation, inference
 
 __all__ = [
     "__version__",

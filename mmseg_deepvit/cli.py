@@ -8,17 +8,23 @@ import logging
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
-from .config_options import merge_options
 from .errors import UserError
+from .quick_help import only_help
+
+if not only_help():
+    import torch
+
+    from .config_options import merge_options
 
 #: Set to show the traceback of an error that the tools would print as one line.
 TRACEBACK_VARIABLE = "MMSEG_DEEPVIT_TRACEBACK"
@@ -133,9 +139,47 @@ def config_errors(config: str) -> Iterator[None]:
             raise UserError(f"config {config}: {line}") from error
         text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
         said = " ".join(text.split())[:_MOST_SAID]
-        if " " not in said:  # a bare key, or nothing
+        if asserted := _asserted(error):
+            said = asserted
+        elif " " not in said:  # a bare key, or nothing
             said = f"{type(error).__name__} {said}".strip()
         raise UserError(f"config {config}: {said} ({TRACEBACK_VARIABLE}=1 shows where)") from error
+
+
+def _asserted(error: BaseException) -> str | None:
+    """What an assertion without a message wanted and what there is; None for other errors."""
+    while error.__context__ is not None:  # registries wrap it
+        error = error.__context__
+    if not isinstance(error, AssertionError) or str(error) or error.__traceback__ is None:
+        return None
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    wanted = (where.line or "").removeprefix("assert ")
+    owner = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1].f_locals.get("self")
+    names = re.findall(r"\bself\.(\w+)", wanted)
+    values = ", ".join(f"{n}={getattr(owner, n, None)!r}" for n in dict.fromkeys(names))
+    kind = Path(where.filename).name if owner is None else type(owner).__name__
+    have = f", and the config gives {values}" if values else ""
+    return f"{kind} needs {wanted.replace('self.', '')}{have}: set them to fit"
+
+
+def _external_base(path: str, error: BaseException) -> str | None:
+    """The file to name in place of ``mmseg::…``, which mmengine finds in OpenMMLab's packages only.
+
+    Returns:
+        A line, or None where the config names no such base, or its error is another.
+    """
+    if not isinstance(error, ModuleNotFoundError):
+        return None
+    named = re.search(r"['\"](mm\w+)::([\w./+-]+)['\"]", Path(path).read_text(errors="replace"))
+    spec = find_spec(named[1]) if named else None
+    if named is None or spec is None or spec.origin is None:
+        return None
+    place = Path(spec.origin).parent / ".mim" / "configs" / named[2]
+    remedy = f"name the file itself, {place}" if place.is_file() else "copy that config beside it"
+    return (
+        f"config {path}: {named[1]}::{named[2]} is looked for in OpenMMLab's own package, and "
+        f"OneDL's is installed: {remedy}"
+    )
 
 
 def load_config(path: str, options: dict | None = None) -> Config:
@@ -157,6 +201,8 @@ def load_config(path: str, options: dict | None = None) -> Config:
     try:
         cfg = Config.fromfile(path)
     except (Exception, SystemExit) as error:  # a config is code: it can raise anything
+        if line := _external_base(path, error):
+            raise UserError(line) from error
         said = " ".join(str(error).split())[:_MOST_SAID]
         raise UserError(f"config {path} cannot be read ({type(error).__name__}: {said})") from error
     if options:

@@ -23,7 +23,8 @@ def shrink(cfg):
     backbone.pop("init_cfg", None)
     if backbone.type == "SwinTransformer":
         backbone.depths = [1, 1, 2, 1]
-        cfg.model.diversity.last = "stages.2.blocks.1"
+        if "diversity" in cfg.model:
+            cfg.model.diversity.last = "stages.2.blocks.1"
     else:
         several = not isinstance(backbone.out_indices, int) and len(backbone.out_indices) == 4
         backbone.update(
@@ -66,7 +67,8 @@ def test_builds_whole_and_costs_what_it_says(path):
     assert "# Start:" in header
     classes = DATASETS.get(cfg.train_dataloader.dataset.type).METAINFO["classes"]
     heads = [cfg.model[k] for k in ("decode_head", "auxiliary_head") if k in cfg.model]
-    assert {head.num_classes for head in heads} == {len(classes)}
+    unscored = cfg.model.test_cfg.get("unscored_classes", 0)
+    assert {head.num_classes for head in heads} == {len(classes) + unscored}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
@@ -75,7 +77,8 @@ def test_loss_and_predict_shrunk(path):
     model = MODELS.build(cfg.model)
     model.init_weights()
     model.train()
-    data = model.data_preprocessor(batch(model.num_classes, [(SIDE, SIDE)] * 2), training=True)
+    labels = model.scored_classes
+    data = model.data_preprocessor(batch(labels, [(SIDE, SIDE)] * 2), training=True)
     losses = model(**data, mode="loss")
     total, _ = model.parse_losses(losses)
     total.backward()
@@ -86,10 +89,31 @@ def test_loss_and_predict_shrunk(path):
     model.eval()
     sizes = [(SIDE + 32, SIDE)] if cfg.model.test_cfg.mode == "slide" else [(SIDE, SIDE)]
     with torch.no_grad():
-        (result,) = model.test_step(batch(model.num_classes, sizes))
-    labels = result.pred_sem_seg.data
-    assert labels.shape == (1, *sizes[0])
-    assert np.isin(labels.unique(), range(model.num_classes)).all()
+        (result,) = model.test_step(batch(labels, sizes))
+    predicted = result.pred_sem_seg.data
+    assert predicted.shape == (1, *sizes[0])
+    assert np.isin(predicted.unique(), range(labels)).all()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_images_are_normalised_as_the_weights_take_them(path):
+    """Published DeepViTs have a named arch; what is trained from scratch keeps what it recorded."""
+    model = load_config(str(path)).model
+    published = model.backbone.type == "DeepViT" and isinstance(model.backbone.get("arch"), str)
+    from_scratch = any(word in path.stem for word in ("scratch", "isic2018-128", "demo"))
+    halves = published and not from_scratch
+    assert (model.data_preprocessor.mean == [127.5] * 3) == halves
+    assert (model.data_preprocessor.std == [127.5] * 3) == halves
+
+
+def test_the_published_recipe_of_cityscapes():
+    """Batch, scales and windows of the published config; a class that is never scored."""
+    cfg = load_config(str(ROOT / "configs/upernet_diversepatch-swin-l_cityscapes.py"))
+    assert cfg.auto_scale_lr.base_batch_size == 4 * cfg.train_dataloader.batch_size == 8
+    assert [step.scale for step in cfg.train_pipeline if "scale" in step] == [(2049, 1025)]
+    assert [step.scale for step in cfg.test_pipeline if "scale" in step] == [(2049, 1025)]
+    assert cfg.model.test_cfg == {"mode": "whole", "unscored_classes": 1}
+    assert cfg.test_dataloader.dataset.pipeline == cfg.test_pipeline
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)

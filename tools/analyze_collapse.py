@@ -12,9 +12,6 @@ from __future__ import annotations
 import argparse
 import sys
 
-from mmseg_deepvit.analysis.collapse import Collapse, measure_collapse
-from mmseg_deepvit.analysis.collapse_report import summary_table, write_report
-from mmseg_deepvit.analysis.models import load_images, load_subject
 from mmseg_deepvit.cli import (
     add_config_options,
     add_device_option,
@@ -25,6 +22,12 @@ from mmseg_deepvit.cli import (
     run,
 )
 from mmseg_deepvit.errors import UserError
+from mmseg_deepvit.quick_help import only_help
+
+if not only_help():
+    from mmseg_deepvit.analysis.collapse import Collapse, measure_collapse
+    from mmseg_deepvit.analysis.collapse_report import summary_table, write_report
+    from mmseg_deepvit.analysis.models import load_images, load_subject
 
 
 def parse_args() -> argparse.Namespace:

@@ -14,32 +14,36 @@ import argparse
 from collections.abc import Callable
 from functools import partial
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
-from mmseg_deepvit.attention import head_mixing_attention
-from mmseg_deepvit.attention.blockwise import default_block_rows
-from mmseg_deepvit.attention.blockwise import passes as passes_of
-from mmseg_deepvit.benchmark import (
-    Limits,
-    Times,
-    describe_machine,
-    interleaved_times,
-    markdown_table,
-    measure_limits,
-    megabytes,
-    peak_memory,
-    plot_lines,
-    relative_error,
-    write_json,
-)
 from mmseg_deepvit.cli import add_device_option, check_out, pick_device, run
+from mmseg_deepvit.quick_help import only_help
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+if not only_help():
+    import torch
+    import torch.nn.functional as F
+    from torch import Tensor, nn
+
+    from mmseg_deepvit.attention import head_mixing_attention
+    from mmseg_deepvit.attention.blockwise import default_block_rows
+    from mmseg_deepvit.attention.blockwise import passes as passes_of
+    from mmseg_deepvit.benchmark import (
+        Limits,
+        Times,
+        describe_machine,
+        interleaved_times,
+        markdown_table,
+        measure_limits,
+        megabytes,
+        peak_memory,
+        plot_lines,
+        relative_error,
+        write_json,
+    )
+
+#: PyTorch's names of them.
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 NORMS: dict[str, Callable[[int], nn.Module | None]] = {
-    "bn": nn.BatchNorm2d,
-    "ln": nn.LayerNorm,
+    "bn": lambda heads: nn.BatchNorm2d(heads),
+    "ln": lambda heads: nn.LayerNorm(heads),
     "none": lambda heads: None,
 }
 #: Maps that 'explicit' keeps for backward, and those of float64: bytes are this times one map.
@@ -53,7 +57,11 @@ class Layer:
         torch.manual_seed(0)
         heads, device = args.heads, args.device
         shape = (args.batch_size, tokens, 3, heads, args.head_dims)
-        self.qkv = torch.randn(shape, device=device).to(DTYPES[args.dtype]).requires_grad_()
+        self.qkv = (
+            torch.randn(shape, device=device)
+            .to(getattr(torch, DTYPES[args.dtype]))
+            .requires_grad_()
+        )
         self.grad = torch.randn(shape[0], heads, tokens, args.head_dims, device=device)
         self.mixes: dict[str, Tensor] = {}
         for name in ("pre", "post"):
@@ -175,7 +183,13 @@ def floor(args: argparse.Namespace, tokens: int, limits: Limits) -> dict:
     product, mixes = entries * args.head_dims, len(mixes_of(args))
     mix = entries * args.heads
     statistics = mix if args.norm == "bn" and args.mix != "pre" else 0
-    size = args.batch_size * args.heads * tokens * args.head_dims * DTYPES[args.dtype].itemsize
+    size = (
+        args.batch_size
+        * args.heads
+        * tokens
+        * args.head_dims
+        * getattr(torch, DTYPES[args.dtype]).itemsize
+    )
     forward = 2 * product + mixes * mix
     train_forward = forward + statistics
     # S again, dP, dV, dQ, dK; each mix again, its transpose, its own gradient.
@@ -288,7 +302,7 @@ def main() -> None:
     args = parse_args()
     machine = describe_machine(args.device)
     print(", ".join(f"{k} {v}" for k, v in machine.items()), flush=True)
-    limits = measure_limits(DTYPES[args.dtype], args.device)
+    limits = measure_limits(getattr(torch, DTYPES[args.dtype]), args.device)
     print(
         f"reaches {limits.operations / 1e12:.3g} TFLOP/s in {args.dtype}, "
         f"{limits.bytes / 1e9:.3g} GB/s",

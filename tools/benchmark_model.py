@@ -17,29 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-import torch.nn.functional as F
-from mmengine.structures import PixelData
-from mmseg.models.backbones import VisionTransformer as MMSegViT
-from mmseg.registry import MODELS
-from mmseg.structures import SegDataSample
-from timm.models.cait import Cait
-from timm.models.vision_transformer import VisionTransformer as TimmViT
-from torch import Tensor, nn
-
-from mmseg_deepvit.attention import BACKENDS, HeadMixingAttention
-from mmseg_deepvit.attention.explicit import normalize_maps
-from mmseg_deepvit.backbones.vit import ViTTrunk
-from mmseg_deepvit.benchmark import (
-    attention_share,
-    describe_machine,
-    interleaved_times,
-    markdown_table,
-    megabytes,
-    peak_memory,
-    relative_error,
-    write_json,
-)
 from mmseg_deepvit.cli import (
     add_config_options,
     add_device_option,
@@ -51,7 +28,49 @@ from mmseg_deepvit.cli import (
     run,
 )
 from mmseg_deepvit.errors import UserError
+from mmseg_deepvit.quick_help import only_help
 
+if not only_help():
+    import torch
+    import torch.nn.functional as F
+    from mmengine.structures import PixelData
+    from mmseg.models.backbones import VisionTransformer as MMSegViT
+    from mmseg.registry import MODELS
+    from mmseg.structures import SegDataSample
+    from timm.models.cait import Cait
+    from timm.models.vision_transformer import VisionTransformer as TimmViT
+    from torch import Tensor, nn
+
+    from mmseg_deepvit.attention import HeadMixingAttention
+    from mmseg_deepvit.attention.explicit import normalize_maps
+    from mmseg_deepvit.backbones.vit import ViTTrunk
+    from mmseg_deepvit.benchmark import (
+        attention_share,
+        describe_machine,
+        interleaved_times,
+        markdown_table,
+        megabytes,
+        peak_memory,
+        relative_error,
+        write_json,
+    )
+
+    class WholeMapAttention(HeadMixingAttention):
+        """Head-mixing attention as the papers' code computes it: whole maps, 1×1 convolutions."""
+
+        def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            maps = (q @ k.transpose(-2, -1)) * self.scale
+            if self.pre_mix is not None:
+                maps = F.conv2d(maps, self.pre_mix.weight[:, :, None, None], self.pre_mix.bias)
+            maps = maps.softmax(dim=-1)
+            weight, scale = self.post_mix_of(q.shape[2])
+            if weight is not None:
+                maps = F.conv2d(maps, weight[:, :, None, None], self.post_mix.bias)
+            return (normalize_maps(maps, self.mix_norm) * scale) @ v
+
+
+#: Those of :data:`mmseg_deepvit.attention.BACKENDS`, which help needs without PyTorch.
+BACKENDS = ("auto", "explicit", "blockwise", "fused")
 BASELINES = ("maps", "mmseg-vit", "timm-vit", "timm-cait")
 
 
@@ -71,20 +90,6 @@ class Candidate(NamedTuple):
     features: Callable[[Tensor], Any]
     anew: Callable[[], nn.Module] | None = None
     exact: Callable[[], nn.Module] | None = None
-
-
-class WholeMapAttention(HeadMixingAttention):
-    """Head-mixing attention as the papers' code computes it: whole maps, 1×1 convolutions."""
-
-    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        maps = (q @ k.transpose(-2, -1)) * self.scale
-        if self.pre_mix is not None:
-            maps = F.conv2d(maps, self.pre_mix.weight[:, :, None, None], self.pre_mix.bias)
-        maps = maps.softmax(dim=-1)
-        weight, scale = self.post_mix_of(q.shape[2])
-        if weight is not None:
-            maps = F.conv2d(maps, weight[:, :, None, None], self.post_mix.bias)
-        return (normalize_maps(maps, self.mix_norm) * scale) @ v
 
 
 def parse_args() -> argparse.Namespace:
@@ -247,7 +252,6 @@ def _whole_step(model: Any, images: Tensor, train: bool) -> list[Tensor]:
     return [v for k, v in model.loss(images, samples).items() if "loss" in k]
 
 
-@torch.no_grad()
 def feature_error(candidate: Candidate, images: Tensor, amp: bool) -> float:
     """Largest relative error of our model's last features against explicit float64.
 
@@ -255,10 +259,11 @@ def feature_error(candidate: Candidate, images: Tensor, amp: bool) -> float:
     """
     assert candidate.anew is not None
     assert candidate.exact is not None
-    exact = candidate.exact().double().eval()(images.double())[-1]
-    model = candidate.anew().eval()
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
-        return relative_error(model(images)[-1], exact)
+    with torch.no_grad():
+        exact = candidate.exact().double().eval()(images.double())[-1]
+        model = candidate.anew().eval()
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
+            return relative_error(model(images)[-1], exact)
 
 
 def measure(args: argparse.Namespace, candidates: list[Candidate]) -> list[dict]:

@@ -14,20 +14,23 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from mmengine.config import Config
-from rich.console import Console
-from rich.progress import track
-
 from mmseg_deepvit.cli import add_config_options, check_out, config_errors, load_config, run
-from mmseg_deepvit.datasets.checking import (
-    Survey,
-    bad_file_lines,
-    build_datasets,
-    draw_contact_sheet,
-    summary,
-    survey_dataset,
-)
-from mmseg_deepvit.inference import write_png
+from mmseg_deepvit.quick_help import only_help
+
+if not only_help():
+    from mmengine.config import Config
+    from rich.console import Console
+    from rich.progress import track
+
+    from mmseg_deepvit.datasets.checking import (
+        Survey,
+        bad_file_lines,
+        build_datasets,
+        draw_contact_sheet,
+        summary,
+        survey_dataset,
+    )
+    from mmseg_deepvit.inference import write_png
 
 PARTS = ("train", "val", "test")
 

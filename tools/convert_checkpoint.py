@@ -13,21 +13,24 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from mmseg_deepvit.checkpoints import (
-    FAMILIES,
-    Conversion,
-    convert_checkpoint,
-    get_family,
-    normalization_meta,
-    read_checkpoint,
-    save_safetensors,
-)
 from mmseg_deepvit.cli import run
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.files import replacing
+from mmseg_deepvit.quick_help import only_help
+
+if not only_help():
+    import torch
+    from torch import Tensor
+
+    from mmseg_deepvit.checkpoints import (
+        FAMILIES,
+        Conversion,
+        convert_checkpoint,
+        get_family,
+        normalization_meta,
+        read_checkpoint,
+        save_safetensors,
+    )
 
 
 def parse_args() -> argparse.Namespace:

@@ -13,16 +13,19 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
-import numpy as np
-import torch
-from mmseg.evaluation import IoUMetric
-
 from mmseg_deepvit.cli import check_out, run
-from mmseg_deepvit.datasets.demo import otsu_lesion_mask, write_demo_dataset
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.inference import draw_outline
-from mmseg_deepvit.tool_process import newest_scores, run_tool
+from mmseg_deepvit.quick_help import only_help
+
+if not only_help():
+    import cv2
+    import numpy as np
+    import torch
+    from mmseg.evaluation import IoUMetric
+
+    from mmseg_deepvit.datasets.demo import otsu_lesion_mask, write_demo_dataset
+    from mmseg_deepvit.inference import draw_outline
+    from mmseg_deepvit.tool_process import newest_scores, run_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / "tools"

@@ -21,10 +21,17 @@ from mmseg_deepvit.cli import (
     run,
 )
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.export import FORMATS, export_segmentor
-from mmseg_deepvit.export.exporting import TOLERANCE, normalizes_maps, training_size
-from mmseg_deepvit.export.metadata import describe
-from mmseg_deepvit.inference import load_segmentor
+from mmseg_deepvit.quick_help import only_help
+
+if not only_help():
+    from mmseg_deepvit.export import FORMATS, export_segmentor
+    from mmseg_deepvit.export.exporting import normalizes_maps, training_size
+    from mmseg_deepvit.export.metadata import describe
+    from mmseg_deepvit.inference import load_segmentor
+
+#: Those of :data:`mmseg_deepvit.export.FORMATS`, and its limit, which help needs without PyTorch.
+FORMAT_NAMES = ("onnx", "torchscript", "exported-program")
+TOLERANCE = 1e-3
 
 
 def parse_args() -> argparse.Namespace:
@@ -34,7 +41,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("config", help="config that the checkpoint was trained with")
     parser.add_argument("checkpoint", help="checkpoint file that training saved")
-    parser.add_argument("--format", choices=list(FORMATS), default="onnx", help="(onnx)")
+    parser.add_argument("--format", choices=FORMAT_NAMES, default="onnx", help="(onnx)")
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument(
         "--shape", nargs="+", type=int, help="height and width of the images (the training crop)"

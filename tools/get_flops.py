@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import argparse
 
-from mmseg_deepvit.benchmark import markdown_table
 from mmseg_deepvit.cli import add_config_options, check_shape, config_errors, load_config, run
-from mmseg_deepvit.flops import Cost, count_cost
+from mmseg_deepvit.quick_help import only_help
+
+if not only_help():
+    from mmseg_deepvit.benchmark import markdown_table
+    from mmseg_deepvit.flops import Cost, count_cost
 
 
 def parse_args() -> argparse.Namespace:

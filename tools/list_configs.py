@@ -6,8 +6,11 @@ import argparse
 from pathlib import Path
 
 from mmseg_deepvit.cli import run
-from mmseg_deepvit.config_headers import page_of_configs
 from mmseg_deepvit.errors import UserError
+from mmseg_deepvit.quick_help import only_help
+
+if not only_help():
+    from mmseg_deepvit.config_headers import page_of_configs
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 

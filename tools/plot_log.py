@@ -10,11 +10,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmseg_deepvit.analysis.curve_pictures import COLLAPSE, choose_panels, plot_runs
-from mmseg_deepvit.analysis.training_log import TrainingLog, is_bound, read_log, summarize
-from mmseg_deepvit.benchmark import markdown_table
 from mmseg_deepvit.cli import check_out, run
 from mmseg_deepvit.errors import UserError
+from mmseg_deepvit.quick_help import only_help
+
+if not only_help():
+    from mmseg_deepvit.analysis.curve_pictures import COLLAPSE, choose_panels, plot_runs
+    from mmseg_deepvit.analysis.training_log import TrainingLog, is_bound, read_log, summarize
+    from mmseg_deepvit.benchmark import markdown_table
 
 
 def parse_args() -> argparse.Namespace:

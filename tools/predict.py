@@ -14,11 +14,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from mmseg.apis import inference_model
-from rich.console import Console
-from rich.progress import track
-
 from mmseg_deepvit.cli import (
     add_config_options,
     add_device_option,
@@ -28,17 +23,25 @@ from mmseg_deepvit.cli import (
     pick_device,
     run,
 )
-from mmseg_deepvit.datasets.decoding import DataError
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.export import OnnxSegmentor
-from mmseg_deepvit.inference import (
-    draw_overlay,
-    find_images,
-    load_segmentor,
-    read_image,
-    result_names,
-    write_png,
-)
+from mmseg_deepvit.quick_help import only_help
+
+if not only_help():
+    import numpy as np
+    from mmseg.apis import inference_model
+    from rich.console import Console
+    from rich.progress import track
+
+    from mmseg_deepvit.datasets.decoding import DataError
+    from mmseg_deepvit.export import OnnxSegmentor
+    from mmseg_deepvit.inference import (
+        draw_overlay,
+        find_images,
+        load_segmentor,
+        read_image,
+        result_names,
+        write_png,
+    )
 
 
 def parse_args() -> argparse.Namespace:

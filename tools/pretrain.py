@@ -14,10 +14,17 @@ import runpy
 import sys
 from pathlib import Path
 
-import mmseg_deepvit.timm_models  # noqa: F401  (registers the models)
 from mmseg_deepvit.cli import run
-from mmseg_deepvit.diversity.losses import TEMPERATURE, VARIANTS, DiversityLoss
 from mmseg_deepvit.errors import UserError
+from mmseg_deepvit.quick_help import only_help
+
+if not only_help():
+    import mmseg_deepvit.timm_models  # noqa: F401  (registers the models)
+    from mmseg_deepvit.diversity.losses import DiversityLoss
+
+#: Those of :mod:`mmseg_deepvit.diversity.losses`, which help needs without PyTorch.
+VARIANTS = ("paper", "published_code", "cosine")
+TEMPERATURE = 0.2
 
 
 def parse_args() -> argparse.Namespace:

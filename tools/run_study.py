@@ -17,20 +17,28 @@ import json
 from pathlib import Path
 
 from mmseg_deepvit.cli import load_config, run
-from mmseg_deepvit.engine import find_whole_checkpoint
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.studies import (
-    Run,
-    Study,
-    accept_record,
-    find_records,
-    read_study,
-    record_run,
-    write_report,
-)
-from mmseg_deepvit.studies.image_scores import keep_scores
-from mmseg_deepvit.studies.provenance import TRAINING, check_training, note_training, run_digests
-from mmseg_deepvit.tool_process import newest_scores, run_tool
+from mmseg_deepvit.quick_help import only_help
+
+if not only_help():
+    from mmseg_deepvit.engine import find_whole_checkpoint
+    from mmseg_deepvit.studies import (
+        Run,
+        Study,
+        accept_record,
+        find_records,
+        read_study,
+        record_run,
+        write_report,
+    )
+    from mmseg_deepvit.studies.image_scores import keep_scores
+    from mmseg_deepvit.studies.provenance import (
+        TRAINING,
+        check_training,
+        note_training,
+        run_digests,
+    )
+    from mmseg_deepvit.tool_process import newest_scores, run_tool
 
 TOOLS = Path(__file__).resolve().parent
 

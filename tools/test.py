@@ -7,19 +7,28 @@ import inspect
 from collections.abc import Collection
 from math import inf
 
-from mmengine.config import Config
-from mmengine.runner import Runner
-from mmseg.registry import METRICS
-
-from mmseg_deepvit.checkpoints import load_whole_model, read_checkpoint, segmentor_state_dict
 from mmseg_deepvit.cli import add_runner_options, check_out, config_errors, run, runner_config
-from mmseg_deepvit.engine import (
-    check_data_folders,
-    join_processes,
-    part_together,
-    unwrap_segmentor,
-)
 from mmseg_deepvit.errors import UserError
+from mmseg_deepvit.quick_help import only_help
+
+if not only_help():
+    from mmengine.config import Config
+    from mmengine.runner import Runner
+    from mmseg.registry import METRICS
+
+    from mmseg_deepvit.checkpoints import (
+        load_whole_model,
+        read_checkpoint,
+        saved_normalization,
+        segmentor_state_dict,
+    )
+    from mmseg_deepvit.engine import (
+        check_data_folders,
+        join_processes,
+        part_together,
+        unwrap_segmentor,
+        warn_of_normalization,
+    )
 
 
 def parse_args() -> argparse.Namespace:
@@ -61,8 +70,11 @@ def draw_predictions(cfg: Config, args: argparse.Namespace) -> None:
 
 def use_tta(cfg: Config, config: str) -> None:
     """Test through the config's tta_model and tta_pipeline."""
-    if not (cfg.get("tta_model") and cfg.get("tta_pipeline")):
-        raise UserError(f"--tta needs tta_model and tta_pipeline, and {config} has not both")
+    if missing := [name for name in ("tta_model", "tta_pipeline") if not cfg.get(name)]:
+        raise UserError(
+            f"--tta needs {' and '.join(missing)}, and {config} has not: add it (configs/_base_/ "
+            "has tta_model in default_runtime.py and tta_pipeline in each of datasets/)"
+        )
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     cfg.tta_model.module = cfg.model
     cfg.model = cfg.tta_model
@@ -100,7 +112,8 @@ def main() -> None:
     cfg = runner_config(args)
     # mmengine would load what fits and warn of the rest, so that a checkpoint of another model were
     # tested with random weights, and published names do not fit: the weights are loaded here.
-    state = segmentor_state_dict(read_checkpoint(args.checkpoint), args.checkpoint)
+    content = read_checkpoint(args.checkpoint)
+    state = segmentor_state_dict(content, args.checkpoint)
     cfg.load_from, cfg.resume = None, False
     check_data_folders(cfg, ("test",))
     if args.show or args.show_dir:
@@ -114,8 +127,10 @@ def main() -> None:
     with config_errors(args.config):
         runner = Runner.from_cfg(cfg)  # a strategy of training is none of testing
         _ = runner.test_loop  # builds the data: what is wrong there is told as the config's fault
-    load_whole_model(unwrap_segmentor(runner.model), state, args.checkpoint)
+    segmentor = unwrap_segmentor(runner.model)
+    load_whole_model(segmentor, state, args.checkpoint)
     runner.logger.info(f"Load checkpoint from {args.checkpoint}")
+    warn_of_normalization(segmentor, saved_normalization(content), args.checkpoint)
     with config_errors(args.config):
         runner.test()
     if args.out is not None:

@@ -6,28 +6,31 @@ import argparse
 import os
 from importlib.util import find_spec
 
-import torch
-from mmengine.config import Config
-from mmengine.dist import is_main_process
-from mmengine.runner import Runner
-from mmseg.registry import RUNNERS
-
 from mmseg_deepvit.cli import add_runner_options, config_errors, run, runner_config
-from mmseg_deepvit.engine import (
-    check_data_folders,
-    check_hooks,
-    check_unused,
-    checkpoint_folder,
-    claim,
-    cpu_has_bf16,
-    find_whole_checkpoint,
-    from_first_process,
-    is_remote,
-    join_processes,
-    may_restart,
-    part_together,
-)
 from mmseg_deepvit.errors import UserError
+from mmseg_deepvit.quick_help import only_help
+
+if not only_help():
+    import torch
+    from mmengine.config import Config
+    from mmengine.dist import is_main_process
+    from mmengine.runner import Runner
+    from mmseg.registry import RUNNERS
+
+    from mmseg_deepvit.engine import (
+        check_data_folders,
+        check_hooks,
+        check_unused,
+        checkpoint_folder,
+        claim,
+        cpu_has_bf16,
+        find_whole_checkpoint,
+        from_first_process,
+        is_remote,
+        join_processes,
+        may_restart,
+        part_together,
+    )
 
 #: What ``--amp`` sets: bf16 has the range of fp32 and needs no loss scaling.
 AMP_TYPES = {

@@ -15,30 +15,6 @@ import argparse
 import math
 from pathlib import Path
 
-import numpy as np
-import torch
-from mmseg.models import BaseSegmentor
-
-from mmseg_deepvit.analysis.attention_pictures import (
-    Point,
-    Scene,
-    draw_heads,
-    draw_overview,
-    draw_token_pca,
-)
-from mmseg_deepvit.analysis.clicking import click_points
-from mmseg_deepvit.analysis.patch_grid import PatchGrid
-from mmseg_deepvit.analysis.point_attention import (
-    PointRows,
-    catch_point_rows,
-    count_norm_tokens,
-)
-from mmseg_deepvit.analysis.token_pca import (
-    LayerTokens,
-    align_signs,
-    catch_layer_tokens,
-    token_pca,
-)
 from mmseg_deepvit.cli import (
     add_config_options,
     add_device_option,
@@ -49,18 +25,45 @@ from mmseg_deepvit.cli import (
     pick_device,
     run,
 )
-from mmseg_deepvit.diversity.backbone_facts import count_prefix_tokens, find_patch_size
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.inference import (
-    ModelInput,
-    build_segmentor,
-    find_images,
-    load_segmentor,
-    prepare_image,
-    read_image,
-    training_crop,
-    write_png,
-)
+from mmseg_deepvit.quick_help import only_help
+
+if not only_help():
+    import numpy as np
+    import torch
+    from mmseg.models import BaseSegmentor
+
+    from mmseg_deepvit.analysis.attention_pictures import (
+        Point,
+        Scene,
+        draw_heads,
+        draw_overview,
+        draw_token_pca,
+    )
+    from mmseg_deepvit.analysis.clicking import click_points
+    from mmseg_deepvit.analysis.patch_grid import PatchGrid
+    from mmseg_deepvit.analysis.point_attention import (
+        PointRows,
+        catch_point_rows,
+        count_norm_tokens,
+    )
+    from mmseg_deepvit.analysis.token_pca import (
+        LayerTokens,
+        align_signs,
+        catch_layer_tokens,
+        token_pca,
+    )
+    from mmseg_deepvit.diversity.backbone_facts import count_prefix_tokens, find_patch_size
+    from mmseg_deepvit.inference import (
+        ModelInput,
+        build_segmentor,
+        find_images,
+        load_segmentor,
+        prepare_image,
+        read_image,
+        training_crop,
+        write_png,
+    )
 
 
 def parse_args() -> argparse.Namespace:

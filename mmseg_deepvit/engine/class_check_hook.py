@@ -1,4 +1,4 @@
-"""Stop at once where the classes of model and data disagree."""
+"""Stop at once where model, data and metrics disagree."""
 
 from __future__ import annotations
 
@@ -14,32 +14,44 @@ from mmseg.registry import HOOKS
 from torch import Tensor
 
 from ..errors import UserError
-from .seeding import unwrap_dataset
+from ..inference.sliding import scored_classes
+from .agreement import find_disagreements, find_unmeasured, ignored_label, parts_of
 
 
 @HOOKS.register_module()
 class ClassCheckHook(Hook):
-    """Compare the heads' number of classes with the data's, and every label with it.
+    """Compare model, data and metrics before the first iteration, and every label with the classes.
 
-    Without it a wrong number of classes trains a useless model in silence (too many), or ends in an
-    index error, on a GPU an unexplained device assertion (too few).
+    Compared are numbers of classes and ignored labels, of whatever has them, ``save_best`` and
+    metrics; a data set without images is told too. Without the hook a wrong number of classes
+    trains a useless model in silence (too many), or ends in an index error, on a GPU an unexplained
+    device assertion (too few).
 
     Raises:
-        UserError: The numbers differ, or a label is no class; the message names the head or the
-            file.
+        UserError: They disagree, and the message names all that do and the options to set; or a
+            label is no class, and the message names the file.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Check the heads against the training set."""
-        check_heads(unwrap_segmentor(runner.model), runner.train_dataloader.dataset)
+        """Check what trains and what validates."""
+        found = self._disagreements(runner, "train", "val")
+        validation = parts_of(runner, ["val"])
+        self._refuse([*found, *(find_unmeasured(runner.hooks, *validation) if validation else ())])
 
     def before_val(self, runner: Runner) -> None:
-        """Check the heads against the validation set."""
-        check_heads(unwrap_segmentor(runner.model), runner.val_dataloader.dataset)
+        """Check what validates, which may run without training."""
+        self._refuse(self._disagreements(runner, "val"))
 
     def before_test(self, runner: Runner) -> None:
-        """Check the heads against the test set."""
-        check_heads(unwrap_segmentor(runner.model), runner.test_dataloader.dataset)
+        """Check what tests."""
+        self._refuse(self._disagreements(runner, "test"))
+
+    def _disagreements(self, runner: Runner, *names: str) -> list[str]:
+        return find_disagreements(unwrap_segmentor(runner.model), parts_of(runner, names))
+
+    def _refuse(self, found: list[str]) -> None:
+        if found:
+            raise UserError("; ".join(found))
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict[str, Any] | None = None
@@ -67,52 +79,33 @@ def check_labels(segmentor: BaseSegmentor, data_batch: Mapping[str, Any] | None)
     Raises:
         UserError: A label is neither; the message names the file.
     """
-    ignore_index = getattr(_heads(segmentor)["decode_head"], "ignore_index", 255)
-    num_classes = segmentor.num_classes
+    ignored, num_classes = ignored_label(segmentor), scored_classes(segmentor)
     for views in (data_batch or {}).get("data_samples", ()):
         sample = views[0] if isinstance(views, list | tuple) else views
         labels = getattr(sample, "gt_sem_seg", None)
         if labels is None:
             continue
-        wrong = label_outside(labels.data, num_classes, ignore_index)
+        wrong = label_outside(labels.data, num_classes, ignored)
         if wrong is not None:
             raise UserError(
                 f"label {wrong} in {sample.metainfo.get('seg_map_path')} is no class: the model "
-                f"has {num_classes} (0 to {num_classes - 1}; {ignore_index} is ignored); mend the "
-                "file, or set num_classes and the dataset to fit"
+                f"has {num_classes} (0 to {num_classes - 1}; {ignored} is ignored); mend the file "
+                "or what a transform fills in, or set num_classes, or ignore_index of data set, "
+                "heads and metrics"
             )
 
 
-def check_heads(segmentor: BaseSegmentor, dataset: Any) -> None:
-    """Compare every head's ``num_classes`` with the dataset's classes.
-
-    Args:
-        segmentor: An ``EncoderDecoder`` or what has its heads.
-        dataset: An mmengine dataset, or a wrapper of one.
-
-    Raises:
-        UserError: They differ.
-    """
-    dataset = unwrap_dataset(dataset)
-    classes = dataset.metainfo.get("classes")
-    for name, head in _heads(segmentor).items():
-        if classes is not None and head.num_classes != len(classes):
-            raise UserError(
-                f"model.{name}.num_classes is {head.num_classes} and {type(dataset).__name__} has "
-                f"{len(classes)} classes: set model.{name}.num_classes={len(classes)}"
-            )
-
-
-def label_outside(labels: Tensor, num_classes: int, ignore_index: int) -> int | None:
+def label_outside(labels: Tensor, num_classes: int, ignore_index: int | None) -> int | None:
     """A label that is neither a class nor ignored, or None.
 
     Args:
         labels: Class indices of any shape, an integer type.
         num_classes: Classes are 0 to ``num_classes`` - 1.
-        ignore_index: The label that is no class on purpose.
+        ignore_index: The label that is no class on purpose; None for none.
     """
     outside = torch.logical_or(labels < 0, labels >= num_classes)
-    outside &= labels != ignore_index
+    if ignore_index is not None:
+        outside &= labels != ignore_index
     return int(labels[outside][0]) if outside.any() else None
 
 
@@ -120,15 +113,3 @@ def unwrap_segmentor(model: torch.nn.Module) -> BaseSegmentor:
     """The segmentor inside a distributed wrapper, a test-time augmentation model, or both."""
     inner: Any = model.module if is_model_wrapper(model) else model
     return getattr(inner, "module", inner)
-
-
-def _heads(segmentor: BaseSegmentor) -> dict[str, Any]:
-    """Heads by their name in the config; of a list, each by its index."""
-    heads = {}
-    for name in ("decode_head", "auxiliary_head"):
-        head = getattr(segmentor, name, None)
-        if isinstance(head, torch.nn.ModuleList):
-            heads.update({f"{name}.{i}": part for i, part in enumerate(head)})
-        elif head is not None:
-            heads[name] = head
-    return heads

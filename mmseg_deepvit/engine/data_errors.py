@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
+from mmseg.datasets import BaseSegDataset
+from mmseg.registry import DATASETS
 
 from ..datasets.checking import leaf_configs
 from ..errors import UserError
@@ -19,7 +24,8 @@ def check_data_folders(cfg: Config, parts: Sequence[str]) -> None:
         parts: Which dataloaders are looked at: of ``'train'``, ``'val'`` and ``'test'``.
 
     Raises:
-        UserError: A folder is missing or empty; the message names it and the option that sets it.
+        UserError: A folder is missing or empty, or holds no file with the images' ending; the
+            message names it and the option that sets it.
     """
     for part in parts:
         for dataset in leaf_configs((cfg.get(f"{part}_dataloader") or {}).get("dataset")):
@@ -30,9 +36,27 @@ def check_data_folders(cfg: Config, parts: Sequence[str]) -> None:
             remote = "://" in str(dataset.get("data_root")) or dataset.get("backend_args")
             if remote or folder == Path():
                 continue
+            suffix = _suffix(dataset)
             what = "does not exist" if not folder.is_dir() else "holds no files"
-            if not any(path.is_file() for path in folder.rglob("*")):
+            if suffix and folder.is_dir():
+                what += f" that end in {suffix}"
+            if not any(p.is_file() and p.name.endswith(suffix) for p in folder.rglob("*")):
                 raise UserError(
-                    f"{folder} {what}: put the images there, or set data_root "
+                    f"{folder} {what}: put the images there, or set data_root or img_suffix "
                     f"(--cfg-options {part}_dataloader.dataset.data_root=…)"
                 )
+
+
+def _suffix(dataset: dict[str, Any]) -> str | tuple[str, ...]:
+    """The ending of images, as far as it is certain; one that all files have where it is not."""
+    if given := dataset.get("img_suffix"):
+        return tuple(given) if isinstance(given, list) else given
+    kind: Any = dataset.get("type")
+    if isinstance(kind, str) and kind:
+        with suppress(RuntimeError):  # a name that is told when the data set is built
+            kind = DATASETS.get(kind)
+    # Others may list their files in another way.
+    if getattr(kind, "load_data_list", None) is not BaseSegDataset.load_data_list:
+        return ""
+    argument = inspect.signature(kind).parameters.get("img_suffix")
+    return "" if argument is None or not isinstance(argument.default, str) else argument.default

@@ -16,6 +16,8 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from mmengine.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import Dataset, Sampler
 
+from ..errors import UserError
+
 
 class Drawn(NamedTuple):
     """A sample that was drawn, and what its random numbers depend on.
@@ -52,9 +54,17 @@ class ResumableSampler(Sampler):
         sampler: Config of a sampler whose order follows from its seed and epoch, as of mmengine's.
         dataset: Whose indices they are.
         seed: For order and keys, the same in all processes; None draws one.
+
+    Raises:
+        UserError: The dataset is empty: its indices would be waited for without end.
     """
 
     def __init__(self, sampler: dict[str, Any], dataset: Dataset, seed: int | None = None) -> None:
+        if len(dataset) == 0:  # type: ignore[arg-type]
+            raise UserError(
+                "the training set finds no images: look at data_root, data_prefix, ann_file and "
+                "img_suffix of train_dataloader.dataset"
+            )
         self.seed = sync_random_seed() if seed is None else seed
         arguments = dict(dataset=dataset, seed=self.seed)
         self.sampler = DATA_SAMPLERS.build(sampler, default_args=arguments)

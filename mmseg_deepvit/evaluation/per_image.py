@@ -30,6 +30,8 @@ from .overlap import OVERLAP_SCORES, class_counts, overlap_scores
 from .report import format_table, write_csv
 
 _SCORES = (*OVERLAP_SCORES, "HD95")
+#: Endings of results: mean, standard deviation, and ends of the interval.
+_STATISTICS = ("", "_std", "_low", "_high")
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,12 @@ class PerImageMetric(BaseMetric):
         self.ignore_index = ignore_index
         self.format_only = format_only
 
+    def score_names(self) -> list[str]:
+        """What an evaluation gives, without the prefix: means, then their statistics."""
+        if self.format_only:
+            return []
+        return [name + ending for ending in _STATISTICS for name in self.metrics]
+
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Count the pixels of a batch.
 
@@ -225,12 +233,12 @@ class PerImageMetric(BaseMetric):
         table = format_table(classes, self.metrics, summary)
         print_log(f"scores by image, mean ± std and [95 % interval]:\n{table}", "current")
         # The first columns are of all classes together, or of the only one.
-        statistics = {"": summary.mean, "_std": summary.std}
-        statistics |= {"_low": summary.low, "_high": summary.high}
+        values = (summary.mean, summary.std, summary.low, summary.high)
+        statistics = dict(zip(_STATISTICS, values, strict=True))
         return {
-            name + ending: float(values[m])
+            name + ending: float(column[m])
             for m, name in enumerate(self.metrics)
-            for ending, values in statistics.items()
+            for ending, column in statistics.items()
         }
 
     def _scores(self, results: list[_ImageResult]) -> NDArray[np.float64]:

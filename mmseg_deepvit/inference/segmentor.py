@@ -16,6 +16,7 @@ from mmseg.registry import DATASETS, MODELS
 from ..checkpoints import load_whole_model, read_checkpoint, segmentor_state_dict
 from ..errors import CheckpointError, UserError
 from .pictures import NO_PALETTE, is_palette
+from .sliding import scored_classes
 
 
 def build_segmentor(cfg: Config, device: str | torch.device = "cpu") -> BaseSegmentor:
@@ -119,8 +120,8 @@ def _dataset_meta(
 
 def _check_classes(model: BaseSegmentor, checkpoint: str | os.PathLike) -> None:
     classes = model.dataset_meta["classes"]
-    if len(classes) != model.num_classes:
+    if len(classes) != scored_classes(model):
         raise CheckpointError(
             f"checkpoint {checkpoint} names {len(classes)} classes and the config's head has "
-            f"{model.num_classes}: give the config it was trained with"
+            f"{scored_classes(model)}: give the config it was trained with"
         )

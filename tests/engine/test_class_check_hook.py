@@ -5,48 +5,16 @@ import torch
 from torch import nn
 
 from mmseg_deepvit.engine import ClassCheckHook, unwrap_segmentor
-from mmseg_deepvit.engine.class_check_hook import check_heads, label_outside
+from mmseg_deepvit.engine.class_check_hook import label_outside
 from mmseg_deepvit.errors import UserError
 
 
-def segmentor(decode, auxiliary=None):
+def segmentor(num_classes):
     model = nn.Module()
-    model.num_classes = decode
-
-    def head(num_classes):
-        module = nn.Module()
-        module.num_classes = num_classes
-        module.ignore_index = 255
-        return module
-
-    model.decode_head = head(decode)
-    if isinstance(auxiliary, list):
-        model.auxiliary_head = nn.ModuleList([head(n) for n in auxiliary])
-    elif auxiliary:
-        model.auxiliary_head = head(auxiliary)
+    model.decode_head = nn.Module()
+    model.num_classes = model.decode_head.num_classes = num_classes
+    model.decode_head.ignore_index = 255
     return model
-
-
-def dataset(num_classes):
-    return SimpleNamespace(metainfo={"classes": tuple(map(str, range(num_classes)))})
-
-
-@pytest.mark.parametrize("heads", [(3,), (3, 3), (3, [3, 3])])
-def test_agreeing_heads_pass(heads):
-    check_heads(segmentor(*heads), dataset(3))
-
-
-@pytest.mark.parametrize(
-    ("heads", "named"),
-    [((4,), "decode_head"), ((3, 4), "auxiliary_head"), ((3, [3, 4]), r"auxiliary_head\.1")],
-)
-def test_a_head_of_another_number_is_named(heads, named):
-    with pytest.raises(UserError, match=rf"model\.{named}.num_classes is 4 .* has 3 classes"):
-        check_heads(segmentor(*heads), dataset(3))
-
-
-def test_a_dataset_without_classes_passes():
-    check_heads(segmentor(4), SimpleNamespace(metainfo={}))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import pytest
 from mmengine.config import Config
+from mmengine.registry import init_default_scope
 
 from mmseg_deepvit.engine.data_errors import check_data_folders
 from mmseg_deepvit.errors import UserError
@@ -9,6 +10,11 @@ from mmseg_deepvit.errors import UserError
 def files(tmp_path):
     (tmp_path / "a.png").write_bytes(b"an image")
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def scope():
+    init_default_scope("mmseg")
 
 
 def config(**parts):
@@ -31,3 +37,27 @@ def test_folders_of_images_are_looked_at(files):
     ):
         with pytest.raises(UserError, match=rf"{said}.*train_dataloader\.dataset\.data_root"):
             check_data_folders(config(train=dataset), ("train",))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "ending"),
+    [
+        ({"type": "BaseSegDataset"}, ".jpg"),
+        ({"type": "CityscapesDataset"}, "_leftImg8bit.png"),
+        ({"img_suffix": "_rgb.png"}, "_rgb.png"),
+        ({"type": "BaseSegDataset", "img_suffix": ".png"}, None),
+        ({"img_suffix": [".jpg", ".png"]}, None),
+        ({"type": "ISIC2018Dataset"}, None),
+        ({"type": "BaseCDDataset"}, None),
+        ({"type": "NoSuch"}, None),
+        ({"type": "no.such.module"}, None),
+    ],
+)
+def test_images_of_another_ending(files, dataset, ending):
+    """Only where the ending is certain: other data sets list files in ways of their own."""
+    cfg = config(val={"data_root": str(files), **dataset})
+    if ending is None:
+        check_data_folders(cfg, ("val",))
+        return
+    with pytest.raises(UserError, match=rf"holds no files that end in {ending}: put .* img_suffix"):
+        check_data_folders(cfg, ("val",))

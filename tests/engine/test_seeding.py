@@ -16,6 +16,7 @@ from mmseg_deepvit.engine.seeding import (
     seed_generators,
     unwrap_dataset,
 )
+from mmseg_deepvit.errors import UserError
 
 
 class Numbers(Dataset):
@@ -32,6 +33,13 @@ def draw(start, count, seed=3, kind="InfiniteSampler"):
     sampler = ResumableSampler(dict(type=kind, shuffle=True), Numbers(), seed=seed)
     sampler.begin_at(start, seed)
     return list(islice(iter(sampler), count))
+
+
+@pytest.mark.parametrize("kind", ["InfiniteSampler", "DefaultSampler"])
+def test_no_samples_are_refused(kind):
+    """mmengine's sampler would look for the first index for ever, deaf to SIGTERM."""
+    with pytest.raises(UserError, match=r"finds no images: look at .* of train_dataloader"):
+        ResumableSampler(dict(type=kind), [], seed=3)
 
 
 @pytest.mark.parametrize("kind", ["InfiniteSampler", "DefaultSampler"])

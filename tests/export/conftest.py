@@ -37,7 +37,6 @@ def small():
             backbone.update(window_size=4)
             cfg.model.decode_head.in_channels = [12, 24, 48, 96]
             cfg.model.auxiliary_head.in_channels = 48
-            cfg.model.diversity.last = "stages.2.blocks.1"
         else:
             several = "neck" in cfg.model
             backbone.update(num_layers=2, num_mixing_layers=1, img_size=SIDE)

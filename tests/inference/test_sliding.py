@@ -6,7 +6,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
-from mmseg_deepvit.inference.sliding import find_windows
+from mmseg_deepvit.inference.sliding import find_windows, scored_classes
 
 
 def segmentor(kind, **test_cfg):
@@ -79,3 +79,27 @@ def test_windows_cover_the_image_and_stay_in_it():
         (38, 0, 70, 32),
         (38, 1, 70, 33),
     ]
+
+
+@pytest.mark.parametrize("mode", ["slide", "whole"])
+def test_the_class_that_is_never_scored(mode):
+    """It has the largest logit everywhere and is predicted nowhere; the others stay."""
+    plain = segmentor("SlidingEncoderDecoder")
+    model = segmentor("SlidingEncoderDecoder", unscored_classes=1)
+    plain.test_cfg.mode = model.test_cfg.mode = mode
+    for one in (plain, model):
+        one.decode_head.conv_seg.bias.data[2] = 1e3
+    assert (scored_classes(plain), scored_classes(model)) == (3, 2)
+    size = (40, 48)
+    images = torch.randn(1, 3, *size)
+    with torch.no_grad():
+        expected = plain.predict(images, None)[0].seg_logits.data[:2]
+        (result,) = model.predict(images, None)
+    torch.testing.assert_close(result.seg_logits.data, expected)
+    assert set(result.pred_sem_seg.data.unique().tolist()) <= {0, 1}
+
+
+@pytest.mark.parametrize("unscored", [-1, 3, 0.5])
+def test_unscored_classes_out_of_range(unscored):
+    with pytest.raises(ValueError, match=r"test_cfg\.unscored_classes .* below the head's 3"):
+        scored_classes(segmentor("SlidingEncoderDecoder", unscored_classes=unscored))

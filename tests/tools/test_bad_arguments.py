@@ -109,8 +109,9 @@ CASES = {
         "--cfg-options test_dataloader=None": "config",
         "--cfg-options test_dataloader.dataset.data_root=/nowhere": "/nowhere does not exist",
         "--cfg-options test_evaluator.type=x": "test_evaluator.type: list indices",
-        "--tta --cfg-options tta_model=None": "needs tta_model",
-        "--tta --cfg-options tta_pipeline=[]": "needs tta_model and tta_pipeline",
+        "--tta --cfg-options tta_model=None": "--tta needs tta_model, and",
+        "--tta --cfg-options tta_pipeline=[]": "--tta needs tta_pipeline, and",
+        "--tta --cfg-options tta_model=None tta_pipeline=[]": "needs tta_model and tta_pipeline,",
     },
     ("test", "{cfg} {ck}"): {"--cfg-options work_dir=": "work_dir is empty"},
     ("test", "{cfg}"): {

@@ -13,7 +13,7 @@ WHILE_BUILDING = {
     "train_dataloader.num_workers=-1": "num_workers option should be non-negative",
     "load_from={file}": "it is text, 'text'",
     "train_dataloader.dataset.pipeline.2.scale=(0,0)": "resize",
-    "default_hooks.checkpoint.save_best=nope": "'nope', which is not measured: give one of aAcc",
+    "default_hooks.checkpoint.save_best=nope": "val_evaluator does not measure: give one of aAcc",
 }
 MORE_WHILE_BUILDING = {
     "optim_wrapper.optimizer.type=Nope": "config",
@@ -46,7 +46,7 @@ MORE_WHILE_BUILDING = {
     "model.data_preprocessor.size=x": "config",
     "model.backbone.init_cfg.type=Pretrained": "checkpoint",
     "model.decode_head.loss_decode=3": "loss_decode must be",
-    "model.decode_head.ignore_index=0": "is no class",
+    "model.decode_head.ignore_index=0": "train_dataloader.dataset.ignore_index=0",
     "model.decode_head.channels=0": "config",
     "visualizer.type=Nope": "Nope is not in",
     "runner_type=Nope": "Nope is not in",

@@ -18,7 +18,7 @@ SYSTEMS = {
         [*SMALL, "model.diversity.warmup_iters=0", "model.diversity.patch_mix.prob=1.0"],
         LOSSES,
     ),
-    "upernet_diversepatch-swin-l-stage2_ade20k": (
+    "upernet_diverse-swin-l_ade20k": (
         [
             *("model.backbone.embed_dims=24", "model.backbone.depths=(1,1,2,1)"),
             *("model.backbone.num_heads=(1,2,4,8)", "model.backbone.window_size=4"),

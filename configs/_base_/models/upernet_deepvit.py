@@ -1,7 +1,8 @@
-# DeepViT-S under UPerNet.
+# DeepViT-S under UPerNet, whose published weights take images from -1 to 1.
 _base_ = "./upernet_vit.py"
 embed_dims = 396
 model = dict(
+    data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
     backbone=dict(
         type="DeepViT",
         arch="deepvit-s",

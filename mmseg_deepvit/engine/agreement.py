@@ -1,0 +1,345 @@
+"""Settings of model, data and metrics that must agree, compared before the first iteration.
+
+mmseg looks each of them up where it is used: a disagreement ends in an index error after hours, or
+in other scores in silence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+import mmcv.transforms
+import mmseg.datasets.transforms as transforms
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import CheckpointHook
+from mmseg.evaluation import IoUMetric
+from mmseg.models import BaseSegmentor
+from mmseg.models.losses import OhemCrossEntropy
+from torch import nn
+
+from ..evaluation import PerImageMetric
+from ..inference.sliding import scored_classes
+from .seeding import unwrap_dataset
+
+#: Label that mmseg gives to what the data set leaves out.
+_LEFT_OUT = 255
+#: What ``IoUMetric`` measures for each of ``iou_metrics``, beside aAcc.
+_IOU_SCORES = {
+    "mIoU": ("mIoU", "mAcc"),
+    "mDice": ("mDice", "mAcc"),
+    "mFscore": ("mFscore", "mPrecision", "mRecall"),
+}
+
+
+class Part(NamedTuple):
+    """What trains, validates or tests: a data set and its metrics.
+
+    Attributes:
+        name: One of train, val and test.
+        dataset: What the dataloader loads from.
+        metrics: The evaluator's; none in training.
+        several: Whether the config has a list of them.
+    """
+
+    name: str
+    dataset: Any
+    metrics: Sequence[BaseMetric] = ()
+    several: bool = False
+
+    def named_metrics(self) -> Iterator[tuple[str, BaseMetric]]:
+        """Metrics by their place in the config."""
+        for i, metric in enumerate(self.metrics):
+            yield f"{self.name}_evaluator" + (f".{i}" if self.several else ""), metric
+
+    def named_datasets(self) -> Iterator[tuple[str, Any]]:
+        """The data sets below all wrappers, by their place in the config."""
+        return (
+            (place, dataset)
+            for place, dataset in _unwrap(self.dataset, f"{self.name}_dataloader.dataset")
+            if not hasattr(dataset, "dataset") and not hasattr(dataset, "datasets")
+        )
+
+    def named_transforms(self) -> Iterator[tuple[str, Any]]:
+        """The transforms of all data sets and wrappers, by their place in the config."""
+        for place, dataset in _unwrap(self.dataset, f"{self.name}_dataloader.dataset"):
+            yield from _transforms(getattr(dataset, "pipeline", None), f"{place}.pipeline")
+
+
+class Setting(NamedTuple):
+    """One value that names labels to be ignored.
+
+    Attributes:
+        option: Its dotted key in the config.
+        value: A label.
+        kind: Class of what has it.
+        may_be_class: Whether a class is meant on purpose: to be filled in, or left out of a score.
+    """
+
+    option: str
+    value: int
+    kind: str
+    may_be_class: bool = False
+
+
+def find_disagreements(segmentor: BaseSegmentor, parts: Sequence[Part]) -> list[str]:
+    """Everything in which model, data and metrics disagree.
+
+    Args:
+        segmentor: An ``EncoderDecoder`` or what has its heads.
+        parts: What the run uses; each has a built data set.
+
+    Returns:
+        A sentence for each kind of disagreement, with the options to set; none where all agree.
+    """
+    found = [line for part in parts for line in _without_images(part)]
+    found += _numbers_of_classes(segmentor, parts)
+    return found + _ignored_labels(segmentor, parts)
+
+
+def find_unmeasured(hooks: Sequence[Any], validation: Part) -> list[str]:
+    """What ``save_best`` names and no metric of validation measures.
+
+    Args:
+        hooks: Of the runner.
+        validation: Its metrics are asked; where one is of another kind than mmseg's ``IoUMetric``
+            and ours, nothing can be told.
+
+    Returns:
+        A sentence, or none.
+    """
+    measured: list[str] = []
+    for _, metric in validation.named_metrics():
+        names = _measured(metric)
+        if names is None:
+            return []
+        measured += names
+    wanted = [
+        name
+        for hook in hooks
+        if isinstance(hook, CheckpointHook) and hook.save_best
+        for name in hook.save_best
+        if name != "auto"
+    ]
+    unmeasured = [name for name in wanted if name not in measured]
+    if not unmeasured:
+        return []
+    close = get_close_matches(unmeasured[0], measured, n=1, cutoff=0.7)
+    means = [name for name in measured if "_" not in name.rpartition("/")[2]]
+    shown = list(dict.fromkeys([*close, *means]))
+    choice = f"give one of {', '.join(shown)}, or None" if shown else "give None"
+    return [
+        f"default_hooks.checkpoint.save_best names {', '.join(map(repr, unmeasured))}, which "
+        f"val_evaluator does not measure: {choice}"
+    ]
+
+
+def named_heads(segmentor: BaseSegmentor) -> dict[str, Any]:
+    """Heads by their name in the config; of a list, each by its index."""
+    heads: dict[str, Any] = {}
+    for name in ("decode_head", "auxiliary_head"):
+        head = getattr(segmentor, name, None)
+        if isinstance(head, nn.ModuleList):
+            heads.update({f"model.{name}.{i}": part for i, part in enumerate(head)})
+        elif head is not None:
+            heads[f"model.{name}"] = head
+    return heads
+
+
+def ignored_label(segmentor: BaseSegmentor) -> int | None:
+    """The label that the last decoding head ignores; None for none."""
+    heads = [head for name, head in named_heads(segmentor).items() if "decode_head" in name]
+    return getattr(heads[-1], "ignore_index", _LEFT_OUT) if heads else _LEFT_OUT
+
+
+def _without_images(part: Part) -> Iterator[str]:
+    if hasattr(part.dataset, "__len__") and len(part.dataset) == 0:
+        place = f"{part.name}_dataloader.dataset"
+        yield (
+            f"{place} finds no images: look at its data_root, data_prefix, ann_file and img_suffix"
+        )
+
+
+def _numbers_of_classes(segmentor: BaseSegmentor, parts: Sequence[Part]) -> list[str]:
+    """One line for each data set whose number of classes some head does not have."""
+    heads = named_heads(segmentor)
+    unscored = getattr(segmentor, "num_classes", 0) - scored_classes(segmentor)
+    lines: dict[str, None] = {}  # train and val mostly say the same
+    for part in parts:
+        dataset = unwrap_dataset(part.dataset)
+        classes = (getattr(dataset, "metainfo", None) or {}).get("classes")
+        if classes is None:
+            continue
+        needed = len(classes) + unscored
+        wrong = {
+            name: head.num_classes
+            for name, head in heads.items()
+            if getattr(head, "num_classes", needed) != needed
+        }
+        if not wrong:
+            continue
+        have = " and ".join(f"{name}.num_classes is {number}" for name, number in wrong.items())
+        options = " ".join(f"{name}.num_classes={needed}" for name in wrong)
+        remedy = f"set {options}"
+        if unscored:
+            remedy += f" (of which model.test_cfg.unscored_classes={unscored} are never scored)"
+        elif len(wrong) == len(heads) and set(wrong.values()) == {needed + 1}:
+            remedy += (
+                ", or, if the last one is never to be scored, model.type=SlidingEncoderDecoder "
+                "model.test_cfg.unscored_classes=1"
+            )
+        lines[f"{have}, and {type(dataset).__name__} has {len(classes)} classes: {remedy}"] = None
+    return list(lines)
+
+
+def _ignored_labels(segmentor: BaseSegmentor, parts: Sequence[Part]) -> list[str]:
+    """One line, if not all ignore the same label."""
+    data = [setting for part in parts for setting in _dataset_settings(part)]
+    heads = list(_head_settings(segmentor))
+    meant = _meant(data, heads)
+    if meant is None:
+        return []
+    num_classes = scored_classes(segmentor)
+    others = [*_preprocessor_settings(segmentor)]
+    others += [setting for part in parts for setting in _pipeline_settings(part)]
+    others += [setting for part in parts for setting in _metric_settings(part)]
+    wrong = {
+        setting.option: setting
+        for setting in [*data, *heads, *others]
+        if setting.value != meant.value
+        and not (setting.may_be_class and 0 <= setting.value < num_classes)
+    }
+    if not wrong:
+        return []
+    listed = ", ".join(f"{s.option} ({s.kind}) {s.value}" for s in wrong.values())
+    options = " ".join(f"{option}={meant.value}" for option in wrong)
+    return [
+        f"label {meant.value} is to be ignored ({meant.option}), and others have another: "
+        f"{listed}; set --cfg-options {options}"
+    ]
+
+
+def _meant(data: Sequence[Setting], heads: Sequence[Setting]) -> Setting | None:
+    """The setting that the others must follow.
+
+    A label that is not mmseg's default was given on purpose; only what loading itself writes goes
+    before it.
+    """
+    written = [s for s in data if not s.option.endswith("ignore_index")]
+    given = [s for s in [*data, *heads] if s.value != _LEFT_OUT]
+    return next(iter([*written, *given, *data, *heads]), None)
+
+
+def _dataset_settings(part: Part) -> Iterator[Setting]:
+    for place, dataset in part.named_datasets():
+        kind = type(dataset).__name__
+        if getattr(dataset, "reduce_zero_label", False):
+            yield Setting(f"{place}.reduce_zero_label", _LEFT_OUT, kind)
+        if _LEFT_OUT in (getattr(dataset, "label_map", None) or {}).values():
+            yield Setting(f"{place}.metainfo.classes", _LEFT_OUT, kind)
+        if isinstance(getattr(dataset, "ignore_index", None), int):
+            yield Setting(f"{place}.ignore_index", dataset.ignore_index, kind)
+
+
+def _head_settings(segmentor: BaseSegmentor) -> Iterator[Setting]:
+    """Of heads, and of the one loss that has a label of its own.
+
+    ``ignore_index`` of Dice, Tversky and Hausdorff losses names a class to leave out, no label.
+    """
+    for name, head in named_heads(segmentor).items():
+        if isinstance(getattr(head, "ignore_index", None), int):
+            yield Setting(f"{name}.ignore_index", head.ignore_index, type(head).__name__)
+        losses = getattr(head, "loss_decode", None)
+        several = isinstance(losses, nn.ModuleList)
+        for i, loss in enumerate(losses if isinstance(losses, nn.ModuleList) else [losses]):
+            if isinstance(loss, OhemCrossEntropy):
+                place = f"{name}.loss_decode" + (f".{i}" if several else "")
+                yield Setting(f"{place}.ignore_label", loss.ignore_label, type(loss).__name__)
+
+
+def _preprocessor_settings(segmentor: BaseSegmentor) -> Iterator[Setting]:
+    own = getattr(segmentor, "data_preprocessor", None)
+    value = getattr(own, "seg_pad_val", None)
+    if isinstance(value, int):
+        yield Setting("model.data_preprocessor.seg_pad_val", value, type(own).__name__, True)
+
+
+def _pipeline_settings(part: Part) -> Iterator[Setting]:
+    """What transforms fill into label maps, and what they ignore."""
+    for place, transform in part.named_transforms():
+        kind = type(transform).__name__
+        if isinstance(transform, transforms.RandomRotate | transforms.RandomMosaic):
+            yield Setting(f"{place}.seg_pad_val", transform.seg_pad_val, kind, True)
+        elif isinstance(transform, mmcv.transforms.Pad):
+            fill = transform.pad_val.get("seg", _LEFT_OUT)
+            yield Setting(f"{place}.pad_val.seg", fill, kind, True)
+        elif isinstance(transform, transforms.RandomCutOut) and transform.seg_fill_in is not None:
+            yield Setting(f"{place}.seg_fill_in", transform.seg_fill_in, kind, True)
+        elif isinstance(transform, transforms.GenerateEdge) or (
+            # Otherwise it does not look at labels.
+            isinstance(transform, transforms.RandomCrop) and transform.cat_max_ratio < 1
+        ):
+            yield Setting(f"{place}.ignore_index", transform.ignore_index, kind)
+
+
+def _metric_settings(part: Part) -> Iterator[Setting]:
+    for place, metric in part.named_metrics():
+        if isinstance(metric, IoUMetric | PerImageMetric):
+            kind = type(metric).__name__
+            yield Setting(f"{place}.ignore_index", metric.ignore_index, kind, True)
+
+
+def _measured(metric: BaseMetric) -> list[str] | None:
+    """Names of a metric's scores, or None where they cannot be told."""
+    if isinstance(metric, PerImageMetric):
+        names = metric.score_names()
+    elif type(metric).compute_metrics is IoUMetric.compute_metrics:
+        wanted = [metric.metrics] if isinstance(metric.metrics, str) else metric.metrics
+        names = ["aAcc", *(name for key in wanted for name in _IOU_SCORES.get(key, ()))]
+        names = [] if metric.format_only else list(dict.fromkeys(names))
+    else:
+        return None
+    return [f"{metric.prefix}/{name}" if metric.prefix else name for name in names]
+
+
+def _unwrap(dataset: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """A data set, then those in it, by their places in the config."""
+    dataset = unwrap_dataset(dataset)
+    yield place, dataset
+    if hasattr(dataset, "dataset"):
+        yield from _unwrap(dataset.dataset, f"{place}.dataset")
+    for i, inner in enumerate(getattr(dataset, "datasets", ())):
+        yield from _unwrap(inner, f"{place}.datasets.{i}")
+
+
+def _transforms(pipeline: Any, place: str) -> Iterator[tuple[str, Any]]:
+    """Transforms, those within others too, by their places in the config."""
+    steps = pipeline if isinstance(pipeline, list | tuple) else getattr(pipeline, "transforms", ())
+    for i, step in enumerate(steps):
+        inner = getattr(step, "transforms", None)
+        if type(step).__name__ == "Compose" or isinstance(step, list | tuple):
+            yield from _transforms(step, f"{place}.{i}")
+        else:
+            yield f"{place}.{i}", step
+            if inner is not None:
+                yield from _transforms(inner, f"{place}.{i}.transforms")
+
+
+def parts_of(runner: Any, names: Sequence[str]) -> list[Part]:
+    """The parts of a runner that are there.
+
+    Args:
+        runner: Its loops are built, or are here.
+        names: Of train, val and test.
+    """
+    parts = []
+    for name in names:
+        loop = getattr(runner, f"{name}_loop")
+        if loop is None:
+            continue
+        metrics = getattr(getattr(loop, "evaluator", None), "metrics", ())
+        config: Mapping[str, Any] = runner.cfg
+        several = isinstance(config.get(f"{name}_evaluator"), list | tuple)
+        parts.append(Part(name, loop.dataloader.dataset, metrics, several))
+    return parts
