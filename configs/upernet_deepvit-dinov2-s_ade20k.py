@@ -23,6 +23,7 @@ model = dict(
         patch_size=14,
         img_size=518,
         num_register_tokens=4,
+        interpolate_antialias=True,
         layer_scale_init=1e-5,
         mix_norm_cfg={{_base_.norm_cfg}},
         out_indices=(2, 5, 8, 11),
@@ -36,7 +37,7 @@ model = dict(
     decode_head=dict(in_channels=[embed_dims] * 4),
     auxiliary_head=dict(in_channels=embed_dims),
 )
-custom_hooks = [dict(type="ClassCheckHook"), dict(type="MapNormCalibrationHook")]
+custom_hooks = [dict(type="MapNormCalibrationHook")]
 optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={"mix_norm": dict(lr_mult=0.01, decay_mult=0.0)})
 )

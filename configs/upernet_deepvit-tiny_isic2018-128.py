@@ -52,7 +52,6 @@ param_scheduler = [
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=1600)
 custom_hooks = [
-    dict(type="ClassCheckHook"),
     dict(type="EMAHook", momentum=0.003),
 ]
 default_hooks = dict(checkpoint=dict(interval=1600, save_best="per_image/Dice"))

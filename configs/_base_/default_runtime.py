@@ -13,11 +13,12 @@ default_hooks = dict(
         save_best="mIoU",
         rule="greater",
     ),
+    class_check=dict(type="ClassCheckHook"),
+    weights_check=dict(type="WeightsCheckHook"),
     finite_check=dict(type="FiniteCheckHook"),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     visualization=dict(type="SegVisualizationHook"),
 )
-custom_hooks = [dict(type="ClassCheckHook")]
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),

@@ -71,7 +71,7 @@ def test_warm_start(ade_root, tmp_path):
     options = [
         *SMALL,
         f"model.backbone.init_cfg.checkpoint={tmp_path / 'plain.pth'}",
-        "custom_hooks.1.num_images=3",
+        "custom_hooks.0.num_images=3",
         "model.backbone.img_size=70",
     ]
     _, _, log = train_and_test("upernet_deepvit-dinov2-s_ade20k", options, tmp_path)

@@ -12,6 +12,7 @@ model = dict(
         arch=dict(embed_dims=embed_dims, mlp_ratio=4),
         img_size=(128, 128),
         patch_size=16,
+        interpolate_antialias=True,
         drop_path_rate=0.05,
     ),
     decode_head=dict(in_channels=embed_dims, channels=embed_dims, loss_decode=loss_decode),
