@@ -16,7 +16,12 @@ from functools import partial
 from typing import Any
 
 import torch
-from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.data import (
+    IMAGENET_DEFAULT_MEAN,
+    IMAGENET_DEFAULT_STD,
+    IMAGENET_INCEPTION_MEAN,
+    IMAGENET_INCEPTION_STD,
+)
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
@@ -30,6 +35,14 @@ _ARCHS = {
     for name, settings in archs.items()
 }
 
+
+def _normalization(name: str) -> dict[str, tuple[float, ...]]:
+    """How images were normalised that the published weights were trained on."""
+    if name.startswith("deepvit"):
+        return dict(mean=IMAGENET_INCEPTION_MEAN, std=IMAGENET_INCEPTION_STD)
+    return dict(mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
+
+
 default_cfgs = generate_default_cfgs(
     {
         f"{name}.untrained": dict(
@@ -38,8 +51,7 @@ default_cfgs = generate_default_cfgs(
             pool_size=None,
             crop_pct=0.9,
             interpolation="bicubic",
-            mean=IMAGENET_DEFAULT_MEAN,
-            std=IMAGENET_DEFAULT_STD,
+            **_normalization(name),
             first_conv="patch_embed.conv1"
             if settings.get("stem") == "conv"
             else "patch_embed.proj",

@@ -26,6 +26,8 @@ def test_registered_with_published_classifier(name):
     assert model.get_classifier().out_features == 10
     assert model.num_features == model.embed_dim == model.get_classifier().in_features
     assert model.default_cfg["classifier"] == "head"
+    # Published DeepViTs were trained on images from -1 to 1.
+    assert (model.default_cfg["mean"] == (0.5, 0.5, 0.5)) == name.startswith("deepvit")
     assert model.get_submodule(model.default_cfg["first_conv"]).in_channels == 3
 
 

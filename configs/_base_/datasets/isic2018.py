@@ -1,7 +1,8 @@
 # ISIC 2018 Task 1, skin lesions, as unzipped: training on the Training images, validation on the
-# Validation images, scored at the masks' own size. Images are squashed to 512², as what is seen of
-# a lesion has no up and no fixed aspect; for training they are turned, mirrored, and enlarged by up
-# to 1.5. train_dataloader.dataset.cache_images=True decodes each of the large photographs once; it
+# Validation images, scored at the masks' own size. (Recorded results are of another split:
+# results/isic2018-split/README.md.) Images are squashed to 512², as what is seen of a lesion has no
+# up and no fixed aspect; for training they are turned, mirrored, and enlarged by up to 1.5.
+# train_dataloader.dataset.cache_images=True decodes each of the large photographs once; it
 # takes 1 MiB an image.
 dataset_type = "ISIC2018Dataset"
 data_root = "data/isic2018"
