@@ -1,26 +1,25 @@
 """Very deep vision transformers for MMSegmentation 1.x.
 
-Importing this package registers its backbones, segmentors, losses, datasets, metrics and hooks in
-mmseg's registries, which is what ``custom_imports = dict(imports=['mmseg_deepvit'])`` in a config
-does.
+With MMSegmentation installed, importing this package registers its backbones, segmentors, losses,
+datasets, metrics and hooks, which is what ``custom_imports = dict(imports=['mmseg_deepvit'])`` in a
+config does. Without it nothing is registered; :mod:`mmseg_deepvit.attention` needs PyTorch alone.
 """
 
-from . import stack as _stack
-from .quick_help import only_help as _only_help
+from .quick_help import only_help
+from .stack import find_stack, has_stack
 from .version import __version__
 
-_stack.find_stack()
+if has_stack():
+    find_stack()  # one that fits, told before its imports fail
+    if not only_help():
+        from . import (  # noqa: F401
+            analysis,
+            backbones,
+            datasets,
+            diversity,
+            engine,
+            evaluation,
+            inference,
+        )
 
-if not _only_help():  # and the stack was looked at first
-    from . import analysis, backbones, datasets, diversity, engine, evaluation, inference
-
-__all__ = [
-    "__version__",
-    "analysis",
-    "backbones",
-    "datasets",
-    "diversity",
-    "engine",
-    "evaluation",
-    "inference",
-]
+__all__ = ["__version__"]

@@ -11,9 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 
-from packaging.specifiers import SpecifierSet
-from packaging.version import Version
-
 #: Versions that fit, per stack and distribution; the same bounds stand in ``setup.cfg``.
 STACKS: dict[str, dict[str, str]] = {
     "onedl": {
@@ -40,6 +37,15 @@ def _installed_version(distribution: str) -> str | None:
         return version(distribution)
     except PackageNotFoundError:
         return None
+
+
+def has_stack(installed: Callable[[str], str | None] = _installed_version) -> bool:
+    """Whether all distributions of a stack are installed, whatever their versions.
+
+    Args:
+        installed: Maps a distribution's name to its version, or None where it is absent.
+    """
+    return any(all(map(installed, bounds)) for bounds in STACKS.values())
 
 
 def find_stack(installed: Callable[[str], str | None] = _installed_version) -> str:
@@ -78,6 +84,10 @@ def find_stack(installed: Callable[[str], str | None] = _installed_version) -> s
 
 
 def _check_versions(stack: str, found: dict[str, str]) -> None:
+    # Not at the top: attention is used where nothing but PyTorch is installed.
+    from packaging.specifiers import SpecifierSet
+    from packaging.version import Version
+
     install = INSTALL_ONEDL if stack == "onedl" else INSTALL_OPENMMLAB
     bounds = STACKS[stack]
     missing = [f"{name}{bounds[name]}" for name in bounds if name not in found]

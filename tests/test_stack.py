@@ -36,25 +36,44 @@ def test_what_does_not_fit_is_one_line(installed, message):
     assert "\n" not in str(caught.value)
 
 
-def test_importing_the_package_without_a_stack_says_what_to_install():
-    """A real interpreter whose metadata knows no stack: told before any import fails."""
-    code = (
-        "import importlib.metadata as m, sys\n"
-        "real = m.version\n"
-        "def version(name):\n"
-        "    if name.endswith(('mmengine', 'mmcv', 'mmsegmentation')):\n"
-        "        raise m.PackageNotFoundError(name)\n"
-        "    return real(name)\n"
-        "m.version = version\n"
-        "sys.modules['mmengine'] = sys.modules['mmcv'] = sys.modules['mmseg'] = None\n"
-        "import mmseg_deepvit\n"
+#: Has an interpreter find PyTorch and the standard library alone.
+PYTORCH_ALONE = """
+import importlib.metadata, sys
+def version(name):
+    raise importlib.metadata.PackageNotFoundError(name)
+importlib.metadata.version = version
+blocked = "mmengine mmcv mmseg timm matplotlib cv2 safetensors huggingface_hub packaging scipy yaml"
+sys.modules.update(dict.fromkeys(blocked.split()))
+"""
+
+
+def run_python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+def test_attention_needs_pytorch_alone():
+    """A call with gradients, in an interpreter that has nothing else; the package imports too."""
+    result = run_python(
+        PYTORCH_ALONE
+        + """
+import torch, mmseg_deepvit
+from mmseg_deepvit.attention import HeadMixingAttention
+module = HeadMixingAttention(32, 4, post_mix=True, mix_norm_cfg=dict(type="SyncBN"))
+module(torch.randn(1, 400, 32)).sum().backward()
+print(mmseg_deepvit.__version__, module.qkv.weight.grad.isfinite().all().item())
+"""
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split()[1] == "True"
+
+
+@pytest.mark.parametrize("room", ["backbones", "engine", "export"])
+def test_rooms_that_need_a_stack_say_what_to_install(room):
+    result = run_python(f"{PYTORCH_ALONE}\nimport mmseg_deepvit.{room}")
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith(
-        "mmseg_deepvit.stack.StackError: mmseg_deepvit"
-    )
-    assert INSTALL_ONEDL in result.stderr.splitlines()[-1]
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("mmseg_deepvit.stack.StackError: mmseg_deepvit needs MMSegmentation")
+    assert INSTALL_ONEDL in last
 
 
 def test_importing_the_package_with_both_stacks_says_what_to_remove(tmp_path):

@@ -1,5 +1,6 @@
 """Looking into models: measures of collapse, and pictures; importing this registers its hook."""
 
+from .. import require_stack  # noqa: F401
 from .collapse import Collapse, measure_collapse
 from .hook import CollapseHook
 

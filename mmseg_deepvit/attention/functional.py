@@ -18,6 +18,7 @@ from . import fused
 from .blockwise import blockwise_attention
 from .explicit import AttentionMaps, explicit_attention, is_exporting
 from .head_mixing import DropoutPosition, HeadMixing
+from .inputs import check_inputs
 from .streaming import unsupported
 
 #: How head-mixing attention is computed; see :func:`head_mixing_attention`.
@@ -85,7 +86,9 @@ def head_mixing_attention(
         (B, H, N, d) in the dtype of ``v``.
 
     Raises:
-        ValueError: An unknown backend, or one that cannot do what is asked.
+        TypeError: An input is no floating-point tensor.
+        ValueError: A shape, dtype, device or number does not fit; or the backend is unknown or
+            cannot do what is asked.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
@@ -100,6 +103,8 @@ def head_mixing_attention(
         dropout_p,
         dropout_position,
     )
+    if not is_exporting():  # whose sizes may be symbols
+        check_inputs(q, k, v, mixing, block_rows)
     return _attend(q, k, v, mixing, backend, block_rows)
 
 

@@ -8,14 +8,22 @@ Deviations: one module serves plain attention, Re-attention and talking heads; p
 
 from __future__ import annotations
 
-from mmcv.cnn import build_norm_layer
+from collections.abc import Callable
+
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from .explicit import is_exporting
 from .functional import BACKENDS, Backend, head_mixing_attention
 from .head_mixing import DropoutPosition
 from .sync_norm import SyncMapNorm
+
+#: Norms of mixed maps by mmcv's names; SyncBN is one that works on CPUs too.
+_MAP_NORMS: dict[str | None, Callable[..., nn.Module]] = {
+    "BN": nn.BatchNorm2d,
+    "BN2d": nn.BatchNorm2d,
+    "SyncBN": SyncMapNorm,
+    "LN": nn.LayerNorm,
+}
 
 
 class HeadMixingAttention(nn.Module):
@@ -31,8 +39,9 @@ class HeadMixingAttention(nn.Module):
         pre_mix: Whether logits are mixed before the softmax.
         post_mix: Whether probabilities are mixed after it.
         mix_bias: Whether the mixes have a bias.
-        mix_norm_cfg: Norm of the mixed maps, as mmcv's ``build_norm_layer`` takes it: BN, SyncBN
-            (on CPUs too) or LN (over heads); None for none. Needs ``post_mix``.
+        mix_norm_cfg: Norm of the mixed maps, written as for mmcv's ``build_norm_layer``: type BN,
+            SyncBN (on CPUs too) or LN (over heads), and its arguments; None for none. Needs
+            ``post_mix``.
         mix_scale: Factor of the maps that meet the values, mixed or not; None means d^-½
             (DeepViT-S).
         map_tokens: Number of tokens N₀ that mix, norm and biases of the maps are for: in calls with
@@ -165,9 +174,8 @@ def _build_map_norm(cfg: dict | None, num_heads: int, post_mix: bool) -> nn.Modu
         return None
     if not post_mix:
         raise ValueError(f"mix_norm_cfg normalises the mixed maps and needs post_mix, got {cfg}")
-    norm = build_norm_layer(dict(cfg), num_heads)[1]
-    if not isinstance(norm, (nn.LayerNorm, _BatchNorm)):
+    options = {"eps": 1e-5, **cfg}
+    kind, requires_grad = options.pop("type", None), options.pop("requires_grad", True)
+    if kind not in _MAP_NORMS:
         raise ValueError(f"mix_norm_cfg must be of type BN, SyncBN or LN, got {cfg}")
-    if isinstance(norm, nn.SyncBatchNorm):
-        return SyncMapNorm.from_sync_batch_norm(norm)
-    return norm
+    return _MAP_NORMS[kind](num_heads, **options).requires_grad_(requires_grad)

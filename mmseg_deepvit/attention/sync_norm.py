@@ -36,20 +36,6 @@ class SyncMapNorm(nn.BatchNorm2d):
         super().__init__(num_features, **kwargs)
         self.process_group = process_group
 
-    @classmethod
-    def from_sync_batch_norm(cls, norm: nn.SyncBatchNorm) -> SyncMapNorm:
-        """The same norm without the need for a GPU; parameters and buffers are taken over."""
-        new = cls(
-            norm.num_features,
-            norm.process_group,
-            eps=norm.eps,
-            momentum=norm.momentum,
-            affine=norm.affine,
-            track_running_stats=norm.track_running_stats,
-        )
-        new._parameters, new._buffers = norm._parameters, norm._buffers
-        return new
-
     def forward(self, maps: Tensor) -> Tensor:
         """Normalise maps.
 

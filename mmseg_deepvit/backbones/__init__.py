@@ -1,5 +1,6 @@
 """Backbones for MMSegmentation; importing this registers them."""
 
+from .. import require_stack  # noqa: F401
 from .cait import CaiT
 from .deepvit import DeepViT
 from .diverse_patch_vit import DiversePatchViT

@@ -1,5 +1,6 @@
 """Datasets for MMSegmentation; importing this registers them."""
 
+from .. import require_stack  # noqa: F401
 from .cityscapes import CityscapesLabelIdsDataset
 from .isic2018 import ISIC2018Dataset
 from .transforms import LoadAnnotations, LoadImageFromFile

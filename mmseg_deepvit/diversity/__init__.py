@@ -1,5 +1,6 @@
 """Keeping patch tokens different in training; importing this registers what configs can name."""
 
+from .. import require_stack  # noqa: F401
 from .class_mix import patch_class_mix
 from .head_cosine import head_cosine_loss
 from .losses import (

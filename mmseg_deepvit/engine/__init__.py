@@ -1,5 +1,6 @@
 """Parts of the training runner; importing this registers them."""
 
+from .. import require_stack  # noqa: F401
 from .atomic_checkpoint_hook import AtomicCheckpointHook
 from .class_check_hook import ClassCheckHook, unwrap_segmentor
 from .cpu_amp import CPUAmpOptimWrapper, cpu_has_bf16

@@ -1,5 +1,6 @@
 """Metrics for MMSegmentation; importing this registers them."""
 
+from .. import require_stack  # noqa: F401
 from .cityscapes import CityscapesIoUMetric
 from .per_image import PerImageMetric
 

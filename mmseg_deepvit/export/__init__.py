@@ -1,5 +1,6 @@
 """Trained segmentors as files that run without this package: ONNX, TorchScript, torch.export."""
 
+from .. import require_stack  # noqa: F401
 from .exported_segmentor import ExportedSegmentor
 from .exporting import Comparison, export_segmentor
 from .folding import fold_map_norms

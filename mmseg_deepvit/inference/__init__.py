@@ -1,5 +1,6 @@
 """Using trained segmentors: load, predict, draw; importing this registers slide inference."""
 
+from .. import require_stack  # noqa: F401
 from .files import find_images, read_image, result_names
 from .inputs import ModelInput, prepare_image, training_crop
 from .pictures import draw_outline, draw_overlay, is_palette, write_png

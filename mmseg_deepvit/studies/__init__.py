@@ -1,5 +1,6 @@
 """Studies: models trained alike with several seeds, what each run leaves, tables made of that."""
 
+from .. import require_stack  # noqa: F401
 from .record import accept_record, find_records, record_run
 from .report import write_report
 from .study import Model, Run, Study, read_study

@@ -140,6 +140,32 @@ def test_unknown_backend():
         HeadMixingAttention(8, 2, backend="flash")
 
 
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (dict(q=torch.ones(1, 2, 3, 4).long()), TypeError, "q must be .* got one of torch.int64"),
+        (dict(k=None), TypeError, "k must be a floating-point tensor, got NoneType"),
+        (dict(q=torch.ones(2, 3, 4)), ValueError, r"q must have the shape .* got \(2, 3, 4\)"),
+        (dict(k=torch.ones(1, 2, 5, 4)), ValueError, r"k must have q's shape .* \(1, 2, 5, 4\)"),
+        (dict(v=torch.ones(1, 2, 3, 4).double()), ValueError, "v must have q's dtype .*float64"),
+        (dict(v=torch.ones(1, 2, 3, 4, device="meta")), ValueError, "v must be on .* got meta"),
+        (dict(post_weight=torch.ones(3, 3)), ValueError, r"shape \(2, 2\) for 2 heads"),
+        (dict(post_weight=torch.ones(2, 2), post_bias=torch.ones(1)), ValueError, r"got \(1,\)"),
+        (dict(pre_bias=torch.ones(2)), ValueError, "pre_bias needs a pre_weight; give both"),
+        (dict(pre_weight=torch.ones(2, 2, device="meta")), ValueError, "pre_weight must be on"),
+        (dict(map_norm=nn.BatchNorm2d(3)), ValueError, r"over 2 heads, got a BatchNorm2d over"),
+        (dict(map_norm=nn.LayerNorm([2, 2])), ValueError, r"LayerNorm over \(2, 2\)"),
+        (dict(mix_scale=torch.ones(2)), ValueError, r"mix_scale must be a number .* got \(2,\)"),
+        (dict(dropout_p=1.0), ValueError, r"dropout_p must be in \[0, 1\), got 1.0"),
+        (dict(dropout_position="logits"), ValueError, "'softmax' or 'mix', got 'logits'"),
+        (dict(block_rows=0), ValueError, "block_rows must be at least 1, got 0"),
+    ],
+)
+def test_bad_inputs_say_what_was_expected_and_what_came(change, error, message):
+    with pytest.raises(error, match=message):
+        head_mixing_attention(**{**make_call((1, 2, 3, 4), post=False), **change})
+
+
 @pytest.mark.parametrize("mixes", [{}, {"post_mix": True}, {"pre_mix": True, "post_mix": True}])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_observed_maps(backend, mixes):

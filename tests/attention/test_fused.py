@@ -162,7 +162,6 @@ def test_compiles_without_a_graph_break():
     ("change", "message"),
     [
         ({"q": torch.float64, "k": torch.float64, "v": torch.float64}, "inputs of torch.float64"),
-        ({"v": torch.float16}, "inputs of torch.float32, torch.float32 and torch.float16"),
         ({"dropout_p": 0.1}, "dropout"),
         ({"map_norm": nn.InstanceNorm2d(3)}, "a map norm of type InstanceNorm2d"),
     ],

@@ -64,12 +64,10 @@ def blockwise_attention(
 
     Raises:
         ValueError: See :func:`~mmseg_deepvit.attention.streaming.unsupported`; or a BatchNorm in
-            training has one entry a head; or ``block_rows`` is below 1.
+            training has one entry a head.
     """
     if reason := unsupported(mixing):
         raise ValueError(f"the blockwise backend does not do {reason}; use backend='explicit'")
-    if block_rows is not None and block_rows < 1:
-        raise ValueError(f"block_rows must be at least 1, got {block_rows}")
     rows = min(block_rows or default_block_rows(q), q.shape[2])
     return streamed_attention(q, k, v, mixing, "blockwise", rows)
 
