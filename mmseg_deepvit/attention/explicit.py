@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .head_mixing import HeadMixing
+from .call_settings import HeadMixing
 
 
 class AttentionMaps(NamedTuple):

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from . import fused
 from .blockwise import blockwise_attention
+from .call_settings import DropoutPosition, HeadMixing
 from .explicit import AttentionMaps, explicit_attention, is_exporting
-from .head_mixing import DropoutPosition, HeadMixing
 from .inputs import check_inputs
 from .streaming import unsupported
 
@@ -70,7 +70,7 @@ def head_mixing_attention(
         k: Keys, (B, H, N, d).
         v: Values, (B, H, N, d).
         scale: This and what follows up to ``dropout_position`` is as in
-            :class:`~mmseg_deepvit.attention.head_mixing.HeadMixing`.
+            :class:`~mmseg_deepvit.attention.call_settings.HeadMixing`.
         pre_weight: (H, H) or None.
         pre_bias: (H,) or None.
         post_weight: (H, H) or None.

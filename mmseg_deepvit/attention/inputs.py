@@ -7,7 +7,7 @@ from typing import get_args
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .head_mixing import DropoutPosition, HeadMixing
+from .call_settings import DropoutPosition, HeadMixing
 
 
 def check_inputs(

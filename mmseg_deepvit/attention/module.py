@@ -12,9 +12,9 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from .call_settings import DropoutPosition
 from .explicit import is_exporting
 from .functional import BACKENDS, Backend, head_mixing_attention
-from .head_mixing import DropoutPosition
 from .sync_norm import SyncMapNorm
 
 #: Norms of mixed maps by mmcv's names; SyncBN is one that works on CPUs too.

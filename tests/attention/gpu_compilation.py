@@ -22,7 +22,7 @@ from triton.compiler import ASTSource
 
 from mmseg_deepvit.attention.fused import kernels, launch
 from mmseg_deepvit.attention.fused.tiles import Maps, Mixes, Tokens
-from mmseg_deepvit.attention.streaming.mixing import LayerNormOverHeads, Mixing
+from mmseg_deepvit.attention.streaming.pass_settings import LayerNormOverHeads, Mixing
 
 TYPES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 

@@ -16,8 +16,8 @@ from torch import nn
 pytest.importorskip("triton")
 
 from mmseg_deepvit.attention import fused, head_mixing_attention
+from mmseg_deepvit.attention.call_settings import HeadMixing
 from mmseg_deepvit.attention.fused.trial import Call, passes_trial, trial_error
-from mmseg_deepvit.attention.head_mixing import HeadMixing
 
 from .cases import MIXES, assert_same, halve, make_call, make_norm, run
 from .reference import (

@@ -15,12 +15,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..head_mixing import HeadMixing
+from ..call_settings import HeadMixing
 from ..streaming import streamed_attention, unsupported
 from ..streaming.gradients import Coupling
-from ..streaming.mixing import Mixing
 from ..streaming.operator import PASSES, Passes
-from ..streaming.rows import Rows
+from ..streaming.pass_settings import Mixing
+from ..streaming.row_split import Rows
 from .backward import backward
 from .buffers import release_buffers
 from .forward import forward, moments

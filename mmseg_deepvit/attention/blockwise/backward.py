@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from ..streaming.gradients import Coupling, Gradients, empty_gradients
-from ..streaming.mixing import LayerNormOverHeads, Mixing
-from ..streaming.rows import Rows
+from ..streaming.pass_settings import LayerNormOverHeads, Mixing
+from ..streaming.row_split import Rows
 from .buffers import Buffers
 from .row_blocks import Image, dropout_factors, mix, normalize_over_heads
 

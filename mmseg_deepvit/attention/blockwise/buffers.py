@@ -13,7 +13,7 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from ..streaming.rows import Rows
+from ..streaming.row_split import Rows
 
 #: A thread keeps no more than this.
 KEPT_BYTES = 128 * 2**20

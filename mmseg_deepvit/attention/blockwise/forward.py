@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..streaming.mixing import Mixing
-from ..streaming.rows import Rows
+from ..streaming.pass_settings import Mixing
+from ..streaming.row_split import Rows
 from .buffers import Buffers
 from .row_blocks import Image, dropout_factors, mix, normalize_over_heads
 

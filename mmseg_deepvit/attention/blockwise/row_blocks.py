@@ -17,8 +17,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..streaming.mixing import LayerNormOverHeads, Mixing
-from ..streaming.rows import Rows
+from ..streaming.pass_settings import LayerNormOverHeads, Mixing
+from ..streaming.row_split import Rows
 from .buffers import Buffers
 
 #: Logits within ±this need no row maximum: e^2x times any N is far from fp32's limits.

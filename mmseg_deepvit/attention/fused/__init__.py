@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..head_mixing import HeadMixing
+from ..call_settings import HeadMixing
 from ..streaming import streamed_attention
 from ..streaming import unsupported as unsupported_mixing
 from ..streaming.operator import PASSES, Passes

@@ -11,7 +11,7 @@ from torch import Tensor
 from triton.runtime.errors import OutOfResources
 
 from ..streaming.gradients import Coupling
-from ..streaming.mixing import Mixing
+from ..streaming.pass_settings import Mixing
 from . import kernels
 from .tiles import Maps, Mixes, Plan, Tokens
 

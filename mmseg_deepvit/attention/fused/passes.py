@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from ..streaming.gradients import Coupling, Gradients, empty_gradients
-from ..streaming.mixing import Mixing
-from ..streaming.rows import Rows
+from ..streaming.pass_settings import Mixing
+from ..streaming.row_split import Rows
 from . import kernels
 from .launch import Launch, as_tokens
 from .tiles import Tokens

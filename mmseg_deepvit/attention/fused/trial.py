@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..blockwise import blockwise_attention
-from ..head_mixing import HeadMixing
+from ..call_settings import HeadMixing
 from ..streaming import streamed_attention
 
 #: Two rows of tiles, the second not full.

@@ -6,8 +6,8 @@ Deviations: none in result. BatchNorm of the maps is done on H×H moments
 (:mod:`mmseg_deepvit.attention.map_statistics`).
 
 Here is the function; below it :mod:`.operator` (what PyTorch sees) and the words that it and the
-passes have in common: :mod:`.mixing` (what is done to the maps), :mod:`.gradients` and
-:mod:`.rows` (how query rows are cut). The passes themselves are
+passes have in common: :mod:`.pass_settings` (what is done to the maps), :mod:`.gradients` and
+:mod:`.row_split` (how query rows are cut). The passes themselves are
 :mod:`mmseg_deepvit.attention.blockwise` and :mod:`mmseg_deepvit.attention.fused`.
 """
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..head_mixing import HeadMixing
+from ..call_settings import HeadMixing
 from ..map_norm import FoldedNorm, fold_norm, update_running_statistics
 from .operator import streamed
 

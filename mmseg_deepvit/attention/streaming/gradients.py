@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .mixing import Mixing
+from .pass_settings import Mixing
 
 
 @dataclass

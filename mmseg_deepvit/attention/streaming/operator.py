@@ -15,8 +15,8 @@ from torch import Tensor
 from ..map_statistics import BatchStatistics, pack_sums
 from ..sync_norm import sum_over
 from .gradients import Coupling, Gradients
-from .mixing import Dropout, LayerNormOverHeads, Mixing
-from .rows import Rows
+from .pass_settings import Dropout, LayerNormOverHeads, Mixing
+from .row_split import Rows
 
 
 @dataclass(frozen=True)
