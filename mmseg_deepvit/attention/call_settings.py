@@ -12,7 +12,7 @@ DropoutPosition = Literal["softmax", "mix"]
 
 
 @dataclass(frozen=True)
-class HeadMixing:
+class CallSettings:
     """Mixes, norm and dropout of attention maps, in the order in which they act.
 
     Attributes:

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .call_settings import HeadMixing
+from .call_settings import CallSettings
 
 
 class AttentionMaps(NamedTuple):
@@ -42,7 +42,7 @@ class AttentionMaps(NamedTuple):
 
 
 def explicit_attention(
-    q: Tensor, k: Tensor, v: Tensor, mixing: HeadMixing
+    q: Tensor, k: Tensor, v: Tensor, settings: CallSettings
 ) -> tuple[Tensor, AttentionMaps]:
     """Head-mixing attention that builds all (B, H, N, N) maps.
 
@@ -50,23 +50,23 @@ def explicit_attention(
         q: Queries, (B, H, N, d), any floating dtype.
         k: Keys, (B, H, N, d).
         v: Values, (B, H, N, d).
-        mixing: What happens to the maps.
+        settings: What happens to the maps.
 
     Returns:
         The output, (B, H, N, d) in the dtype of ``v``, and the maps, in at least fp32.
     """
     dtype = torch.promote_types(q.dtype, torch.float32)
-    dropout_p, position = mixing.dropout_p, mixing.dropout_position
+    dropout_p, position = settings.dropout_p, settings.dropout_position
     with _without_autocast(q.device.type):
-        logits = mixing.scale * (q.to(dtype) @ k.to(dtype).transpose(-2, -1))
-        logits = mix_heads(logits, mixing.pre_weight, mixing.pre_bias)
+        logits = settings.scale * (q.to(dtype) @ k.to(dtype).transpose(-2, -1))
+        logits = mix_heads(logits, settings.pre_weight, settings.pre_bias)
         probabilities = maps = logits.softmax(dim=-1)
         if position == "softmax":
             maps = F.dropout(maps, dropout_p)
-        maps = mix_heads(maps, mixing.post_weight, mixing.post_bias)
-        maps = normalize_maps(maps, mixing.map_norm)
-        if mixing.scales_maps:
-            maps = mixing.mix_scale * maps
+        maps = mix_heads(maps, settings.post_weight, settings.post_bias)
+        maps = normalize_maps(maps, settings.map_norm)
+        if settings.scales_maps:
+            maps = settings.mix_scale * maps
         if position == "mix":
             maps = F.dropout(maps, dropout_p)
         return (maps @ v.to(dtype)).to(v.dtype), AttentionMaps(probabilities, maps)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from . import fused
 from .blockwise import blockwise_attention
-from .call_settings import DropoutPosition, HeadMixing
+from .call_settings import CallSettings, DropoutPosition
 from .explicit import AttentionMaps, explicit_attention, is_exporting
 from .inputs import check_inputs
 from .streaming import unsupported
@@ -70,7 +70,7 @@ def head_mixing_attention(
         k: Keys, (B, H, N, d).
         v: Values, (B, H, N, d).
         scale: This and what follows up to ``dropout_position`` is as in
-            :class:`~mmseg_deepvit.attention.call_settings.HeadMixing`.
+            :class:`~mmseg_deepvit.attention.call_settings.CallSettings`.
         pre_weight: (H, H) or None.
         pre_bias: (H,) or None.
         post_weight: (H, H) or None.
@@ -92,7 +92,7 @@ def head_mixing_attention(
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
-    mixing = HeadMixing(
+    settings = CallSettings(
         scale,
         pre_weight,
         pre_bias,
@@ -104,35 +104,40 @@ def head_mixing_attention(
         dropout_position,
     )
     if not is_exporting():  # whose sizes may be symbols
-        check_inputs(q, k, v, mixing, block_rows)
-    return _attend(q, k, v, mixing, backend, block_rows)
+        check_inputs(q, k, v, settings, block_rows)
+    return _attend(q, k, v, settings, backend, block_rows)
 
 
 def _attend(
-    q: Tensor, k: Tensor, v: Tensor, mixing: HeadMixing, backend: Backend, block_rows: int | None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    settings: CallSettings,
+    backend: Backend,
+    block_rows: int | None,
 ) -> Tensor:
     # Compilers cannot watch a context variable.
     receive = None if torch.compiler.is_compiling() else _observer.get()
     if backend == "auto" and receive is None:
-        if mixing.changes_nothing:
-            p, scale = mixing.dropout_p, mixing.scale
+        if settings.changes_nothing:
+            p, scale = settings.dropout_p, settings.scale
             return F.scaled_dot_product_attention(q, k, v, dropout_p=p, scale=scale)
-        backend = _choose(q, k, v, mixing)
+        backend = _choose(q, k, v, settings)
     if backend == "fused" and receive is None:
-        return fused.fused_attention(q, k, v, mixing)
+        return fused.fused_attention(q, k, v, settings)
     if backend == "blockwise" and receive is None:
-        return blockwise_attention(q, k, v, mixing, block_rows)
-    out, maps = explicit_attention(q, k, v, mixing)
+        return blockwise_attention(q, k, v, settings, block_rows)
+    out, maps = explicit_attention(q, k, v, settings)
     if receive is not None:
         receive(maps)
     return out
 
 
-def _choose(q: Tensor, k: Tensor, v: Tensor, mixing: HeadMixing) -> Backend:
+def _choose(q: Tensor, k: Tensor, v: Tensor, settings: CallSettings) -> Backend:
     """What ``'auto'`` takes where something is mixed."""
-    if unsupported(mixing) or is_exporting():
+    if unsupported(settings) or is_exporting():
         return "explicit"
-    if q.is_cuda and fused.serves(q, k, v, mixing):
+    if q.is_cuda and fused.serves(q, k, v, settings):
         return "fused"
     return "explicit" if _small_maps(q) else "blockwise"
 

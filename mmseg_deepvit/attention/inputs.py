@@ -7,11 +7,11 @@ from typing import get_args
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .call_settings import DropoutPosition, HeadMixing
+from .call_settings import CallSettings, DropoutPosition
 
 
 def check_inputs(
-    q: Tensor, k: Tensor, v: Tensor, mixing: HeadMixing, block_rows: int | None
+    q: Tensor, k: Tensor, v: Tensor, settings: CallSettings, block_rows: int | None
 ) -> None:
     """Check shapes, dtypes, devices and ranges.
 
@@ -19,7 +19,7 @@ def check_inputs(
         q: Queries, (B, H, N, d), of a floating dtype.
         k: Keys, of the shape, dtype and device of ``q``.
         v: Values, likewise.
-        mixing: Settings of the call; tensors are on the device of ``q``.
+        settings: Settings of the call; tensors are on the device of ``q``.
         block_rows: Query rows of a block, at least 1, or None.
 
     Raises:
@@ -37,24 +37,24 @@ def check_inputs(
         if tensor.dtype != q.dtype:
             raise ValueError(f"{name} must have q's dtype {q.dtype}, got {tensor.dtype}")
         _check_device(name, tensor, q)
-    _check_mixes(q, mixing)
-    _check_norm(q.shape[1], mixing.map_norm)
-    scale = mixing.mix_scale
+    _check_mixes(q, settings)
+    _check_norm(q.shape[1], settings.map_norm)
+    scale = settings.mix_scale
     if isinstance(scale, Tensor) and scale.dim():
         raise ValueError(f"mix_scale must be a number or a tensor (), got {_shape(scale)}")
-    if not 0 <= mixing.dropout_p < 1:
-        raise ValueError(f"dropout_p must be in [0, 1), got {mixing.dropout_p}")
-    if mixing.dropout_position not in get_args(DropoutPosition):
+    if not 0 <= settings.dropout_p < 1:
+        raise ValueError(f"dropout_p must be in [0, 1), got {settings.dropout_p}")
+    if settings.dropout_position not in get_args(DropoutPosition):
         expected = " or ".join(map(repr, get_args(DropoutPosition)))
-        raise ValueError(f"dropout_position must be {expected}, got {mixing.dropout_position!r}")
+        raise ValueError(f"dropout_position must be {expected}, got {settings.dropout_position!r}")
     if block_rows is not None and block_rows < 1:
         raise ValueError(f"block_rows must be at least 1, got {block_rows}")
 
 
-def _check_mixes(q: Tensor, mixing: HeadMixing) -> None:
+def _check_mixes(q: Tensor, settings: CallSettings) -> None:
     heads = q.shape[1]
     for kind in ("pre", "post"):
-        weight, bias = getattr(mixing, f"{kind}_weight"), getattr(mixing, f"{kind}_bias")
+        weight, bias = getattr(settings, f"{kind}_weight"), getattr(settings, f"{kind}_bias")
         if weight is None and bias is not None:
             raise ValueError(f"{kind}_bias needs a {kind}_weight; give both or neither")
         for name, tensor, shape in (("weight", weight, (heads, heads)), ("bias", bias, (heads,))):

@@ -22,7 +22,7 @@ from triton.compiler import ASTSource
 
 from mmseg_deepvit.attention.fused import kernels, launch
 from mmseg_deepvit.attention.fused.tiles import Maps, Mixes, Tokens
-from mmseg_deepvit.attention.streaming.pass_settings import LayerNormOverHeads, Mixing
+from mmseg_deepvit.attention.streaming.pass_settings import LayerNormOverHeads, PassSettings
 
 TYPES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
@@ -43,10 +43,12 @@ def arguments(dtype):
     }
 
 
-def make_mixing(args):
+def make_settings(args):
     weight, ones = torch.eye(args.heads), torch.ones(args.heads)
     norm = LayerNormOverHeads(ones, None, 1e-5) if args.norm == "layer" else None
-    return Mixing(1.0, weight if args.pre else None, weight, None, norm, None, args.norm == "batch")
+    return PassSettings(
+        1.0, weight if args.pre else None, weight, None, norm, None, args.norm == "batch"
+    )
 
 
 def compile_one(kernel, types, plan, tiling, capability):
@@ -93,7 +95,7 @@ def main():
     args = parser.parse_args()
     dtype = {name: dtype for dtype, name in TYPES.items()}[args.dtype]
     q = torch.empty(1, args.heads, 64, args.width, dtype=dtype, device="meta")
-    plan = launch.make_plan(q, make_mixing(args), args.norm == "batch")
+    plan = launch.make_plan(q, make_settings(args), args.norm == "batch")
     for kernel, types in arguments(dtype).items():
         if args.kernels and kernel.__name__ not in args.kernels:
             continue

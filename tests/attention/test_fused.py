@@ -16,7 +16,7 @@ from torch import nn
 pytest.importorskip("triton")
 
 from mmseg_deepvit.attention import fused, head_mixing_attention
-from mmseg_deepvit.attention.call_settings import HeadMixing
+from mmseg_deepvit.attention.call_settings import CallSettings
 from mmseg_deepvit.attention.fused.trial import Call, passes_trial, trial_error
 
 from .cases import MIXES, assert_same, halve, make_call, make_norm, run
@@ -209,7 +209,7 @@ def test_a_failed_trial_is_told_and_blockwise_serves(monkeypatch, caplog):
         q,
         q,
         q,
-        HeadMixing(0.3, q.new_ones(5, 5), None, q.new_ones(5, 5), map_norm=nn.BatchNorm2d(5)),
+        CallSettings(0.3, q.new_ones(5, 5), None, q.new_ones(5, 5), map_norm=nn.BatchNorm2d(5)),
     )
 
 
@@ -227,9 +227,9 @@ def test_wrong_results_fail_the_trial(monkeypatch, caplog):
 def test_what_auto_turns_away_is_logged_once(caplog):
     caplog.set_level("DEBUG")
     q = torch.randn(1, 2, 20, 16, dtype=torch.float64, device=DEVICE)
-    mixing = HeadMixing(0.3, post_weight=torch.eye(2))
-    assert not fused.serves(q, q, q, mixing)
-    assert not fused.serves(q, q, q, mixing)
+    settings = CallSettings(0.3, post_weight=torch.eye(2))
+    assert not fused.serves(q, q, q, settings)
+    assert not fused.serves(q, q, q, settings)
     assert caplog.text.count("inputs of torch.float64") == 1
 
 
@@ -240,8 +240,8 @@ def test_auto_takes_it_on_a_gpu_in_a_compiled_graph(monkeypatch):
     taken = []
     attend = fused.fused_attention
 
-    def choose(q, k, v, mixing):
-        return "fused" if fused.serves(q, k, v, mixing) else "blockwise"
+    def choose(q, k, v, settings):
+        return "fused" if fused.serves(q, k, v, settings) else "blockwise"
 
     def watch(*args):
         taken.append(args)

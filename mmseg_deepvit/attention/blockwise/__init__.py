@@ -15,12 +15,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..call_settings import HeadMixing
+from ..call_settings import CallSettings
 from ..streaming import streamed_attention, unsupported
 from ..streaming.gradients import Coupling
-from ..streaming.operator import PASSES, Passes
-from ..streaming.pass_settings import Mixing
-from ..streaming.row_split import Rows
+from ..streaming.operator import STREAMING_BACKENDS, StreamingBackend
+from ..streaming.pass_settings import PassSettings
+from ..streaming.row_split import RowSplit
 from .backward import backward
 from .buffers import release_buffers
 from .forward import forward, moments
@@ -44,11 +44,11 @@ def map_dtype(q: Tensor, batch_statistics: bool) -> torch.dtype:
     return torch.promote_types(q.dtype, torch.float32)
 
 
-PASSES["blockwise"] = Passes(map_dtype, moments, forward, backward)
+STREAMING_BACKENDS["blockwise"] = StreamingBackend(map_dtype, moments, forward, backward)
 
 
 def blockwise_attention(
-    q: Tensor, k: Tensor, v: Tensor, mixing: HeadMixing, block_rows: int | None = None
+    q: Tensor, k: Tensor, v: Tensor, settings: CallSettings, block_rows: int | None = None
 ) -> Tensor:
     """:func:`~mmseg_deepvit.attention.streaming.streamed_attention` in blocks of query rows.
 
@@ -56,7 +56,7 @@ def blockwise_attention(
         q: Queries, (B, H, N, d), any floating dtype.
         k: Keys, (B, H, N, d).
         v: Values, (B, H, N, d).
-        mixing: What happens to the maps.
+        settings: What happens to the maps.
         block_rows: Query rows of a block; None chooses by shape and cache.
 
     Returns:
@@ -66,10 +66,10 @@ def blockwise_attention(
         ValueError: See :func:`~mmseg_deepvit.attention.streaming.unsupported`; or a BatchNorm in
             training has one entry a head.
     """
-    if reason := unsupported(mixing):
+    if reason := unsupported(settings):
         raise ValueError(f"the blockwise backend does not do {reason}; use backend='explicit'")
     rows = min(block_rows or default_block_rows(q), q.shape[2])
-    return streamed_attention(q, k, v, mixing, "blockwise", rows)
+    return streamed_attention(q, k, v, settings, "blockwise", rows)
 
 
 def default_block_rows(q: Tensor) -> int:
@@ -116,18 +116,18 @@ def passes(
         Passes by name: the second moment (BatchNorm in training), the forward pass when row sums
         are known from it or not, the backward pass, and the same with batch statistics.
     """
-    rows = Rows(q.shape[2], block_rows or default_block_rows(q))
-    mixing = Mixing(scale, None, post_weight, post_weight.new_zeros(len(post_weight)))
+    rows = RowSplit(q.shape[2], block_rows or default_block_rows(q))
+    settings = PassSettings(scale, None, post_weight, post_weight.new_zeros(len(post_weight)))
     lse = q.new_empty(len(q), rows.blocks, q.shape[1], rows.size)
-    moments(q, k, mixing, rows, lse)
+    moments(q, k, settings, rows, lse)
     coupling = Coupling(post_weight.t() @ post_weight, None)
     grad = grad.transpose(1, 2)
     return {
-        "second moment": lambda: moments(q, k, mixing, rows, lse),
-        "forward after it": lambda: forward(q, k, v, mixing, rows, lse, True),
-        "forward alone": lambda: forward(q, k, v, mixing, rows, lse.clone(), False),
-        "backward": lambda: backward(grad, q, k, v, mixing, rows, lse),
+        "second moment": lambda: moments(q, k, settings, rows, lse),
+        "forward after it": lambda: forward(q, k, v, settings, rows, lse, True),
+        "forward alone": lambda: forward(q, k, v, settings, rows, lse.clone(), False),
+        "backward": lambda: backward(grad, q, k, v, settings, rows, lse),
         "backward with batch statistics": lambda: backward(
-            grad, q, k, v, mixing, rows, lse, coupling
+            grad, q, k, v, settings, rows, lse, coupling
         ),
     }

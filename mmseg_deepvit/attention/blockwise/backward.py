@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from ..streaming.gradients import Coupling, Gradients, empty_gradients
-from ..streaming.pass_settings import LayerNormOverHeads, Mixing
-from ..streaming.row_split import Rows
+from ..streaming.pass_settings import LayerNormOverHeads, PassSettings
+from ..streaming.row_split import RowSplit
 from .buffers import Buffers
-from .row_blocks import Image, dropout_factors, mix, normalize_over_heads
+from .row_blocks import ImageBlocks, dropout_factors, mix, normalize_over_heads
 
 
 def backward(
@@ -17,8 +17,8 @@ def backward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    mixing: Mixing,
-    rows: Rows,
+    settings: PassSettings,
+    rows: RowSplit,
     lse: Tensor,
     coupling: Coupling | None = None,
 ) -> Gradients:
@@ -29,7 +29,7 @@ def backward(
         q: (B, H, N, d).
         k: (B, H, N, d).
         v: (B, H, N, d).
-        mixing: As in the forward pass.
+        settings: As in the forward pass.
         rows: As in the forward pass: dropout depends on it.
         lse: (B, n, H, R), as the forward pass left it.
         coupling: Of batch statistics, or None.
@@ -37,11 +37,11 @@ def backward(
     Returns:
         The gradients.
     """
-    sums = empty_gradients(q, k, v, mixing)
+    sums = empty_gradients(q, k, v, settings)
     with Buffers(q.shape[1], rows, lse) as buffers:
         for b in range(len(q)):
-            image = Image(q[b], k[b], mixing, rows, buffers, lse[b])
-            step = _BackwardStep(image, mixing, coupling, buffers, b)
+            image = ImageBlocks(q[b], k[b], settings, rows, buffers, lse[b])
+            step = _BackwardStep(image, settings, coupling, buffers, b)
             _add_image(grad[b].transpose(0, 1), k[b], v[b], image, step, rows, sums)
     return sums
 
@@ -50,17 +50,17 @@ def _add_image(
     grad: Tensor,
     k: Tensor,
     v: Tensor,
-    image: Image,
+    image: ImageBlocks,
     step: _BackwardStep,
-    rows: Rows,
+    rows: RowSplit,
     sums: Gradients,
 ) -> None:
     """Backward for one image; ``grad``, ``k`` and ``v`` are (H, N, d)."""
-    lend, mixing, b = image.buffers.lend, step.mixing, step.index
+    lend, settings, b = image.buffers.lend, step.settings, step.index
     keys = lend("keys by row", *k.shape).copy_(k)
     values_t = lend("values", *v.transpose(1, 2).shape).copy_(v.transpose(1, 2))
     total_values = values_t.sum(2, dtype=torch.float64)
-    if mixing.centred:
+    if settings.centred:
         values_t.sub_((total_values / rows.tokens)[..., None])
     blocks = (rows.blocks, image.heads, rows.size, k.shape[-1])
     grads, grad_q = lend("grad", *blocks), lend("grad q", *blocks)
@@ -75,14 +75,14 @@ def _add_image(
         torch.bmm(grad_logits, keys, out=grad_q[i])
         grad_k.baddbmm_(grad_logits.transpose(1, 2), image.queries[i])
     step.add_to(sums)
-    if mixing.centred:
+    if settings.centred:
         grad_v.sub_(grad_v.mean(1, keepdim=True))
-    if mixing.output_bias is not None:
+    if settings.output_bias is not None:
         assert sums.bias is not None
         total = grads.sum((0, 2), dtype=torch.float64)
         sums.bias += (total_values * total).sum(-1)
-        grad_v += (mixing.output_bias[:, None] * total)[:, None]
-    rows.join(grad_q.mul_(mixing.scale), sums.q[b])
+        grad_v += (settings.output_bias[:, None] * total)[:, None]
+    rows.join(grad_q.mul_(settings.scale), sums.q[b])
     sums.k[b], sums.v[b] = grad_k, grad_v
 
 
@@ -96,17 +96,17 @@ class _BackwardStep:
 
     def __init__(
         self,
-        image: Image,
-        mixing: Mixing,
+        image: ImageBlocks,
+        settings: PassSettings,
         coupling: Coupling | None,
         buffers: Buffers,
         index: int,
     ) -> None:
-        self.image, self.mixing, self.buffers, self.index = image, mixing, buffers, index
+        self.image, self.settings, self.buffers, self.index = image, settings, buffers, index
         self.pair, self.grad_maps, self.maps = buffers.lend_pair()
         self.coupled, self.constant = coupling is not None, None
-        if mixing.post is not None:
-            self.to_probabilities = mixing.post.t().contiguous()
+        if settings.post is not None:
+            self.to_probabilities = settings.post.t().contiguous()
         if coupling is not None:
             self.to_probabilities = torch.cat([self.to_probabilities, coupling.products], 1)
             self.constant = coupling.constant
@@ -132,20 +132,20 @@ class _BackwardStep:
         self.block = i
         self.image.probabilities(i, self.maps)
         self.softmax = self.maps
-        if self.mixing.drops_probabilities:
+        if self.settings.drops_probabilities:
             self.softmax = self.buffers.lend("softmax").copy_(self.maps)
             self.maps.mul_(self._factors())
 
     def mixed(self) -> Tensor:
         """A of the block less the output bias; masks the gradient of A where A is dropped out."""
-        mixing, maps = self.mixing, self.maps
-        if mixing.post is not None:
-            maps = mix(mixing.post, maps, self.buffers.lend("mixed"))
-        if mixing.norm is not None:
-            maps = self._layer_norm(maps, mixing.norm)
-        if mixing.drops_mixed:
+        settings, maps = self.settings, self.maps
+        if settings.post is not None:
+            maps = mix(settings.post, maps, self.buffers.lend("mixed"))
+        if settings.norm is not None:
+            maps = self._layer_norm(maps, settings.norm)
+        if settings.drops_mixed:
             factors = self._factors()
-            bias = 0.0 if mixing.map_bias is None else mixing.map_bias[:, None, None]
+            bias = 0.0 if settings.map_bias is None else settings.map_bias[:, None, None]
             maps = torch.add(maps, bias, out=self.buffers.lend("dropped")).mul_(factors)
             self.grad_maps.mul_(factors)
         return maps
@@ -156,26 +156,26 @@ class _BackwardStep:
         torch.ops.aten._softmax_backward_data.out(
             grads, self.softmax, -1, grads.dtype, grad_input=grads
         )
-        if self.mixing.pre is None:
+        if self.settings.pre is None:
             return grads
         raw = self.buffers.lend("raw")
         self.grad_pre.baddbmm_(grads.transpose(0, 1), raw.permute(1, 2, 0))
-        return mix(self.mixing.pre.t(), grads, self.buffers.lend("grad raw"))
+        return mix(self.settings.pre.t(), grads, self.buffers.lend("grad raw"))
 
     def _grad_softmax(self) -> Tensor:
         """Gradient of P from that of A, which it may overwrite."""
-        mixing, grads = self.mixing, self.grad_maps
-        if mixing.map_bias is not None:
+        settings, grads = self.settings, self.grad_maps
+        if settings.map_bias is not None:
             self.grad_bias += grads.sum((1, 2))
-        if mixing.norm is not None:
-            self._layer_norm_backward(mixing.norm)
-        if mixing.post is not None:
+        if settings.norm is not None:
+            self._layer_norm_backward(settings.norm)
+        if settings.post is not None:
             self.grad_post.baddbmm_(grads.transpose(0, 1), self.maps.permute(1, 2, 0))
             source = self.pair if self.coupled else grads
             grads = mix(self.to_probabilities, source, self.buffers.lend("mixed"))
         if self.constant is not None:
             grads.add_(self.constant[:, None, None])
-        if mixing.drops_probabilities:
+        if settings.drops_probabilities:
             grads.mul_(self._factors())
         return grads
 
@@ -197,4 +197,4 @@ class _BackwardStep:
             self.grad_norm_bias += grads.sum((1, 2))
 
     def _factors(self) -> Tensor:
-        return dropout_factors(self.mixing, self.buffers, self.index, self.block)
+        return dropout_factors(self.settings, self.buffers, self.index, self.block)

@@ -13,7 +13,7 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from ..streaming.row_split import Rows
+from ..streaming.row_split import RowSplit
 
 #: A thread keeps no more than this.
 KEPT_BYTES = 128 * 2**20
@@ -39,7 +39,7 @@ class Buffers:
         like: Gives dtype and device.
     """
 
-    def __init__(self, heads: int, rows: Rows, like: Tensor) -> None:
+    def __init__(self, heads: int, rows: RowSplit, like: Tensor) -> None:
         self._map_shape = (heads, rows.size, rows.tokens)
         self._dtype, self._device = like.dtype, like.device
         self._made: dict[str, Tensor] = {}

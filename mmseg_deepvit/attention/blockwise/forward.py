@@ -5,19 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..streaming.pass_settings import Mixing
-from ..streaming.row_split import Rows
+from ..streaming.pass_settings import PassSettings
+from ..streaming.row_split import RowSplit
 from .buffers import Buffers
-from .row_blocks import Image, dropout_factors, mix, normalize_over_heads
+from .row_blocks import ImageBlocks, dropout_factors, mix, normalize_over_heads
 
 
-def moments(q: Tensor, k: Tensor, mixing: Mixing, rows: Rows, lse: Tensor) -> tuple[Tensor, Tensor]:
+def moments(
+    q: Tensor, k: Tensor, settings: PassSettings, rows: RowSplit, lse: Tensor
+) -> tuple[Tensor, Tensor]:
     """Sums of the probabilities and of their products between heads, over images and entries.
 
     Args:
         q: (B, H, N, d).
         k: (B, H, N, d).
-        mixing: What happens to the maps before the post mix.
+        settings: What happens to the maps before the post mix.
         rows: How rows are cut, into n blocks of R.
         lse: (B, n, H, R), filled in with the log-sum-exp of the rows.
 
@@ -29,17 +31,17 @@ def moments(q: Tensor, k: Tensor, mixing: Mixing, rows: Rows, lse: Tensor) -> tu
     second = lse.new_zeros(heads, heads, dtype=torch.float64)
     with Buffers(heads, rows, lse) as buffers:
         for b in range(len(q)):
-            image = Image(q[b], k[b], mixing, rows, buffers, lse[b])
-            _add_moments(image, rows, mixing, buffers, b, first, second)
-    if not mixing.drops_probabilities:
+            image = ImageBlocks(q[b], k[b], settings, rows, buffers, lse[b])
+            _add_moments(image, rows, settings, buffers, b, first, second)
+    if not settings.drops_probabilities:
         first += len(q) * rows.tokens  # rows of P sum to one
     return first, second
 
 
 def _add_moments(
-    image: Image,
-    rows: Rows,
-    mixing: Mixing,
+    image: ImageBlocks,
+    rows: RowSplit,
+    settings: PassSettings,
     buffers: Buffers,
     b: int,
     first: Tensor,
@@ -53,8 +55,8 @@ def _add_moments(
         inverse = image.sums[i].reciprocal()
         if i == rows.blocks - 1:
             inverse[:, rows.last :] = 0  # rows that only fill up the block
-        if mixing.drops_probabilities:
-            exps.mul_(dropout_factors(mixing, buffers, b, i))
+        if settings.drops_probabilities:
+            exps.mul_(dropout_factors(settings, buffers, b, i))
             first += (exps.sum(-1) * inverse).sum(-1)
         inverse = inverse.t().contiguous()
         products = torch.bmm(exps.transpose(0, 1), exps.permute(1, 2, 0))
@@ -64,7 +66,13 @@ def _add_moments(
 
 
 def forward(
-    q: Tensor, k: Tensor, v: Tensor, mixing: Mixing, rows: Rows, lse: Tensor, lse_known: bool
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    settings: PassSettings,
+    rows: RowSplit,
+    lse: Tensor,
+    lse_known: bool,
 ) -> Tensor:
     """Outputs of head-mixing attention.
 
@@ -72,7 +80,7 @@ def forward(
         q: (B, H, N, d).
         k: (B, H, N, d).
         v: (B, H, N, d).
-        mixing: What happens to the maps.
+        settings: What happens to the maps.
         rows: How rows are cut, into n blocks of R.
         lse: (B, n, H, R), in the dtype of the maps; filled in unless it is known already.
         lse_known: Whether it is.
@@ -83,23 +91,23 @@ def forward(
     out = v.new_empty(v.transpose(1, 2).shape)
     with Buffers(q.shape[1], rows, lse) as buffers:
         for b in range(len(q)):
-            image = Image(q[b], k[b], mixing, rows, buffers, lse[b])
+            image = ImageBlocks(q[b], k[b], settings, rows, buffers, lse[b])
             values = buffers.lend("values", *v[b].shape).copy_(v[b])
             total = values.sum(1, keepdim=True)
-            if mixing.centred:
+            if settings.centred:
                 values.sub_(total / rows.tokens)
-            products = _outputs(image, values, mixing, rows, buffers, b, lse_known)
-            if mixing.output_bias is not None:
-                products.add_(mixing.output_bias[:, None, None] * total)
+            products = _outputs(image, values, settings, rows, buffers, b, lse_known)
+            if settings.output_bias is not None:
+                products.add_(settings.output_bias[:, None, None] * total)
             rows.join(products, out[b].transpose(0, 1))
     return out
 
 
 def _outputs(
-    image: Image,
+    image: ImageBlocks,
     values: Tensor,
-    mixing: Mixing,
-    rows: Rows,
+    settings: PassSettings,
+    rows: RowSplit,
     buffers: Buffers,
     b: int,
     lse_known: bool,
@@ -115,7 +123,7 @@ def _outputs(
             maps, sums = image.probabilities(i, buffers.lend("maps")), None
         else:
             maps, sums = image.exponentials(i, buffers.lend("maps")), image.sums[i]
-        maps = _mixed_maps(maps, sums, mixing, buffers, b, i)
+        maps = _mixed_maps(maps, sums, settings, buffers, b, i)
         torch.bmm(maps, values, out=products[i])
     if not lse_known:
         image.keep_lse()
@@ -123,27 +131,27 @@ def _outputs(
 
 
 def _mixed_maps(
-    maps: Tensor, sums: Tensor | None, mixing: Mixing, buffers: Buffers, b: int, i: int
+    maps: Tensor, sums: Tensor | None, settings: PassSettings, buffers: Buffers, b: int, i: int
 ) -> Tensor:
     """P of a block, or exponentials and their sums, to A less the output bias.
 
     Overwrites what it is given.
     """
-    if mixing.drops_probabilities:
-        maps.mul_(dropout_factors(mixing, buffers, b, i))
-    if mixing.post is None:
+    if settings.drops_probabilities:
+        maps.mul_(dropout_factors(settings, buffers, b, i))
+    if settings.post is None:
         maps = maps if sums is None else maps.mul_(sums.reciprocal()[..., None])
     elif sums is None:
-        maps = mix(mixing.post, maps, buffers.lend("mixed"))
+        maps = mix(settings.post, maps, buffers.lend("mixed"))
     else:
-        maps = _divide_and_mix(mixing.post, maps, sums, buffers.lend("mixed"))
-    if mixing.norm is not None:
-        normalize_over_heads(maps, mixing.norm)
-        maps.mul_(mixing.norm.weight[:, None, None])
-    if mixing.map_bias is not None:
-        maps.add_(mixing.map_bias[:, None, None])
-    if mixing.drops_mixed:
-        maps.mul_(dropout_factors(mixing, buffers, b, i))
+        maps = _divide_and_mix(settings.post, maps, sums, buffers.lend("mixed"))
+    if settings.norm is not None:
+        normalize_over_heads(maps, settings.norm)
+        maps.mul_(settings.norm.weight[:, None, None])
+    if settings.map_bias is not None:
+        maps.add_(settings.map_bias[:, None, None])
+    if settings.drops_mixed:
+        maps.mul_(dropout_factors(settings, buffers, b, i))
     return maps
 
 

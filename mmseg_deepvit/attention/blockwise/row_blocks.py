@@ -17,21 +17,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..streaming.pass_settings import LayerNormOverHeads, Mixing
-from ..streaming.row_split import Rows
+from ..streaming.pass_settings import LayerNormOverHeads, PassSettings
+from ..streaming.row_split import RowSplit
 from .buffers import Buffers
 
 #: Logits within ±this need no row maximum: e^2x times any N is far from fp32's limits.
 SAFE_LOGIT = 30.0
 
 
-class Image:
+class ImageBlocks:
     """Queries and keys of one image, laid out so that one GEMM makes a block of logits.
 
     Args:
         q: (H, N, d).
         k: (H, N, d).
-        mixing: What happens to the maps.
+        settings: What happens to the maps.
         rows: How rows are cut.
         buffers: Their dtype is the dtype of the maps.
         lse: (n, H, R) log-sum-exp of the rows of mixed logits, to be filled in by
@@ -39,15 +39,21 @@ class Image:
     """
 
     def __init__(
-        self, q: Tensor, k: Tensor, mixing: Mixing, rows: Rows, buffers: Buffers, lse: Tensor
+        self,
+        q: Tensor,
+        k: Tensor,
+        settings: PassSettings,
+        rows: RowSplit,
+        buffers: Buffers,
+        lse: Tensor,
     ) -> None:
         heads, tokens, width = q.shape
-        self.heads, self.buffers, self.pre, self.lse = heads, buffers, mixing.pre, lse
+        self.heads, self.buffers, self.pre, self.lse = heads, buffers, settings.pre, lse
         self._augmented = buffers.lend("queries", rows.blocks, heads, rows.size, width + 1)
         #: (n, H, R, d) queries times the factor of the logits.
         self.queries = self._augmented[..., :width]
         rows.split(q, self.queries)
-        self.queries.mul_(mixing.scale)
+        self.queries.mul_(settings.scale)
         self._keys = buffers.lend("keys", heads, width + 1, tokens)
         self._keys[:, :width] = k.transpose(1, 2)
         self._keys[:, width] = 1
@@ -117,7 +123,7 @@ def normalize_over_heads(maps: Tensor, norm: LayerNormOverHeads) -> Tensor:
     return factors
 
 
-def dropout_factors(mixing: Mixing, buffers: Buffers, image: int, block: int) -> Tensor:
+def dropout_factors(settings: PassSettings, buffers: Buffers, image: int, block: int) -> Tensor:
     """Factors 0 and 1 / (1 − p) of a block of an image, (H, R, N); the same each time."""
-    assert mixing.dropout is not None
-    return mixing.dropout.factors(buffers.lend("factors"), image, block)
+    assert settings.dropout is not None
+    return settings.dropout.factors(buffers.lend("factors"), image, block)

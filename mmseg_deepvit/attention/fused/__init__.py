@@ -23,10 +23,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..call_settings import HeadMixing
+from ..call_settings import CallSettings
 from ..streaming import streamed_attention
 from ..streaming import unsupported as unsupported_mixing
-from ..streaming.operator import PASSES, Passes
+from ..streaming.operator import STREAMING_BACKENDS, StreamingBackend
 from .trial import passes_trial
 
 __all__ = ["fused_attention", "serves", "unsupported"]
@@ -38,14 +38,14 @@ MOST_WIDTH = 128
 LEAST_CAPABILITY = (8, 0)
 
 
-def fused_attention(q: Tensor, k: Tensor, v: Tensor, mixing: HeadMixing) -> Tensor:
+def fused_attention(q: Tensor, k: Tensor, v: Tensor, settings: CallSettings) -> Tensor:
     """:func:`~mmseg_deepvit.attention.streaming.streamed_attention` in Triton kernels.
 
     Args:
         q: Queries, (B, H, N, d), fp16, bf16 or fp32; strides are free.
         k: Keys, (B, H, N, d).
         v: Values, (B, H, N, d).
-        mixing: What happens to the maps.
+        settings: What happens to the maps.
 
     Returns:
         (B, H, N, d) in the dtype of ``v``.
@@ -53,12 +53,12 @@ def fused_attention(q: Tensor, k: Tensor, v: Tensor, mixing: HeadMixing) -> Tens
     Raises:
         ValueError: See :func:`unsupported`; or a BatchNorm in training has one entry a head.
     """
-    if reason := unsupported(q, k, v, mixing):
+    if reason := unsupported(q, k, v, settings):
         raise ValueError(f"the fused backend does not do {reason}; use backend='auto'")
-    return streamed_attention(q, k, v, mixing, "fused", q.shape[2])
+    return streamed_attention(q, k, v, settings, "fused", q.shape[2])
 
 
-def unsupported(q: Tensor, k: Tensor, v: Tensor, mixing: HeadMixing) -> str | None:
+def unsupported(q: Tensor, k: Tensor, v: Tensor, settings: CallSettings) -> str | None:
     """What of a call the kernels cannot do, in words; None if they can do it all."""
     if reason := _unsupported_device(str(q.device)):
         return reason
@@ -67,23 +67,23 @@ def unsupported(q: Tensor, k: Tensor, v: Tensor, mixing: HeadMixing) -> str | No
     _, heads, _, width = q.shape
     if heads > MOST_HEADS or width > MOST_WIDTH or v.shape[3] != width:
         return f"{heads} heads of {width} (values {v.shape[3]}); at most 32 of 128"
-    if mixing.dropout_p > 0:
+    if settings.dropout_p > 0:
         return "dropout"
-    return unsupported_mixing(mixing)
+    return unsupported_mixing(settings)
 
 
-def serves(q: Tensor, k: Tensor, v: Tensor, mixing: HeadMixing) -> bool:
+def serves(q: Tensor, k: Tensor, v: Tensor, settings: CallSettings) -> bool:
     """Whether ``'auto'`` may take the kernels for a call: they can do it, and have proved it.
 
     The first call of a kind on a GPU has a small one of its kind compared with the blockwise form;
     see :mod:`.trial`. What is turned away is logged once, at level DEBUG.
     """
-    reason = unsupported(q, k, v, mixing)
+    reason = unsupported(q, k, v, settings)
     if reason is None:
-        norm = mixing.map_norm
+        norm = settings.map_norm
         batch = isinstance(norm, _BatchNorm) and (norm.training or norm.running_mean is None)
         kind = "batch" if batch else "layer" if isinstance(norm, nn.LayerNorm) else "none"
-        mixes = mixing.pre_weight is not None, mixing.post_weight is not None
+        mixes = settings.pre_weight is not None, settings.post_weight is not None
         return passes_trial(str(q.device), q.dtype, q.shape[1], q.shape[3], *mixes, kind)
     if not torch.compiler.is_compiling():
         _log_once(reason)
@@ -129,4 +129,6 @@ def _backward(*args):
     return backward(*args)
 
 
-PASSES["fused"] = Passes(lambda q, batch_statistics: torch.float32, _moments, _forward, _backward)
+STREAMING_BACKENDS["fused"] = StreamingBackend(
+    lambda q, batch_statistics: torch.float32, _moments, _forward, _backward
+)

@@ -11,7 +11,7 @@ from torch import Tensor
 from triton.runtime.errors import OutOfResources
 
 from ..streaming.gradients import Coupling
-from ..streaming.pass_settings import Mixing
+from ..streaming.pass_settings import PassSettings
 from . import kernels
 from .tiles import Maps, Mixes, Plan, Tokens
 
@@ -49,19 +49,24 @@ class Launch:
     Args:
         q: (B, H, N, d).
         k: (B, H, N, d).
-        mixing: What happens to the maps.
+        settings: What happens to the maps.
         lse: (B, 1, H, N), log-sum-exp of the rows.
         coupling: Of batch statistics in the backward pass, or None.
     """
 
     def __init__(
-        self, q: Tensor, k: Tensor, mixing: Mixing, lse: Tensor, coupling: Coupling | None = None
+        self,
+        q: Tensor,
+        k: Tensor,
+        settings: PassSettings,
+        lse: Tensor,
+        coupling: Coupling | None = None,
     ) -> None:
         self._batch, heads, self._tokens, width = q.shape
-        self._lse, norm = lse, mixing.norm
-        self._plan = make_plan(q, mixing, coupling is not None)
-        pre, post = (lse if w is None else w.contiguous() for w in (mixing.pre, mixing.post))
-        self._maps = Maps(as_tokens(q), as_tokens(k), lse, pre, mixing.scale, self._tokens)
+        self._lse, norm = lse, settings.norm
+        self._plan = make_plan(q, settings, coupling is not None)
+        pre, post = (lse if w is None else w.contiguous() for w in (settings.pre, settings.post))
+        self._maps = Maps(as_tokens(q), as_tokens(k), lse, pre, settings.scale, self._tokens)
         #: What happens to probabilities, as programs take it.
         self.mixes = Mixes(
             post,
@@ -126,7 +131,7 @@ def tilings_of(kernel: Any) -> tuple[Tiling, ...]:
     return NARROW_TILINGS if kernel in narrow else TILINGS
 
 
-def make_plan(q: Tensor, mixing: Mixing, coupled: bool) -> Plan:
+def make_plan(q: Tensor, settings: PassSettings, coupled: bool) -> Plan:
     """What is compiled into the programs of a call, but for their tiles."""
     heads, width = q.shape[1], q.shape[3]
     half = q.dtype != torch.float32
@@ -140,10 +145,10 @@ def make_plan(q: Tensor, mixing: Mixing, coupled: bool) -> Plan:
         R=0,
         C=0,
         W=min(max(16, triton.next_power_of_2(width)), widest),
-        pre=mixing.pre is not None,
-        post=mixing.post is not None,
-        layer_norm=mixing.norm is not None,
-        centred=mixing.centred,
+        pre=settings.pre is not None,
+        post=settings.post is not None,
+        layer_norm=settings.norm is not None,
+        centred=settings.centred,
         coupled=coupled,
         precision="tf32" if half else "ieee",
         precise="tf32x3" if half else "ieee",

@@ -6,27 +6,29 @@ import torch
 from torch import Tensor
 
 from ..streaming.gradients import Coupling, Gradients, empty_gradients
-from ..streaming.pass_settings import Mixing
-from ..streaming.row_split import Rows
+from ..streaming.pass_settings import PassSettings
+from ..streaming.row_split import RowSplit
 from . import kernels
 from .launch import Launch, as_tokens
 from .tiles import Tokens
 
 
-def moments(q: Tensor, k: Tensor, mixing: Mixing, rows: Rows, lse: Tensor) -> tuple[Tensor, Tensor]:
+def moments(
+    q: Tensor, k: Tensor, settings: PassSettings, rows: RowSplit, lse: Tensor
+) -> tuple[Tensor, Tensor]:
     """Sums of the probabilities and of their products between heads, over images and entries.
 
     Args:
         q: (B, H, N, d), fp16, bf16 or fp32; so all that follows.
         k: (B, H, N, d).
-        mixing: What happens to the maps before the post mix.
+        settings: What happens to the maps before the post mix.
         rows: One block of N.
         lse: (B, 1, H, N), fp32, filled in with the log-sum-exp of the rows.
 
     Returns:
         Σ P_h, (H,), and Σ P_h P_g, (H, H), in float64.
     """
-    launch = Launch(q, k, mixing, lse)
+    launch = Launch(q, k, settings, lse)
     launch.over_rows(kernels.row_sums)
     (shares,) = launch.over_rows(kernels.moments, shares=(2,))
     batch, heads, tokens, _ = q.shape
@@ -36,7 +38,13 @@ def moments(q: Tensor, k: Tensor, mixing: Mixing, rows: Rows, lse: Tensor) -> tu
 
 
 def forward(
-    q: Tensor, k: Tensor, v: Tensor, mixing: Mixing, rows: Rows, lse: Tensor, lse_known: bool
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    settings: PassSettings,
+    rows: RowSplit,
+    lse: Tensor,
+    lse_known: bool,
 ) -> Tensor:
     """Outputs of head-mixing attention.
 
@@ -44,7 +52,7 @@ def forward(
         q: (B, H, N, d).
         k: (B, H, N, d).
         v: (B, H, N, d).
-        mixing: What happens to the maps.
+        settings: What happens to the maps.
         rows: One block of N.
         lse: (B, 1, H, N), fp32; filled in unless it is known already.
         lse_known: Whether it is.
@@ -52,12 +60,12 @@ def forward(
     Returns:
         (B, N, H, d) in the dtype of ``v``.
     """
-    launch = Launch(q, k, mixing, lse)
+    launch = Launch(q, k, settings, lse)
     if not lse_known:
         launch.over_rows(kernels.row_sums)
     out = v.new_empty(v.transpose(1, 2).shape)
-    shift = _times_bias(mixing, v.sum(2, dtype=torch.float32))
-    values = as_tokens(_centred(v) if mixing.centred else v)
+    shift = _times_bias(settings, v.sum(2, dtype=torch.float32))
+    values = as_tokens(_centred(v) if settings.centred else v)
     launch.over_row_chunks(
         kernels.outputs, launch.mixes, values, shift, as_tokens(out.transpose(1, 2))
     )
@@ -69,8 +77,8 @@ def backward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    mixing: Mixing,
-    rows: Rows,
+    settings: PassSettings,
+    rows: RowSplit,
     lse: Tensor,
     coupling: Coupling | None = None,
 ) -> Gradients:
@@ -81,7 +89,7 @@ def backward(
         q: (B, H, N, d).
         k: (B, H, N, d).
         v: (B, H, N, d).
-        mixing: As in the forward pass.
+        settings: As in the forward pass.
         rows: One block of N.
         lse: (B, 1, H, N), as the forward pass left it.
         coupling: Of batch statistics, or None.
@@ -89,13 +97,13 @@ def backward(
     Returns:
         The gradients.
     """
-    found = empty_gradients(q, k, v, mixing)
-    launch = Launch(q, k, mixing, lse, coupling)
+    found = empty_gradients(q, k, v, settings)
+    launch = Launch(q, k, settings, lse, coupling)
     grad = grad.transpose(1, 2).to(v.dtype)
     totals = grad.sum(2, dtype=torch.float32)
     if found.bias is not None:
         found.bias += (totals.double() * v.sum(2, dtype=torch.float64)).sum((0, 2))
-    values = as_tokens(_centred(v) if mixing.centred else v)
+    values = as_tokens(_centred(v) if settings.centred else v)
     inputs = (launch.mixes, values, as_tokens(grad), torch.empty_like(lse))
 
     shares = launch.over_rows(kernels.row_gradients, *inputs, shares=(2, 1, 1))
@@ -105,7 +113,7 @@ def backward(
         kernels.query_gradients, *inputs, as_tokens(found.q), shares=(2,)
     )
     _sum_up(share, found.pre)
-    shift = _times_bias(mixing, totals)
+    shift = _times_bias(settings, totals)
     outputs = as_tokens(found.k), as_tokens(found.v)
     launch.over_key_chunks(kernels.key_gradients, *inputs, shift, *outputs)
     return found
@@ -119,9 +127,9 @@ def _centred(v: Tensor) -> Tensor:
     return (v.float() - v.mean(2, dtype=torch.float32, keepdim=True)).to(v.dtype)
 
 
-def _times_bias(mixing: Mixing, totals: Tensor) -> Tokens:
+def _times_bias(settings: PassSettings, totals: Tensor) -> Tokens:
     """What the final bias adds to each token, from the (B, H, d) totals over the others."""
-    bias = mixing.output_bias
+    bias = settings.output_bias
     added = torch.zeros_like(totals) if bias is None else bias[:, None] * totals
     return as_tokens(added[:, :, None])
 

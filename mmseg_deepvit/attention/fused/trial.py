@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..blockwise import blockwise_attention
-from ..call_settings import HeadMixing
+from ..call_settings import CallSettings
 from ..streaming import streamed_attention
 
 #: Two rows of tiles, the second not full.
@@ -111,15 +111,15 @@ def _results(call: Call, tensors: dict[str, Tensor], fused: bool) -> list[Tensor
     kinds = {"none": None, "batch": nn.BatchNorm2d, "layer": nn.LayerNorm}
     kind = kinds[call.norm]
     norm = None if kind is None else kind(call.heads).to(call.device)
-    mixing = HeadMixing(
+    settings = CallSettings(
         call.width**-0.5,
         pre_weight=inputs.get("pre_weight"),
         post_weight=inputs.get("post_weight"),
         map_norm=norm,
     )
     if fused:
-        out = streamed_attention(q, k, v, mixing, "fused", TOKENS)
+        out = streamed_attention(q, k, v, settings, "fused", TOKENS)
     else:
-        out = blockwise_attention(q, k, v, mixing)
+        out = blockwise_attention(q, k, v, settings)
     grads = torch.autograd.grad(out, list(inputs.values()), tensors["grad"])
     return [x.float() for x in (out.detach(), *grads)]

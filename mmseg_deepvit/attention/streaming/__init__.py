@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..call_settings import HeadMixing
+from ..call_settings import CallSettings
 from ..map_norm import FoldedNorm, fold_norm, update_running_statistics
 from .operator import streamed
 
@@ -26,7 +26,7 @@ __all__ = ["streamed_attention", "unsupported"]
 
 
 def streamed_attention(
-    q: Tensor, k: Tensor, v: Tensor, mixing: HeadMixing, passes: str, block_rows: int
+    q: Tensor, k: Tensor, v: Tensor, settings: CallSettings, passes: str, block_rows: int
 ) -> Tensor:
     """Head-mixing attention that never holds a whole map.
 
@@ -39,8 +39,8 @@ def streamed_attention(
         q: Queries, (B, H, N, d), any floating dtype that the passes take.
         k: Keys, (B, H, N, d).
         v: Values, (B, H, N, d).
-        mixing: What happens to the maps; :func:`unsupported` has nothing against it.
-        passes: Name of the passes, see :data:`.operator.PASSES`.
+        settings: What happens to the maps; :func:`unsupported` has nothing against it.
+        passes: Name of the passes, see :data:`.operator.STREAMING_BACKENDS`.
         block_rows: Query rows of a block, 1 to N.
 
     Returns:
@@ -49,50 +49,50 @@ def streamed_attention(
     Raises:
         ValueError: A BatchNorm in training has one entry a head.
     """
-    post_weight, post_bias = mixing.post_weight, mixing.post_bias
+    post_weight, post_bias = settings.post_weight, settings.post_bias
     norm = FoldedNorm(None, None)
     if post_weight is not None:
-        norm = fold_norm(post_weight, post_bias, mixing.map_norm, mixing.mix_scale)
+        norm = fold_norm(post_weight, post_bias, settings.map_norm, settings.mix_scale)
     if norm.kind == "batch" and q.shape[0] * q.shape[2] == 1:
         raise ValueError("BatchNorm in training needs more than one entry for each head")
     out, _, sums = streamed(
         q,
         k,
         v,
-        mixing.pre_weight,
-        mixing.pre_bias,
+        settings.pre_weight,
+        settings.pre_bias,
         norm.post_weight,
         norm.post_bias,
         norm.weight,
         norm.bias,
-        torch.randint(2**62, ()) if mixing.dropout_p > 0 else None,
-        mixing.scale,
+        torch.randint(2**62, ()) if settings.dropout_p > 0 else None,
+        settings.scale,
         norm.kind,
         norm.eps,
-        mixing.dropout_p,
-        mixing.dropout_position == "mix",
+        settings.dropout_p,
+        settings.dropout_position == "mix",
         block_rows,
         norm.group,
         passes,
     )
     if norm.kind == "batch" and post_weight is not None:
-        update_running_statistics(mixing.map_norm, sums, post_weight, post_bias)
-    if post_weight is None and mixing.scales_maps:
-        out = mixing.mix_scale * out
+        update_running_statistics(settings.map_norm, sums, post_weight, post_bias)
+    if post_weight is None and settings.scales_maps:
+        out = settings.mix_scale * out
     return out.transpose(1, 2)
 
 
-def unsupported(mixing: HeadMixing) -> str | None:
+def unsupported(settings: CallSettings) -> str | None:
     """What of a call such passes cannot do, in words; None if it can do it all."""
     # The operator would drop tangents in silence; PyTorch says of neither in public.
     if forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():
         return "forward-mode derivatives and transforms of torch.func"
-    if mixing.map_norm is None:
+    if settings.map_norm is None:
         return None
-    if not isinstance(mixing.map_norm, (_BatchNorm, nn.LayerNorm)):
-        return f"a map norm of type {type(mixing.map_norm).__name__}"
-    if mixing.post_weight is None:
+    if not isinstance(settings.map_norm, (_BatchNorm, nn.LayerNorm)):
+        return f"a map norm of type {type(settings.map_norm).__name__}"
+    if settings.post_weight is None:
         return "a map norm without a post mix"
-    if mixing.dropout_p > 0 and mixing.dropout_position == "mix":
+    if settings.dropout_p > 0 and settings.dropout_position == "mix":
         return "dropout of maps that a norm has normalised"
     return None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .pass_settings import Mixing
+from .pass_settings import PassSettings
 
 
 @dataclass
@@ -19,8 +19,8 @@ class Gradients:
         k: (B, H, N, d).
         v: (B, H, N, d).
         pre: (H, H).
-        post: (H, H), of ``Mixing.post``.
-        bias: (H,), of ``Mixing.bias``.
+        post: (H, H), of ``PassSettings.post``.
+        bias: (H,), of ``PassSettings.bias``.
         norm_weight: (H,).
         norm_bias: (H,), of ``LayerNormOverHeads.map_bias``.
     """
@@ -48,21 +48,21 @@ class Coupling:
     constant: Tensor | None
 
 
-def empty_gradients(q: Tensor, k: Tensor, v: Tensor, mixing: Mixing) -> Gradients:
+def empty_gradients(q: Tensor, k: Tensor, v: Tensor, settings: PassSettings) -> Gradients:
     """Memory for the gradients of inputs, zeros for those of the parameters there are."""
     heads = q.shape[1]
 
     def zeros(there: object, *shape: int) -> Tensor | None:
         return None if there is None else q.new_zeros(shape, dtype=torch.float64)
 
-    norm = mixing.norm
+    norm = settings.norm
     return Gradients(
         torch.empty_like(q),
         torch.empty_like(k),
         torch.empty_like(v),
-        zeros(mixing.pre, heads, heads),
-        zeros(mixing.post, heads, heads),
-        zeros(mixing.bias, heads),
+        zeros(settings.pre, heads, heads),
+        zeros(settings.post, heads, heads),
+        zeros(settings.bias, heads),
         zeros(norm, heads),
         zeros(norm and norm.map_bias, heads),
     )

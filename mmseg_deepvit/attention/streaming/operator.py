@@ -15,20 +15,20 @@ from torch import Tensor
 from ..map_statistics import BatchStatistics, pack_sums
 from ..sync_norm import sum_over
 from .gradients import Coupling, Gradients
-from .pass_settings import Dropout, LayerNormOverHeads, Mixing
-from .row_split import Rows
+from .pass_settings import Dropout, LayerNormOverHeads, PassSettings
+from .row_split import RowSplit
 
 
 @dataclass(frozen=True)
-class Passes:
+class StreamingBackend:
     """What a backend does with the maps; see :mod:`mmseg_deepvit.attention.blockwise`.
 
     Attributes:
         map_dtype: From the queries and whether batch statistics matter: the dtype of the maps.
-        moments: From (q, k, mixing, rows, lse): sums of P and of its products between heads; fills
-            in ``lse``, the (B, n, H, R) log-sum-exp of the logits' rows.
-        forward: From (q, k, v, mixing, rows, lse, lse_known): the output, (B, N, H, d).
-        backward: From (grad, q, k, v, mixing, rows, lse, coupling): the gradients.
+        moments: From (q, k, settings, rows, lse): sums of P and of its products between heads;
+            fills in ``lse``, the (B, n, H, R) log-sum-exp of the logits' rows.
+        forward: From (q, k, v, settings, rows, lse, lse_known): the output, (B, N, H, d).
+        backward: From (grad, q, k, v, settings, rows, lse, coupling): the gradients.
     """
 
     map_dtype: Callable[[Tensor, bool], torch.dtype]
@@ -38,7 +38,7 @@ class Passes:
 
 
 #: Backends' passes by name, entered where they are defined.
-PASSES: dict[str, Passes] = {}
+STREAMING_BACKENDS: dict[str, StreamingBackend] = {}
 
 _PARAMETERS = (
     "Tensor q, Tensor k, Tensor v, Tensor? pre_weight, Tensor? pre_bias, Tensor? post_weight, "
@@ -71,7 +71,7 @@ class _Call:
     group: str
     passes: str
 
-    def mixing(self, statistics: BatchStatistics | None) -> Mixing:
+    def settings(self, statistics: BatchStatistics | None) -> PassSettings:
         """What happens to the maps, in the dtype that they are computed in."""
         pre, post, bias = map(self._cast, (self.pre_weight, self.post_weight, self.post_bias))
         norm = dropout = None
@@ -86,7 +86,7 @@ class _Call:
             norm = LayerNormOverHeads(weight, bias, self.eps)
             bias = self._cast(self.norm_bias)
         centred = statistics is not None and dropout is None
-        return Mixing(self.scale, pre, post, bias, norm, dropout, centred)
+        return PassSettings(self.scale, pre, post, bias, norm, dropout, centred)
 
     def statistics(self, sums: Tensor) -> BatchStatistics | None:
         """Of the batch, from its sums; None where they do not matter."""
@@ -101,12 +101,12 @@ class _Call:
     @property
     def dtype(self) -> torch.dtype:
         """What maps are computed in."""
-        return PASSES[self.passes].map_dtype(self.q, self.norm == "batch")
+        return STREAMING_BACKENDS[self.passes].map_dtype(self.q, self.norm == "batch")
 
     @property
-    def rows(self) -> Rows:
+    def rows(self) -> RowSplit:
         """How query rows are cut into blocks."""
-        return Rows(self.q.shape[2], self.block_rows)
+        return RowSplit(self.q.shape[2], self.block_rows)
 
     def no_autocast(self) -> torch.autocast:
         """Maps are computed in full precision whatever autocast says."""
@@ -116,7 +116,7 @@ class _Call:
         return None if tensor is None else tensor.to(self.dtype)
 
 
-def _lse_shape(q: Tensor, rows: Rows) -> tuple[int, int, int, int]:
+def _lse_shape(q: Tensor, rows: RowSplit) -> tuple[int, int, int, int]:
     return q.shape[0], rows.blocks, q.shape[1], rows.size
 
 
@@ -128,17 +128,17 @@ def _lse_shape(q: Tensor, rows: Rows) -> tuple[int, int, int, int]:
 def _forward(*args):
     """Output (B, N, H, d), log-sum-exp by blocks, sums of moments (empty without BatchNorm)."""
     call = _Call(*args)
-    passes = PASSES[call.passes]
+    passes = STREAMING_BACKENDS[call.passes]
     lse = call.q.new_empty(_lse_shape(call.q, call.rows), dtype=call.dtype)
     sums = lse.new_empty(0, dtype=torch.float64)
     with call.no_autocast():
         if call.norm == "batch":
-            first, second = passes.moments(call.q, call.k, call.mixing(None), call.rows, lse)
+            first, second = passes.moments(call.q, call.k, call.settings(None), call.rows, lse)
             entries = len(call.q) * call.rows.tokens**2
             sums = sum_over(call.group, pack_sums(entries, first, second))
-        mixing = call.mixing(call.statistics(sums))
+        settings = call.settings(call.statistics(sums))
         known = call.norm == "batch"
-        out = passes.forward(call.q, call.k, call.v, mixing, call.rows, lse, known)
+        out = passes.forward(call.q, call.k, call.v, settings, call.rows, lse, known)
     return out, lse, sums
 
 
@@ -171,16 +171,16 @@ def _backward(grad, out, lse, sums, *args):
     statistics = call.statistics(sums)
     with call.no_autocast():
         coupling = None if statistics is None else _coupling(call, statistics, grad, out)
-        mixing = call.mixing(statistics)
-        found = PASSES[call.passes].backward(
-            grad, call.q, call.k, call.v, mixing, call.rows, lse, coupling
+        settings = call.settings(statistics)
+        found = STREAMING_BACKENDS[call.passes].backward(
+            grad, call.q, call.k, call.v, settings, call.rows, lse, coupling
         )
     gradients = {"q": found.q, "k": found.k, "v": found.v, "pre_weight": found.pre}
     if statistics is not None:
         assert found.post is not None
         assert found.bias is not None
         grad_weight = found.post
-        if not mixing.centred:  # b was held
+        if not settings.centred:  # b was held
             grad_weight = grad_weight - found.bias[:, None] * statistics.first
         post, gamma = statistics.parameter_gradients(grad_weight)
         gradients.update(post_weight=post, norm_weight=gamma, norm_bias=found.bias)

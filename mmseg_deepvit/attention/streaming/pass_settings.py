@@ -44,7 +44,7 @@ class Dropout:
 
 
 @dataclass(frozen=True)
-class Mixing:
+class PassSettings:
     """What happens to the maps of a call.
 
     Attributes:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowSplit:
     """How N query rows are cut into n blocks of R.
 
     Attributes:
