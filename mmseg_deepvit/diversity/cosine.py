@@ -9,6 +9,8 @@ rows of similarities yields both its part of L and its rows of the gradient, and
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -54,7 +56,7 @@ class _MeanAbsProduct(torch.autograd.Function):
     """Mean over images and i ≠ j of |u_i·u_j| for (B, N, C) vectors."""
 
     @staticmethod
-    def forward(ctx, unit: Tensor, block_rows: int, wants_gradient: bool) -> Tensor:
+    def forward(ctx: Any, unit: Tensor, block_rows: int, wants_gradient: bool) -> Tensor:
         batch, num_tokens, _ = unit.shape
         gradient = torch.empty_like(unit) if wants_gradient else None
         row_sums = unit.new_empty(batch, num_tokens)
@@ -72,6 +74,6 @@ class _MeanAbsProduct(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
         return grad * gradient, None, None

@@ -17,7 +17,7 @@ sign reach the least value, -1; probabilities, which are positive, reach 0.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -115,7 +115,7 @@ def _queries_and_keys(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
     return q, k
 
 
-def _recomputed(function, rows: slice) -> Tensor:
+def _recomputed(function: Callable[[slice], Tensor], rows: slice) -> Tensor:
     """The function's result without its activations, which backward makes again."""
     return checkpoint(function, rows, use_reentrant=False, preserve_rng_state=False)
 

@@ -18,6 +18,7 @@ import importlib.util
 import logging
 import os
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..call_settings import CallSettings
 from ..streaming import streamed_attention
 from ..streaming import unsupported as unsupported_mixing
+from ..streaming.gradients import Gradients
 from ..streaming.operator import STREAMING_BACKENDS, StreamingBackend
 from .trial import passes_trial
 
@@ -111,19 +113,19 @@ def _unsupported_device(name: str) -> str:
     return ""
 
 
-def _moments(*args):
+def _moments(*args: Any) -> tuple[Tensor, Tensor]:
     from .passes import moments  # imports triton, which not every machine has
 
     return moments(*args)
 
 
-def _forward(*args):
+def _forward(*args: Any) -> Tensor:
     from .passes import forward
 
     return forward(*args)
 
 
-def _backward(*args):
+def _backward(*args: Any) -> Gradients:
     from .passes import backward
 
     return backward(*args)

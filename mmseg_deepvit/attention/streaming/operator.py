@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -125,7 +126,7 @@ def _lse_shape(q: Tensor, rows: RowSplit) -> tuple[int, int, int, int]:
     mutates_args=(),
     schema=f"({_PARAMETERS}) -> (Tensor, Tensor, Tensor)",
 )
-def _forward(*args):
+def _forward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Output (B, N, H, d), log-sum-exp by blocks, sums of moments (empty without BatchNorm)."""
     call = _Call(*args)
     passes = STREAMING_BACKENDS[call.passes]
@@ -143,7 +144,7 @@ def _forward(*args):
 
 
 @_forward.register_fake
-def _(*args):
+def _(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
     call = _Call(*args)
     batch, heads, tokens, _ = call.q.shape
     sums = 1 + heads + heads**2 if call.norm == "batch" else 0
@@ -165,7 +166,9 @@ _DIFFERENTIABLE = _NAMES[: _NAMES.index("seed")]
     schema=f"(Tensor grad, Tensor out, Tensor lse, Tensor sums, {_PARAMETERS}) "
     f"-> ({', '.join(['Tensor'] * len(_DIFFERENTIABLE))})",
 )
-def _backward(grad, out, lse, sums, *args):
+def _backward(
+    grad: Tensor, out: Tensor, lse: Tensor, sums: Tensor, *args: Any
+) -> tuple[Tensor, ...]:
     """Gradients of the differentiable arguments; empty for those that are None."""
     call = _Call(*args)
     statistics = call.statistics(sums)
@@ -215,14 +218,14 @@ def _coupling(call: _Call, statistics: BatchStatistics, grad: Tensor, out: Tenso
 
 
 @_backward.register_fake
-def _(grad, out, lse, sums, *args):
+def _(grad: Tensor, out: Tensor, lse: Tensor, sums: Tensor, *args: Any) -> tuple[Tensor, ...]:
     return tuple(
         grad.new_empty(0) if argument is None else torch.empty_like(argument)
         for argument in args[: len(_DIFFERENTIABLE)]
     )
 
 
-def _setup_context(ctx, inputs, output):
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     out, lse, sums = output
     ctx.options = inputs[len(_DIFFERENTIABLE) + 1 :]
     kept_out = out if sums.numel() else None  # only batch statistics want the output
@@ -230,7 +233,7 @@ def _setup_context(ctx, inputs, output):
     ctx.set_materialize_grads(False)
 
 
-def _differentiate(ctx, grad, *_):
+def _differentiate(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
     kept_out, lse, sums, *tensors = ctx.saved_tensors
     unused = (None,) * len(_NAMES)
     if grad is None:
@@ -244,7 +247,7 @@ def _differentiate(ctx, grad, *_):
     return (*gradients, *unused[len(gradients) :])
 
 
-def _refuse(ctx, *grads):
+def _refuse(ctx: Any, *grads: Tensor) -> NoReturn:
     raise RuntimeError(
         "streamed attention has no second derivative; use backend='explicit' of "
         "head_mixing_attention, or attn_backend of a backbone"
