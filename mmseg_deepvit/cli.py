@@ -15,6 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from . import require_stack  # noqa: F401
+
+# isort: split
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
