@@ -83,6 +83,7 @@ class Candidate(NamedTuple):
         features: Its backbone's features of images.
         anew: Builds it again, at its first weights; None for models of others.
         exact: Builds the same function in its explicit form; None likewise.
+        amp: Whether it runs under autocast to bfloat16.
     """
 
     name: str
@@ -90,6 +91,7 @@ class Candidate(NamedTuple):
     features: Callable[[Tensor], Any]
     anew: Callable[[], nn.Module] | None = None
     exact: Callable[[], nn.Module] | None = None
+    amp: bool = False
 
 
 def parse_args() -> argparse.Namespace:
@@ -108,7 +110,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--whole", action="store_true", help="the segmentor, not the backbone only")
     parser.add_argument("--rounds", type=int, default=5, help="measured runs of each (5)")
     add_device_option(parser)
-    parser.add_argument("--amp", action="store_true", help="under autocast to bfloat16")
+    parser.add_argument(
+        "--amp",
+        nargs="?",
+        const="bf16",
+        choices=["bf16", "both"],
+        help="under autocast to bfloat16, or with 'both' as it is and so",
+    )
     parser.add_argument(
         "--profile", action="store_true", help="attention's share of the time, by the profiler"
     )
@@ -194,7 +202,7 @@ def baseline(name: str, ours: ViTTrunk, args: argparse.Namespace) -> Candidate:
 
 def make_candidates(args: argparse.Namespace) -> list[Candidate]:
     """What is to be timed, our own models first."""
-    candidates = []
+    candidates: list[Candidate] = []
     for config in args.configs:
         cfg = load_config(config, args.cfg_options)
         prefix = "ours" if len(args.configs) == 1 else Path(config).stem
@@ -203,7 +211,10 @@ def make_candidates(args: argparse.Namespace) -> list[Candidate]:
                 anew = partial(build, cfg, args, backend)
                 candidates.append(own_candidate(f"{prefix}, {backend}", anew, cfg, args))
             candidates += baselines(candidates[0].model, cfg, args)
-    return candidates
+    if args.amp == "both":
+        cast = [c._replace(name=f"{c.name}, bf16", amp=True) for c in candidates]
+        return [c for pair in zip(candidates, cast, strict=True) for c in pair]
+    return [c._replace(amp=args.amp is not None) for c in candidates]
 
 
 def own_candidate(
@@ -231,7 +242,8 @@ def baselines(ours: nn.Module, cfg: Any, args: argparse.Namespace) -> list[Candi
 def step(candidate: Candidate, images: Tensor, args: argparse.Namespace, train: bool) -> None:
     """One inference, or one forward and backward pass."""
     model, device = candidate.model, images.device.type
-    with torch.set_grad_enabled(train), torch.autocast(device, torch.bfloat16, enabled=args.amp):
+    cast = torch.autocast(device, torch.bfloat16, enabled=candidate.amp)
+    with torch.set_grad_enabled(train), cast:
         if args.whole:
             losses = _whole_step(model, images, train)
         else:
@@ -252,7 +264,7 @@ def _whole_step(model: Any, images: Tensor, train: bool) -> list[Tensor]:
     return [v for k, v in model.loss(images, samples).items() if "loss" in k]
 
 
-def feature_error(candidate: Candidate, images: Tensor, amp: bool) -> float:
+def feature_error(candidate: Candidate, images: Tensor) -> float:
     """Largest relative error of our model's last features against explicit float64.
 
     Models are built anew: training has moved the running statistics.
@@ -262,7 +274,7 @@ def feature_error(candidate: Candidate, images: Tensor, amp: bool) -> float:
     with torch.no_grad():
         exact = candidate.exact().double().eval()(images.double())[-1]
         model = candidate.anew().eval()
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=amp):
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=candidate.amp):
             return relative_error(model(images)[-1], exact)
 
 
@@ -285,7 +297,7 @@ def measure(args: argparse.Namespace, candidates: list[Candidate]) -> list[dict]
     if not (args.no_error or args.whole):
         for result, candidate in zip(results, candidates, strict=True):
             if isinstance(candidate.model, ViTTrunk):
-                result["error"] = feature_error(candidate, images, args.amp)
+                result["error"] = feature_error(candidate, images)
     return results
 
 

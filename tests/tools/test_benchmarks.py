@@ -68,19 +68,18 @@ def test_a_backbone_beside_others(tmp_path):
 
 
 def test_segmentors_side_by_side(tmp_path):
-    """Several configs in one run: images a second, ratios to the first."""
+    """Several configs in one run, in two precisions: images a second, ratios to the first."""
     figures = tmp_path / "figures.json"
     names = ["linear_vit-64_isic2018-128", "linear_diverse-vit-64_isic2018-128"]
     result = run_tool(
         *("tools/benchmark_model.py", *(f"configs/{n}.py" for n in names), "--whole"),
         *("--shape", 64, "--rounds", 1, "--batch-size", 2, "--device", "cpu", "--json", figures),
-        *("--backends", "auto", "explicit"),
-        *("--cfg-options", "model.backbone.arch.num_layers=2"),
+        *("--amp", "both", "--cfg-options", "model.backbone.arch.num_layers=2"),
     )
     assert result.returncode == 0, result.stderr
     results = json.loads(figures.read_text())["results"]
     assert [r["name"] for r in results] == [
-        f"{n}, {backend}" for n in names for backend in ("auto", "explicit")
+        f"{n}, {how}" for n in names for how in ("auto", "auto, bf16")
     ]
     lines = [line for line in result.stdout.splitlines() if line.startswith("|")]
     rows = [[c.strip() for c in line.split("|")[1:-1]] for line in lines]
