@@ -21,7 +21,7 @@ from mmseg.registry import METRICS
 
 from ..datasets.cityscapes import LABEL_IDS
 from ..errors import UserError
-from ..inference.pictures import write_png
+from ..label_pictures import write_png
 
 _LABEL_ID_OF = dict(zip(CityscapesDataset.METAINFO["classes"], LABEL_IDS, strict=True))
 

@@ -13,7 +13,7 @@ from mmseg.models import BaseSegmentor
 from timm.layers import to_2tuple
 
 from ..errors import CheckpointError
-from ..inference.pictures import is_palette
+from ..label_pictures import is_palette
 from ..version import __version__
 from .network import Normalize
 from .preprocessing import read_preprocessing

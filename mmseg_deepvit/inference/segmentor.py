@@ -15,7 +15,7 @@ from mmseg.registry import DATASETS, MODELS
 
 from ..checkpoints import load_whole_model, read_checkpoint, segmentor_state_dict
 from ..errors import CheckpointError, UserError
-from .pictures import NO_PALETTE, is_palette
+from ..label_pictures import NO_PALETTE, is_palette
 from .sliding import scored_classes
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ...inference.pictures import draw_overlay
+from ...label_pictures import draw_overlay
 from .reading import PairReader
 from .survey import Survey
 

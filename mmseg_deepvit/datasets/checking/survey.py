@@ -14,7 +14,7 @@ from mmseg.registry import DATASETS
 from torch.utils.data import DataLoader, Subset
 
 from ...errors import UserError
-from ...inference.pictures import NO_PALETTE, is_palette
+from ...label_pictures import NO_PALETTE, is_palette
 from ..pairs import list_stems, without_partner
 from .reading import NO_IMAGE, NO_MASK, PairFacts, PairReader, Problem
 

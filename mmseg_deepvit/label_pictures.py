@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..files import replacing
+from .files import replacing
 
 #: How errors end that name a palette which is none.
 NO_PALETTE = "is none: give each class three numbers from 0 to 255"
