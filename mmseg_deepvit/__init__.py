@@ -20,6 +20,7 @@ if has_stack():
             engine,
             evaluation,
             inference,
+            weights,
         )
 
 __all__ = ["__version__"]

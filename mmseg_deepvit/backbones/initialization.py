@@ -6,24 +6,29 @@ zhoudaquan/dvit_repo (a convolution's own initialisation) and timm ``models/cait
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import torch
-from torch import nn
-
-if TYPE_CHECKING:
-    from .vit import ViTTrunk
+from torch import Tensor, nn
 
 #: How the head mixes may start: as PyTorch starts a linear layer or 1×1 convolution (DeepViT), as
 #: all other layers (CaiT, DiversePatch), or as no mixing at all.
 MIX_INITS = ("uniform", "trunc_normal", "identity")
 
 
-def initialize_from_scratch(model: ViTTrunk) -> None:
-    """Truncated normals of deviation 0.02, zero biases; the mixes as ``model.mix_init`` says."""
-    for tokens in (model.pos_embed, model.cls_token, model.reg_token):
-        if tokens is not None:
-            nn.init.trunc_normal_(tokens, std=0.02)
+def initialize_from_scratch(
+    model: nn.Module, tokens: Iterable[Tensor | None], mix_init: str
+) -> None:
+    """Fill a trunk with truncated normals of deviation 0.02, and biases with zero.
+
+    Args:
+        model: The trunk.
+        tokens: Its parameters that belong to no layer: positions, class token, registers.
+        mix_init: How mixes start, one of :data:`MIX_INITS`.
+    """
+    for parameter in tokens:
+        if parameter is not None:
+            nn.init.trunc_normal_(parameter, std=0.02)
     for name, module in model.named_modules():
         if name == "patch_embed":
             for part in module.modules():
@@ -31,7 +36,7 @@ def initialize_from_scratch(model: ViTTrunk) -> None:
                     part.reset_parameters()
         elif isinstance(module, nn.Linear):
             is_mix = name.endswith(("pre_mix", "post_mix"))
-            _initialize_linear(module, model.mix_init if is_mix else "trunc_normal")
+            _initialize_linear(module, mix_init if is_mix else "trunc_normal")
 
 
 @torch.no_grad()

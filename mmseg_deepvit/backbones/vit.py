@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModule, initialize
+from mmseg.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 
 from ..attention import HeadMixingAttention
@@ -26,9 +27,11 @@ from .block import Block, is_batch_norm, recompute_in_backward
 from .embed import ConvStem, Grid, PatchEmbed, resize_pos_embed
 from .initialization import MIX_INITS, initialize_from_scratch
 from .map_means import MapMeanCheck
-from .pretrained import load_pretrained
 
 STEMS: dict[str, type[PatchEmbed]] = {"linear": PatchEmbed, "conv": ConvStem}
+
+#: Under which name mmseg's registry has what loads weights into a trunk: a floor above this one.
+TRUNK_LOADER = "PretrainedTrunk"
 
 
 class ViTTrunk(BaseModule):
@@ -87,7 +90,7 @@ class ViTTrunk(BaseModule):
             belong to one number of tokens: keep it when you set this.
         with_cp: Whether blocks are recomputed in backward to save memory.
         init_cfg: ``dict(type='Pretrained', checkpoint=…)`` loads a file as
-            :func:`~mmseg_deepvit.backbones.pretrained.load_pretrained` describes (further keys are
+            :func:`~mmseg_deepvit.weights.pretrained.load_pretrained` describes (further keys are
             passed on to it); other mmengine initialisers work as usual; None is truncated normal.
 
     Attributes:
@@ -310,9 +313,11 @@ class ViTTrunk(BaseModule):
         if others:
             initialize(self, others)
         else:
-            initialize_from_scratch(self)
+            tokens = (self.pos_embed, self.cls_token, self.reg_token)
+            initialize_from_scratch(self, tokens, self.mix_init)
+        load = WEIGHT_INITIALIZERS.module_dict[TRUNK_LOADER]
         for cfg in pretrained:
-            load_pretrained(self, **{k: v for k, v in cfg.items() if k != "type"})
+            load(self, **{k: v for k, v in cfg.items() if k != "type"})
         self.is_init = True
 
     def train(self, mode: bool = True) -> ViTTrunk:

@@ -14,7 +14,7 @@ from mmseg.models import BaseSegmentor
 from mmseg.registry import HOOKS
 from torch import Tensor
 
-from ..backbones import calibrate_map_norms
+from ..weights import calibrate_map_norms
 from .class_check_hook import unwrap_segmentor
 
 
@@ -23,7 +23,7 @@ class MapNormCalibrationHook(Hook):
     """Have maps' BatchNorms that saw no data begin without effect, on images of the training set.
 
     For a warm start from a plain transformer; a resumed or loaded model has seen data and is left
-    alone. See :func:`~mmseg_deepvit.backbones.warm_start.calibrate_map_norms`.
+    alone. See :func:`~mmseg_deepvit.weights.warm_start.calibrate_map_norms`.
 
     Args:
         num_images: Images of the training set to measure on, evenly spaced; each process takes its

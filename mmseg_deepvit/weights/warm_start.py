@@ -13,18 +13,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
 from ..attention import HeadMixingAttention
+from ..backbones.block import is_batch_norm
+from ..backbones.vit import ViTTrunk
 from ..errors import CheckpointError
-from .block import is_batch_norm
-
-if TYPE_CHECKING:
-    from .vit import ViTTrunk
 
 
 def unmixed_state(model: ViTTrunk, state: dict[str, Tensor]) -> dict[str, Tensor]:

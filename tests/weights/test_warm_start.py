@@ -8,9 +8,9 @@ from safetensors.torch import save_file
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer
 
-from mmseg_deepvit.backbones import calibrate_map_norms
 from mmseg_deepvit.checkpoints.normalization import HALF
 from mmseg_deepvit.errors import CheckpointError
+from mmseg_deepvit.weights import calibrate_map_norms
 
 PATCH, SIZE, DIMS, HEADS, DEPTH = 4, 24, 128, 2, 3
 PLAIN = dict(img_size=SIZE, patch_size=PATCH, embed_dim=DIMS, depth=DEPTH, num_heads=HEADS)

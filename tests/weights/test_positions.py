@@ -1,6 +1,6 @@
 import pytest
 
-from mmseg_deepvit.backbones.positions import find_grid
+from mmseg_deepvit.weights.positions import find_grid
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from mmengine.logging import MMLogger
 from mmseg.registry import MODELS
 from timm.models.cait import Cait
 
-from mmseg_deepvit.backbones.pretrained import load_pretrained
 from mmseg_deepvit.checkpoints.normalization import HALF
 from mmseg_deepvit.errors import CheckpointError
+from mmseg_deepvit.weights.pretrained import load_pretrained
 
-from .reference import Reference, published_state_dict
+from ..backbones.reference import Reference, published_state_dict
 
 PATCH, DIMS, DEPTH, MIXING, GRID = 4, 48, 3, 2, (3, 3)
 CONFIG = {

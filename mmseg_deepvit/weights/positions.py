@@ -12,16 +12,13 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from ..backbones.embed import Grid, resize_pos_embed
+from ..backbones.vit import ViTTrunk
 from ..errors import CheckpointError
-from .embed import Grid, resize_pos_embed
-
-if TYPE_CHECKING:
-    from .vit import ViTTrunk
 
 
 def fit_positions(

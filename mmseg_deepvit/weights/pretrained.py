@@ -6,12 +6,14 @@ import logging
 import math
 import os
 import re
-from typing import TYPE_CHECKING
 
 from mmengine.logging import print_log
+from mmseg.registry import WEIGHT_INITIALIZERS
 from torch import Tensor
 
 from ..attention import HeadMixingAttention
+from ..backbones.embed import Grid
+from ..backbones.vit import TRUNK_LOADER, ViTTrunk
 from ..checkpoints import (
     TIMM_SCHEME,
     Conversion,
@@ -21,12 +23,8 @@ from ..checkpoints import (
 )
 from ..checkpoints.fit import check_kinds, check_shapes
 from ..errors import CheckpointError
-from .embed import Grid
 from .positions import fit_positions
 from .warm_start import uncalibrated_map_norms, unmixed_state
-
-if TYPE_CHECKING:
-    from .vit import ViTTrunk
 
 #: Part of a missing or unexpected name, what it means, what to set.
 _HINTS = (
@@ -44,6 +42,7 @@ _HINTS = (
 _CORE = ("blocks.", "blocks_token_only.", "patch_embed.", "cls_token", "reg_token")
 
 
+@WEIGHT_INITIALIZERS.register_module(name=TRUNK_LOADER)
 def load_pretrained(
     model: ViTTrunk,
     checkpoint: str | os.PathLike,

@@ -1,0 +1,7 @@
+"""Weights of any origin into a trunk; importing this lets configs name files of weights."""
+
+from .. import require_stack  # noqa: F401
+from .pretrained import load_pretrained
+from .warm_start import calibrate_map_norms
+
+__all__ = ["calibrate_map_norms", "load_pretrained"]
