@@ -1,5 +1,7 @@
 """Running the tools as a user does: real processes, real files."""
 
+import contextlib
+import io
 import runpy
 import subprocess
 import sys
@@ -55,6 +57,23 @@ def run_tool(*command, timeout=300):
     first, *rest = map(str, command)
     argv = [sys.executable, first, *rest] if first.endswith(".py") else [first, *rest]
     return subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=timeout)
+
+
+def run_here(tool, *arguments):
+    """As :func:`run_tool`, in this process: for what ends before it has done much."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patch.chdir(ROOT)
+        patch.setattr(sys, "argv", [tool, *map(str, arguments)])
+        try:
+            runpy.run_path(str(ROOT / tool), run_name="__main__")
+        except SystemExit as end:
+            status = end.code or 0
+    return SimpleNamespace(returncode=status, stdout=out.getvalue(), stderr=err.getvalue())
 
 
 def call_tool(monkeypatch, tool, *args):

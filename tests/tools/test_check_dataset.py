@@ -4,15 +4,15 @@ import pytest
 
 from ..conftest import ROOT
 from ..datasets.published import isic_image, isic_mask, noise, write, write_isic
-from .conftest import assert_one_line, run_tool
+from .conftest import assert_one_line, run_here, run_tool
 
 DEMO = "configs/upernet_deepvit_demo.py"
 
 
-def check(root, out, *arguments, config=DEMO):
+def check(root, out, *arguments, config=DEMO, run=run_here):
     roots = [f"{part}_dataloader.dataset.data_root={root}" for part in ("train", "val", "test")]
     command = ("tools/check_dataset.py", config, "--out", out, *arguments)
-    return run_tool(*command, "--cfg-options", *roots)
+    return run(*command, "--cfg-options", *roots)
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def root(tmp_path):
 
 
 def test_good_data(root, tmp_path):
-    result = check(root, tmp_path / "out", "--workers", 2)
+    result = check(root, tmp_path / "out", "--workers", 2, run=run_tool)
     assert result.returncode == 0, result.stderr[-2000:]
     assert "train: 12 images, 12 with mask, 12 read" in result.stdout
     assert "val: 4 images" in result.stdout
@@ -84,7 +84,7 @@ def test_bad_input(root, tmp_path):
     assert_one_line(result, "ISIC2018_Task1-2_Training_Input does not exist", "data_root")
     (tmp_path / "file").write_text("")
     assert_one_line(check(root, tmp_path / "file" / "out"), "--out", "cannot be written")
-    result = run_tool("tools/check_dataset.py", DEMO, "--max-images", 0)
+    result = run_here("tools/check_dataset.py", DEMO, "--max-images", 0)
     assert result.returncode == 2
     assert "--max-images must be at least 1, got 0" in result.stderr
     config = tmp_path / "config.py"

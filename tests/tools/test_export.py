@@ -4,19 +4,19 @@ from types import SimpleNamespace
 import cv2
 import pytest
 
-from .conftest import CONFIG, SMALL, assert_one_line, run_tool
+from .conftest import CONFIG, SMALL, assert_one_line, run_here, run_tool
 
 
-def export(checkpoint, *arguments, options=SMALL):
+def export(checkpoint, *arguments, options=SMALL, run=run_here):
     command = ["tools/export.py", CONFIG, checkpoint, *arguments]
-    return run_tool(*command, "--cfg-options", *options)
+    return run(*command, "--cfg-options", *options)
 
 
 @pytest.fixture(scope="module")
 def exported(trained, tmp_path_factory):
     """The trained checkpoint as an ONNX file of any size."""
     path = tmp_path_factory.mktemp("exported") / "model.onnx"
-    result = export(trained.checkpoint, "--dynamic", "--out", path)
+    result = export(trained.checkpoint, "--dynamic", "--out", path, run=run_tool)
     assert result.returncode == 0, result.stderr[-3000:]
     return SimpleNamespace(path=path, result=result)
 
@@ -87,7 +87,8 @@ def test_without_onnxruntime(exported, trained, tmp_path, monkeypatch):
     )
     what = ("onnxruntime is not installed", "pip install 'mmseg_deepvit[export]'")
     out = tmp_path / "out"
-    assert_one_line(export(trained.checkpoint, "--out", out / "model.onnx"), *what)
+    result = export(trained.checkpoint, "--out", out / "model.onnx", run=run_tool)
+    assert_one_line(result, *what)
     result = run_tool(
         *("tools/predict.py", trained.images, "--checkpoint", exported.path, "--out-dir", out)
     )
@@ -97,7 +98,7 @@ def test_without_onnxruntime(exported, trained, tmp_path, monkeypatch):
 
 def test_predict_wants_a_config_with_a_checkpoint(trained, tmp_path):
     arguments = ["--checkpoint", trained.checkpoint, "--out-dir", tmp_path / "out"]
-    result = run_tool("tools/predict.py", trained.images, *arguments)
+    result = run_here("tools/predict.py", trained.images, *arguments)
     assert result.returncode == 2
     assert "--config is needed" in result.stderr.splitlines()[-1]
     assert not list(tmp_path.iterdir())

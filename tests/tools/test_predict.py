@@ -1,13 +1,14 @@
 import shutil
+from functools import partial
 
 import cv2
 import numpy as np
 
-from .conftest import CONFIG, SMALL, assert_one_line, run_tool
+from .conftest import CONFIG, SMALL, assert_one_line, run_here, run_tool
 
 
-def predict(trained, out_dir, *images, options=SMALL, checkpoint=None):
-    return run_tool(
+def predict(trained, out_dir, *images, options=SMALL, checkpoint=None, run=run_tool):
+    return run(
         *("tools/predict.py", *images, "--config", CONFIG, "--out-dir", out_dir),
         *("--checkpoint", checkpoint or trained.checkpoint, "--device", "cpu"),
         *("--cfg-options", *options),
@@ -66,14 +67,15 @@ def test_patterns_and_the_api_agree(trained, tmp_path):
 
 
 def test_bad_input(trained, tmp_path):
+    refuse = partial(predict, run=run_here)
     out = tmp_path / "out"
-    assert_one_line(predict(trained, out, tmp_path / "nowhere.jpg"), "nowhere.jpg does not exist")
-    assert_one_line(predict(trained, out, tmp_path), "holds no images")
-    assert_one_line(predict(trained, out, "nothing/*.jpg"), "nothing/*.jpg holds no images")
-    result = predict(trained, out, trained.images, checkpoint=tmp_path / "nowhere.pth")
+    assert_one_line(refuse(trained, out, tmp_path / "nowhere.jpg"), "nowhere.jpg does not exist")
+    assert_one_line(refuse(trained, out, tmp_path), "holds no images")
+    assert_one_line(refuse(trained, out, "nothing/*.jpg"), "nothing/*.jpg holds no images")
+    result = refuse(trained, out, trained.images, checkpoint=tmp_path / "nowhere.pth")
     assert_one_line(result, "nowhere.pth does not exist")
-    result = predict(trained, out, trained.images, options=[*SMALL, "model.backbone.num_heads=11"])
+    result = refuse(trained, out, trained.images, options=[*SMALL, "model.backbone.num_heads=11"])
     assert_one_line(result, "belongs to another model")
-    result = predict(trained, out, trained.images, options=[*SMALL, "model.backbone.num_heads=5"])
+    result = refuse(trained, out, trained.images, options=[*SMALL, "model.backbone.num_heads=5"])
     assert_one_line(result, "multiple of num_heads, got 396 and 5")
     assert not out.exists()
