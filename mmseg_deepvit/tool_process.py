@@ -11,7 +11,7 @@ from pathlib import Path
 from .errors import UserError
 
 
-def run_tool(tool: Path, arguments: Sequence[str | Path], log: Path) -> None:
+def run_tool(tool: Path, arguments: Sequence[object], log: Path) -> None:
     """Run a tool; its progress is shown, everything it says goes to a log.
 
     Args:
@@ -28,7 +28,7 @@ def run_tool(tool: Path, arguments: Sequence[str | Path], log: Path) -> None:
     with (
         log.open("w") as file,
         subprocess.Popen(
-            [sys.executable, tool, *arguments],
+            [sys.executable, tool, *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -34,6 +34,10 @@ def test_the_wheel_holds_every_module_and_nothing_else_importable(wheel):
     assert importable == modules
 
 
+def test_types_are_for_users_too(wheel):
+    assert "mmseg_deepvit/py.typed" in wheel
+
+
 def test_mim_finds_configs_and_tools_in_the_wheel(wheel):
     for name in ("model-index.yml", "configs/metafile.yml", "tools/train.py", "tools/test.py"):
         assert f"mmseg_deepvit/.mim/{name}" in wheel

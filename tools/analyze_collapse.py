@@ -75,7 +75,8 @@ def parse_args() -> argparse.Namespace:
 def measure(args: argparse.Namespace) -> dict[str, Collapse]:
     """Measures of all models, on the same images."""
     shape = tuple((args.shape * 2)[:2]) if args.shape else None
-    images, found = None, {}
+    images = None
+    found: dict[str, Collapse] = {}
     for i, (source, *checkpoint) in enumerate([[args.config, args.checkpoint], *args.compare]):
         file = checkpoint[0] if checkpoint else None
         subject = load_subject(source, file, args.device, args.cfg_options)

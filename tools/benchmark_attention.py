@@ -11,8 +11,10 @@ the same dtype and in a large copy. A second table has the passes that 'blockwis
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from mmseg_deepvit.cli import add_device_option, check_out, pick_device, run
 from mmseg_deepvit.quick_help import only_help
@@ -63,7 +65,7 @@ class Layer:
             .requires_grad_()
         )
         self.grad = torch.randn(shape[0], heads, tokens, args.head_dims, device=device)
-        self.mixes: dict[str, Tensor] = {}
+        self.mixes: dict[str, Any] = {}
         for name in ("pre", "post"):
             if name in mixes_of(args):
                 weight = torch.randn(heads, heads, device=device) / heads**0.5
@@ -78,7 +80,7 @@ class Layer:
         norm = [] if self.norm is None else list(self.norm.parameters())
         return [self.qkv, *self.mixes.values(), *norm]
 
-    def output(self, backend: str) -> Tensor:
+    def output(self, backend: Any) -> Tensor:
         """(B, H, N, d)."""
         q, k, v = self.qkv.permute(2, 0, 3, 1, 4)
         if backend == "sdpa":
@@ -111,7 +113,7 @@ class Layer:
         kept = self.qkv, self.mixes, self.norm
         self.qkv = self.qkv.detach().double().requires_grad_()
         self.mixes = {k: t.detach().double().requires_grad_() for k, t in self.mixes.items()}
-        self.norm = None if self.norm is None else type(kept[2])(len(self.grad[0]))
+        self.norm = copy.deepcopy(self.norm)
         if self.norm is not None:
             self.norm.to(self.qkv)
         try:

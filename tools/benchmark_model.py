@@ -64,7 +64,7 @@ if not only_help():
                 maps = F.conv2d(maps, self.pre_mix.weight[:, :, None, None], self.pre_mix.bias)
             maps = maps.softmax(dim=-1)
             weight, scale = self.post_mix_of(q.shape[2])
-            if weight is not None:
+            if weight is not None and self.post_mix is not None:
                 maps = F.conv2d(maps, weight[:, :, None, None], self.post_mix.bias)
             return (normalize_maps(maps, self.mix_norm) * scale) @ v
 
@@ -141,7 +141,7 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def build(cfg: Any, args: argparse.Namespace, backend: str) -> nn.Module:
+def build(cfg: Any, args: argparse.Namespace, backend: Any) -> nn.Module:
     """The config's model with an attention backend, at the same random weights each time."""
     torch.manual_seed(0)
     cfg.model.backbone.pop("init_cfg", None)  # other weights take no other time
@@ -151,7 +151,7 @@ def build(cfg: Any, args: argparse.Namespace, backend: str) -> nn.Module:
         if isinstance(module, HeadMixingAttention):
             module.backend = backend
         if isinstance(module, nn.SyncBatchNorm) and args.device.type == "cpu":
-            module.forward = _batch_norm_forward.__get__(module)
+            module.forward = partial(_batch_norm_forward, module)  # type: ignore[method-assign]
     return model.to(args.device)
 
 
@@ -168,23 +168,24 @@ def _batch_norm_forward(norm: nn.SyncBatchNorm, x: Tensor) -> Tensor:
     """SyncBatchNorm refuses a CPU; in one process it is a BatchNorm."""
     mean, var = norm.running_mean, norm.running_var
     batch = norm.training
-    return F.batch_norm(x, mean, var, norm.weight, norm.bias, batch, norm.momentum, norm.eps)
+    momentum = norm.momentum or 0.0
+    return F.batch_norm(x, mean, var, norm.weight, norm.bias, batch, momentum, norm.eps)
 
 
 def baseline(name: str, ours: ViTTrunk, args: argparse.Namespace) -> Candidate:
     """A model of the same width, heads and MLP, and as deep as ours runs."""
-    attn = ours.blocks[0].attn
+    block: Any = ours.blocks[0]
     patch = ours.patch_size[0]
     sizes: dict[str, Any] = dict(img_size=tuple(args.shape), patch_size=patch)
     depth = max(ours.out_indices) + 1
     # mmseg takes whole ratios only.
-    ratio = ours.blocks[0].mlp.fc1.out_features // ours.embed_dims
+    ratio = block.mlp.fc1.out_features // ours.embed_dims
     if name == "mmseg-vit":
         model: Any = MMSegViT(
             **sizes,
             embed_dims=ours.embed_dims,
             num_layers=depth,
-            num_heads=attn.num_heads,
+            num_heads=ours.num_heads,
             mlp_ratio=ratio,
             out_indices=ours.out_indices,
         )
@@ -192,7 +193,7 @@ def baseline(name: str, ours: ViTTrunk, args: argparse.Namespace) -> Candidate:
     widths: dict[str, Any] = dict(
         embed_dim=ours.embed_dims,
         depth=depth,
-        num_heads=attn.num_heads,
+        num_heads=ours.num_heads,
         mlp_ratio=ratio,
         num_classes=0,
     )
@@ -251,7 +252,7 @@ def step(candidate: Candidate, images: Tensor, args: argparse.Namespace, train: 
             features = [features] if isinstance(features, Tensor) else features
             losses = [f.float().square().mean() for f in features]
     if train:
-        sum(losses).backward()
+        torch.stack(losses).sum().backward()
         model.zero_grad(set_to_none=True)
 
 

@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mmseg_deepvit.cli import add_config_options, check_out, config_errors, load_config, run
 from mmseg_deepvit.quick_help import only_help
@@ -87,7 +88,7 @@ def main() -> int:
     out.mkdir(parents=True, exist_ok=True)
     surveys: list[Survey] = []
     sheets = 0
-    checked: dict[str, dict] = {}
+    checked: dict[str, Any] = {}
     for part in args.part or [part for part in PARTS if cfg.get(f"{part}_dataloader")]:
         dataset = (cfg.get(f"{part}_dataloader") or {}).get("dataset")
         twin = next((name for name, other in checked.items() if other == dataset), None)

@@ -123,11 +123,11 @@ def main() -> None:
         for family in FAMILIES:
             print(f"{family.name:15} {family.target:6} {family.reference}")
         return
-    family = get_family(args.family) if args.family else None
     out = Path(args.out).expanduser()
     check_out(args.source, out, args.force)
+    asked = get_family(args.family) if args.family else None
     content = read_checkpoint(args.source)
-    conversion = convert_checkpoint(content, args.source, family, args.weights)
+    conversion = convert_checkpoint(content, args.source, asked, args.weights)
     for line in report(conversion):
         print(line)
     meta = {

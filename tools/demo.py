@@ -48,13 +48,16 @@ def parse_args() -> argparse.Namespace:
 def held_out(data: Path) -> list[tuple[Path, np.ndarray, np.ndarray]]:
     """Name, image (H, W, 3) and lesion mask (H, W) of each held-out image."""
     return [
-        (
-            path,
-            cv2.imread(str(path)),
-            cv2.imread(str(data / MASKS / f"{path.stem}_segmentation.png"), 0) > 0,
-        )
+        (path, _read(path), _read(data / MASKS / f"{path.stem}_segmentation.png", 0) > 0)
         for path in sorted((data / IMAGES).glob("*.jpg"))
     ]
+
+
+def _read(path: Path, how: int = 1) -> np.ndarray:
+    """A picture that this demo has written."""
+    pixels = cv2.imread(str(path), how)
+    assert pixels is not None, path
+    return pixels
 
 
 def otsu_scores(samples: Sequence[tuple[Path, np.ndarray, np.ndarray]]) -> dict[str, float]:
@@ -74,7 +77,7 @@ def overview(samples: Sequence[tuple[Path, np.ndarray, np.ndarray]], pictures: P
     """Columns of image, truth, Otsu and model, outlined on the image, for a few samples."""
     columns = []
     for path, image, mask in samples:
-        model = cv2.imread(str(pictures / f"{path.stem}_labels.png"), cv2.IMREAD_UNCHANGED) == 1
+        model = _read(pictures / f"{path.stem}_labels.png", cv2.IMREAD_UNCHANGED) == 1
         parts = [image, *(draw_outline(image, m) for m in (mask, otsu_lesion_mask(image), model))]
         columns.append(
             np.concatenate([cv2.copyMakeBorder(p, 2, 2, 2, 2, 0, value=(255,) * 3) for p in parts])
@@ -112,7 +115,8 @@ def main() -> None:
     run_tool(TOOLS / "test.py", arguments, work / "test.log")
     pictures = work / "pictures"
     files = ["--config", CONFIG, "--checkpoint", checkpoint, "--out-dir", pictures]
-    run_tool(TOOLS / "predict.py", [data / IMAGES, *files, *options], work / "predict.log")
+    arguments = [data / IMAGES, *files, *options]
+    run_tool(TOOLS / "predict.py", arguments, work / "predict.log")
 
     samples = held_out(data)
     # JPEG: the picture is for looking at, and noisy skin makes a large PNG.

@@ -89,7 +89,7 @@ def load(args: argparse.Namespace) -> Segmentor:
     """Load what the command line names."""
     if is_onnx(args.checkpoint):
         exported = OnnxSegmentor(args.checkpoint, args.device or "cpu")
-        return Segmentor(exported.segment, **exported.dataset_meta)
+        return Segmentor(exported.segment, exported.metadata.classes, exported.metadata.palette)
     cfg = load_config(args.config, args.cfg_options)
     with config_errors(args.config):
         model = load_segmentor(cfg, args.checkpoint, pick_device(args.device))

@@ -13,6 +13,7 @@ import argparse
 import runpy
 import sys
 from pathlib import Path
+from typing import Any
 
 from mmseg_deepvit.cli import run
 from mmseg_deepvit.errors import UserError
@@ -83,7 +84,7 @@ def main() -> None:
     runpy.run_path(str(args.script), run_name="__main__")
 
 
-def train_with_diversity(args: argparse.Namespace, weights: dict[str, float]) -> None:
+def train_with_diversity(args: argparse.Namespace, weights: dict[str, Any]) -> None:
     """Put our task in the place of timm's, from which the script takes it."""
     try:
         import timm.task
@@ -106,7 +107,8 @@ def train_with_diversity(args: argparse.Namespace, weights: dict[str, float]) ->
     except ValueError as error:
         raise UserError(str(error)) from error
     diversity = ClassifierDiversity(**weights, variant=args.variant, temperature=args.temperature)
-    timm.task.ClassificationTask = DiverseClassificationTask.with_diversity(diversity)
+    task: Any = timm.task
+    task.ClassificationTask = DiverseClassificationTask.with_diversity(diversity)
 
 
 def with_patch_head(options: list[str]) -> list[str]:

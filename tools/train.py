@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from importlib.util import find_spec
+from typing import Any
 
 from mmseg_deepvit.cli import add_runner_options, config_errors, run, runner_config
 from mmseg_deepvit.errors import UserError
@@ -33,7 +34,7 @@ if not only_help():
     )
 
 #: What ``--amp`` sets: bf16 has the range of fp32 and needs no loss scaling.
-AMP_TYPES = {
+AMP_TYPES: dict[str, dict[str, Any]] = {
     "fp16": dict(dtype="float16", loss_scale="dynamic"),
     "bf16": dict(dtype="bfloat16", loss_scale=1.0),
 }

@@ -137,11 +137,10 @@ def lay_grid(
     model: BaseSegmentor, layer: LayerTokens, entered: ModelInput, pixels: np.ndarray
 ) -> PatchGrid:
     """Where a layer's tokens lie on the image."""
-    shape, padded = layer.tokens.grid, tuple(entered.images.shape[-2:])
-    patch = find_patch_size(model.backbone, shape, padded)
-    if patch is None:
-        patch = (padded[0] / shape[0], padded[1] / shape[1])
-    return PatchGrid(shape, patch, entered.size, pixels.shape[:2])
+    shape, (height, width) = layer.tokens.grid, entered.images.shape[-2:]
+    patch = find_patch_size(model.backbone, shape, (height, width))
+    sides = patch or (height / shape[0], width / shape[1])
+    return PatchGrid(shape, sides, entered.size, pixels.shape[:2])
 
 
 def choose_layers(asked: list[int] | None, count: int) -> list[int]:
