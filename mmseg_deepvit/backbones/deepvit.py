@@ -63,6 +63,7 @@ class DeepViT(ViTTrunk):
         TypeError: An argument that the trunk does not have.
 
     Example:
+        >>> import torch
         >>> model = DeepViT('deepvit-s', out_indices=(3, 7, 11, 15))
         >>> [tuple(f.shape) for f in model(torch.rand(1, 3, 224, 320))][0]
         (1, 396, 14, 20)

@@ -60,6 +60,7 @@ class DiversePatchViT(ViTTrunk):
         TypeError: An argument that the trunk does not have.
 
     Example:
+        >>> import torch
         >>> model = DiversePatchViT('diversepatch-s24', out_indices=(5, 11, 17, 23))
         >>> [tuple(f.shape) for f in model(torch.rand(1, 3, 224, 320))][0]
         (1, 384, 14, 20)

@@ -69,7 +69,8 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
         >>> model = dict(
         ...     type='DiverseEncoderDecoder',
         ...     diversity=dict(early='blocks.0', warmup_iters=1500, patch_mix=dict(prob=0.5)),
-        ...     backbone=dict(type='DeepViT', arch='deepvit-s', out_indices=(3, 7, 11, 15)), ...)
+        ...     backbone=dict(type='DeepViT', arch='deepvit-s', out_indices=(3, 7, 11, 15)),
+        ...     decode_head=dict(type='UPerHead', in_channels=[396] * 4))
     """
 
     def __init__(self, *args: Any, diversity: Mapping[str, Any], **kwargs: Any) -> None:
