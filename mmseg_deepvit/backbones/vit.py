@@ -27,6 +27,7 @@ from .block import Block, is_batch_norm, recompute_in_backward
 from .embed import ConvStem, Grid, PatchEmbed, resize_pos_embed
 from .initialization import MIX_INITS, initialize_from_scratch
 from .map_means import MapMeanCheck
+from .map_settings import MapSettings
 
 STEMS: dict[str, type[PatchEmbed]] = {"linear": PatchEmbed, "conv": ConvStem}
 
@@ -99,7 +100,8 @@ class ViTTrunk(BaseModule):
 
     Raises:
         ValueError: A value outside what is said above; the message names it.
-        TypeError: ``out_indices`` is neither an integer nor a sequence of integers.
+        TypeError: An argument that there is not; or ``out_indices`` is neither an integer nor a
+            sequence of integers.
     """
 
     trained_input: tuple[str, Normalization | None] | None = None
@@ -121,16 +123,9 @@ class ViTTrunk(BaseModule):
         residual_scale: float = 1.0,
         layer_scale_init: float | None = None,
         num_mixing_layers: int | None = None,
-        pre_mix: bool = False,
-        post_mix: bool = False,
-        mix_bias: bool = True,
-        mix_norm_cfg: dict | None = None,
-        mix_scale: float | None = 1.0,
-        map_tokens: int | str | None = None,
         mix_init: str = "uniform",
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
-        attn_drop_position: str = "softmax",
         attn_backend: str = "auto",
         drop_path_rate: float = 0.0,
         drop_path_mode: str = "linear",
@@ -142,13 +137,13 @@ class ViTTrunk(BaseModule):
         norm_eval: bool = False,
         with_cp: bool = False,
         init_cfg: dict | list[dict] | None = None,
+        **maps: Any,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
         self.img_size = pair("img_size", img_size)
         self.patch_size = pair("patch_size", patch_size)
         check_choice("stem", stem, STEMS)
         check_choice("mix_init", mix_init, MIX_INITS)
-        check_choice("drop_path_mode", drop_path_mode, ("linear", "constant"))
         check_choice("interpolate_mode", interpolate_mode, ("bicubic", "bilinear", "nearest"))
         check_range("num_layers", num_layers, 1)
         check_range("num_register_tokens", num_register_tokens, 0)
@@ -156,7 +151,6 @@ class ViTTrunk(BaseModule):
         num_mixing_layers = num_layers if num_mixing_layers is None else num_mixing_layers
         check_range("num_mixing_layers", num_mixing_layers, 0, num_layers)
         check_rate("attn_drop_rate", attn_drop_rate)
-        check_rate("drop_path_rate", drop_path_rate)
 
         self.embed_dims = embed_dims
         self.num_heads = num_heads
@@ -172,7 +166,7 @@ class ViTTrunk(BaseModule):
         self.patch_embed = STEMS[stem](in_channels, embed_dims, self.patch_size)
         self._make_tokens(with_cls_token, num_register_tokens)
         self.pos_drop = nn.Dropout(drop_rate)
-        attention: dict[str, Any] = dict(
+        plain: dict[str, Any] = dict(
             embed_dims=embed_dims,
             num_heads=num_heads,
             qkv_bias=qkv_bias,
@@ -180,19 +174,12 @@ class ViTTrunk(BaseModule):
             proj_drop=drop_rate,
             backend=attn_backend,
         )
-        mixing: dict[str, Any] = dict(
-            pre_mix=pre_mix,
-            post_mix=post_mix,
-            mix_bias=mix_bias,
-            mix_norm_cfg=mix_norm_cfg,
-            mix_scale=mix_scale,
-            map_tokens=self._map_tokens(map_tokens),
-            attn_drop_position=attn_drop_position,
-        )
+        num_tokens = self.num_prefix_tokens + math.prod(self.patch_grid)
+        mixing = {**plain, **MapSettings(**maps).arguments(num_tokens)}
         first_mixing = num_layers - num_mixing_layers
         self.blocks = nn.ModuleList(
             Block(
-                HeadMixingAttention(**attention, **(mixing if i >= first_mixing else {})),
+                HeadMixingAttention(**(mixing if i >= first_mixing else plain)),
                 embed_dims,
                 mlp_ratio,
                 residual_scale,
@@ -221,12 +208,6 @@ class ViTTrunk(BaseModule):
         num_patches = self.patch_grid[0] * self.patch_grid[1]
         self.pos_embed = self._zeros(self.num_prefix_positions + num_patches)
 
-    def _map_tokens(self, given: int | str | None) -> int | None:
-        if isinstance(given, str):
-            check_choice("map_tokens", given, ("img_size",))
-            return self.num_prefix_tokens + math.prod(self.patch_grid)
-        return given
-
     def _zeros(self, count: int) -> nn.Parameter:
         return nn.Parameter(torch.zeros(1, count, self.embed_dims))
 
@@ -240,6 +221,7 @@ class ViTTrunk(BaseModule):
             One (B, C, ⌈H / patch⌉, ⌈W / patch⌉) map for each entry of ``out_indices``.
         """
         x, grid = self.embed(x)
+        self._check_tokens(x)
         maps = {}
         for i, block in enumerate(self.blocks[: max(self.out_indices) + 1]):
             x = self._run(block, x)
@@ -262,6 +244,7 @@ class ViTTrunk(BaseModule):
     def run_blocks(self, x: Tensor) -> tuple[Tensor, Grid]:
         """Images through all blocks; (B, prefix + h·w, C) tokens, not normalised, and the grid."""
         x, grid = self.embed(x)
+        self._check_tokens(x)
         for block in self.blocks:
             x = self._run(block, x)
         return x, grid
@@ -291,9 +274,12 @@ class ViTTrunk(BaseModule):
         if self.cls_token is not None and count:
             tokens.insert(0, (self.cls_token + pos_embed[:, :count]).expand(x.shape[0], -1, -1))
         x = torch.cat(tokens, dim=1) if len(tokens) > 1 else tokens[0]
+        return self.pos_drop(x), grid
+
+    def _check_tokens(self, x: Tensor) -> None:
+        """Warn, in evaluation, where the maps' BatchNorms are of another number of tokens."""
         if not self.training:
             self._check_map_means(self.blocks, x.shape[1])
-        return self.pos_drop(x), grid
 
     def _run(self, block: nn.Module, x: Tensor) -> Tensor:
         return recompute_in_backward(block, x) if self._recompute() else block(x)
@@ -351,6 +337,8 @@ class ViTTrunk(BaseModule):
 
 
 def _drop_path_rates(rate: float, mode: str, num_layers: int) -> list[float]:
+    check_rate("drop_path_rate", rate)
+    check_choice("drop_path_mode", mode, ("linear", "constant"))
     if mode == "constant":
         return [rate] * num_layers
     return [rate * i / max(num_layers - 1, 1) for i in range(num_layers)]
