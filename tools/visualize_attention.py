@@ -42,18 +42,12 @@ if not only_help():
     )
     from mmseg_deepvit.analysis.clicking import click_points
     from mmseg_deepvit.analysis.patch_grid import PatchGrid
-    from mmseg_deepvit.analysis.point_attention import (
-        PointRows,
-        catch_point_rows,
-        count_norm_tokens,
-    )
     from mmseg_deepvit.analysis.token_pca import (
         LayerTokens,
         align_signs,
         catch_layer_tokens,
         token_pca,
     )
-    from mmseg_deepvit.diversity.backbone_facts import count_prefix_tokens, find_patch_size
     from mmseg_deepvit.inference import (
         ModelInput,
         build_segmentor,
@@ -63,6 +57,12 @@ if not only_help():
         read_image,
         training_crop,
         write_png,
+    )
+    from mmseg_deepvit.tokens.backbone_facts import count_prefix_tokens, find_patch_size
+    from mmseg_deepvit.tokens.point_rows import (
+        PointRows,
+        catch_point_rows,
+        count_norm_tokens,
     )
 
 

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..diversity.backbone_facts import count_prefix_tokens
-from ..diversity.taps import catch_outputs, read_tokens
 from ..errors import UserError
+from ..tokens.attention_rows import AttentionRows, attention_layers, attention_rows, row_blocks
+from ..tokens.backbone_facts import count_prefix_tokens
+from ..tokens.patch_tokens import catch_outputs, read_tokens
 from . import similarity
-from .attention_rows import AttentionRows, attention_layers, attention_rows, row_blocks
 
 #: DeepViT's threshold for maps of different blocks, and that for maps of heads in one block.
 SIMILAR_BLOCKS = 0.8
@@ -82,7 +82,7 @@ def measure_collapse(
     """Measure a backbone on some images, in evaluation, leaving it as it was.
 
     Args:
-        backbone: One with attention layers that :mod:`.attention_rows` knows.
+        backbone: One with attention layers that :mod:`mmseg_deepvit.tokens.attention_rows` knows.
         images: (B, 3, H, W), normalised.
         distances: To how many blocks before each block is compared.
         with_cka: Whether layers' tokens are compared with each other, L²/2 products.

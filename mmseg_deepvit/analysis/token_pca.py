@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..diversity.backbone_facts import count_prefix_tokens
-from ..diversity.taps import PatchTokens, catch_outputs, read_tokens
+from ..tokens.backbone_facts import count_prefix_tokens
+from ..tokens.patch_tokens import PatchTokens, catch_outputs, read_tokens
 
 
 class TokenPCA(NamedTuple):

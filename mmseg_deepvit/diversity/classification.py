@@ -28,11 +28,11 @@ from timm.task import ClassificationTask
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..tokens.patch_tokens import catch_outputs, catch_queries_and_keys
 from .head_cosine import first_layers
 from .losses import TEMPERATURE, DiversityLoss, Variant, pool_regions
 from .patch_mix import PUBLISHED, PatchMix
 from .saturation import SaturationWatch
-from .taps import catch_outputs, catch_queries_and_keys
 
 #: Losses of the class that mix as labels do.
 _LINEAR = (

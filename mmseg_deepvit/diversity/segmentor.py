@@ -25,14 +25,8 @@ from torch import Tensor, nn
 
 from ..attention import HeadMixingAttention
 from ..inference import SlidingEncoderDecoder
-from .backbone_facts import count_prefix_tokens, find_patch_size, find_width
-from .class_mix import patch_class_mix
-from .head_cosine import first_layers
-from .losses import DiversityLoss
-from .patch_mix import PatchMix
-from .saturation import SaturationWatch
-from .settings import DiversitySettings
-from .taps import (
+from ..tokens.backbone_facts import count_prefix_tokens, find_patch_size, find_width
+from ..tokens.patch_tokens import (
     PatchTokens,
     catch_outputs,
     catch_queries_and_keys,
@@ -40,6 +34,12 @@ from .taps import (
     read_tokens,
     sibling_blocks,
 )
+from .class_mix import patch_class_mix
+from .head_cosine import first_layers
+from .losses import DiversityLoss
+from .patch_mix import PatchMix
+from .saturation import SaturationWatch
+from .settings import DiversitySettings
 
 
 @MODELS.register_module()

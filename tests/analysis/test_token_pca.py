@@ -11,7 +11,7 @@ from mmseg_deepvit.analysis.token_pca import (
     token_pca,
 )
 from mmseg_deepvit.backbones.cait import CaiT
-from mmseg_deepvit.diversity.taps import PatchTokens
+from mmseg_deepvit.tokens.patch_tokens import PatchTokens
 
 
 def test_scores_are_those_of_the_covariance():

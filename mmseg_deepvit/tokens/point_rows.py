@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..attention import HeadMixingAttention
-from ..diversity.backbone_facts import count_prefix_tokens
 from ..errors import UserError
 from .attention_rows import attention_layers, attention_rows
+from .backbone_facts import count_prefix_tokens
 
 
 class PointRows(NamedTuple):

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from ..attention import HeadMixingAttention
-from .head_cosine import MapLayer
-from .settings import Source
+from .backbone_facts import Source
 
 #: Name under which the backbone's own outputs are caught.
 _OUTPUTS = ""
@@ -116,7 +115,9 @@ def catch_outputs(backbone: nn.Module, sources: Iterable[Source]) -> Iterator[di
 
 
 @contextmanager
-def catch_queries_and_keys(layers: Sequence[HeadMixingAttention]) -> Iterator[list[MapLayer]]:
+def catch_queries_and_keys(
+    layers: Sequence[HeadMixingAttention],
+) -> Iterator[list[tuple[HeadMixingAttention, Tensor]]]:
     """Catch what makes the maps of some attention layers while the context lasts.
 
     Args:
@@ -125,7 +126,7 @@ def catch_queries_and_keys(layers: Sequence[HeadMixingAttention]) -> Iterator[li
     Yields:
         Grows by each layer that has run and the (B, N, 3·C) result of its ``qkv``.
     """
-    caught: list[MapLayer] = []
+    caught: list[tuple[HeadMixingAttention, Tensor]] = []
 
     def keeper(layer: HeadMixingAttention) -> Any:
         return lambda module, args, output: caught.append((layer, output))

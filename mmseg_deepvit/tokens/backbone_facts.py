@@ -8,7 +8,8 @@ from typing import Any
 from timm.layers import to_2tuple
 from torch import Tensor, nn
 
-from .settings import Source
+#: One of a backbone's outputs by its index, or one of its submodules by its dotted name.
+Source = int | str
 
 
 def count_prefix_tokens(backbone: nn.Module) -> int:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmseg_deepvit.diversity.taps import catch_outputs, read_tokens
+from mmseg_deepvit.tokens.patch_tokens import catch_outputs, read_tokens
 
 IMAGES = torch.zeros(2, 3, 64, 96)
 

@@ -8,14 +8,14 @@ from mmseg.models.backbones import (
     VisionTransformer,
 )
 
-from mmseg_deepvit.analysis.point_attention import (
-    catch_point_rows,
-    count_norm_tokens,
-)
 from mmseg_deepvit.attention import observe_maps
 from mmseg_deepvit.backbones.cait import CaiT
 from mmseg_deepvit.backbones.deepvit import DeepViT
 from mmseg_deepvit.backbones.diverse_patch_vit import DiversePatchViT
+from mmseg_deepvit.tokens.point_rows import (
+    catch_point_rows,
+    count_norm_tokens,
+)
 
 SMALL = dict(embed_dims=16, num_layers=3, num_heads=2, img_size=32, patch_size=8)
 
