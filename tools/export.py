@@ -25,9 +25,10 @@ from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
     from mmseg_deepvit.export import FORMATS, export_segmentor
-    from mmseg_deepvit.export.exporting import normalizes_maps, training_size
+    from mmseg_deepvit.export.exporting import training_size
     from mmseg_deepvit.export.metadata import describe
     from mmseg_deepvit.inference import load_segmentor
+    from mmseg_deepvit.tokens.backbone_facts import normalizes_maps
 
 #: Those of :data:`mmseg_deepvit.export.FORMATS`, and its limit, which help needs without PyTorch.
 FORMAT_NAMES = ("onnx", "torchscript", "exported-program")

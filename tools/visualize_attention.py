@@ -43,9 +43,7 @@ if not only_help():
     from mmseg_deepvit.analysis.clicking import click_points
     from mmseg_deepvit.analysis.patch_grid import PatchGrid
     from mmseg_deepvit.analysis.token_pca import (
-        LayerTokens,
         align_signs,
-        catch_layer_tokens,
         token_pca,
     )
     from mmseg_deepvit.inference import (
@@ -58,11 +56,15 @@ if not only_help():
         training_crop,
         write_png,
     )
-    from mmseg_deepvit.tokens.backbone_facts import count_prefix_tokens, find_patch_size
+    from mmseg_deepvit.tokens.backbone_facts import (
+        count_norm_tokens,
+        count_prefix_tokens,
+        find_patch_size,
+    )
+    from mmseg_deepvit.tokens.patch_tokens import LayerTokens, read_layers
     from mmseg_deepvit.tokens.point_rows import (
         PointRows,
-        catch_point_rows,
-        count_norm_tokens,
+        read_point_rows,
     )
 
 
@@ -130,7 +132,7 @@ def prepare(args: argparse.Namespace, model: BaseSegmentor, pixels: np.ndarray) 
 def find_layers(model: BaseSegmentor, images: torch.Tensor, config: str) -> list[LayerTokens]:
     """Tokens of the backbone's layers."""
     with config_errors(config):
-        return catch_layer_tokens(model.backbone, images)
+        return read_layers(model.backbone, images)
 
 
 def lay_grid(
@@ -180,10 +182,9 @@ def observe(
     """What the points' patches attend to in every block, None where that is not all patches."""
     places = [scene.num_prefix + scene.grid.index(point.x, point.y) for point in points]
     tokens = scene.num_prefix + math.prod(scene.grid.shape)
-    with catch_point_rows(model.backbone, places, tokens) as caught:
-        model.backbone(images)
-    blocks = [block for block in caught if block is not None]
-    if not blocks or len(blocks) < len(caught):
+    found = read_point_rows(model.backbone, images, places, tokens)
+    blocks = [block for block in found if block is not None]
+    if not blocks or len(blocks) < len(found):
         return None
     crop = training_crop(model.cfg)
     trained = count_norm_tokens(model.backbone, crop) if crop else None

@@ -25,14 +25,18 @@ from torch import Tensor, nn
 
 from ..attention import HeadMixingAttention
 from ..inference import SlidingEncoderDecoder
-from ..tokens.backbone_facts import count_prefix_tokens, find_patch_size, find_width
+from ..module_calls import catch_results
+from ..tokens.backbone_facts import (
+    check_source,
+    count_prefix_tokens,
+    find_patch_size,
+    find_width,
+    sibling_blocks,
+)
 from ..tokens.patch_tokens import (
     PatchTokens,
     catch_outputs,
-    catch_queries_and_keys,
-    check_source,
     read_tokens,
-    sibling_blocks,
 )
 from .class_mix import patch_class_mix
 from .head_cosine import first_layers
@@ -121,11 +125,11 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
             return super().loss(inputs, data_samples)
         with (
             catch_outputs(self.backbone, sources) as caught,
-            catch_queries_and_keys(layers) as maps,
+            catch_results({layer: layer.qkv for layer in layers}) as maps,
         ):
             losses = super().loss(inputs, data_samples)
         arguments = self._token_arguments(caught, inputs, data_samples) if sources else {}
-        diversity = self.diversity_loss(**arguments, layers=maps)
+        diversity = self.diversity_loss(**arguments, layers=list(maps.items()))
         self._check_effect(diversity)
         factor = self._warmup_factor()
         losses.update({f"diversity.{name}": factor * loss for name, loss in diversity.items()})

@@ -18,8 +18,6 @@ from mmseg.structures import SegDataSample
 from timm.layers import to_2tuple
 from torch import Tensor
 
-from ..attention import HeadMixingAttention
-from ..backbones.block import is_batch_norm
 from ..backbones.vit import ViTTrunk
 from ..errors import UserError
 from ..inference import read_image, write_png
@@ -54,12 +52,6 @@ def training_size(model: BaseSegmentor) -> tuple[int, int] | None:
     cfg = model.cfg.model
     size = cfg.get("data_preprocessor", {}).get("size") or (model.test_cfg or {}).get("crop_size")
     return None if size is None else (int(to_2tuple(size)[0]), int(to_2tuple(size)[1]))
-
-
-def normalizes_maps(model: BaseSegmentor) -> bool:
-    """Whether a BatchNorm of attention maps ties the model to its training number of tokens."""
-    attentions = (m for m in model.modules() if isinstance(m, HeadMixingAttention))
-    return any(is_batch_norm(a.mix_norm) for a in attentions if a.mix_norm is not None)
 
 
 def export_segmentor(

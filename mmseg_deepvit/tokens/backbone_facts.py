@@ -1,15 +1,74 @@
-"""What backbones tell of their tokens before they have run: prefix, patch size, width."""
+"""Facts that a backbone tells before it has run: its blocks, prefix tokens, patch size, width."""
 
 from __future__ import annotations
 
+import difflib
 import math
 from typing import Any
 
 from timm.layers import to_2tuple
 from torch import Tensor, nn
 
+from ..backbones.block import is_batch_norm
+from ..backbones.warm_start import map_norms
+
 #: One of a backbone's outputs by its index, or one of its submodules by its dotted name.
 Source = int | str
+
+#: Modules that hold blocks, and how many names a message says.
+_LISTS = (nn.ModuleList, nn.Sequential)
+_NAMES_SAID = 5
+
+
+def check_source(backbone: nn.Module, source: Source) -> None:
+    """Look whether a submodule that is named is there.
+
+    Args:
+        backbone: Whose submodule it is.
+        source: Name or index; an index is looked at when there are outputs.
+
+    Raises:
+        ValueError: There is no such submodule; the message names some that there are: those spelled
+            alike, then the blocks, nearest first.
+    """
+    names = [name for name, _ in backbone.named_modules() if name]
+    if isinstance(source, str) and source not in names:
+        alike = difflib.get_close_matches(source, names)
+        blocks = sorted(block_names(backbone), key=lambda name: -_likeness(source, name))
+        nearest = list(dict.fromkeys([*alike, *blocks]))[:_NAMES_SAID] or names[:_NAMES_SAID]
+        raise ValueError(
+            f"{type(backbone).__name__} has no submodule {source!r}: name one that it has, nearest "
+            f"first {', '.join(map(repr, nearest))}"
+        )
+
+
+def block_names(backbone: nn.Module) -> list[str]:
+    """Names of what looks like a backbone's blocks and stages, in its order.
+
+    Args:
+        backbone: Any module. Members of its lists count where a list has one type of them, with
+            submodules of their own.
+    """
+    return [
+        f"{name}.{i}"
+        for name, parent in backbone.named_modules()
+        if isinstance(parent, _LISTS) and len({type(child) for child in parent}) == 1
+        for i, child in enumerate(parent)
+        if not isinstance(child, _LISTS) and any(child.children())
+    ]
+
+
+def sibling_blocks(backbone: nn.Module) -> tuple[str, str] | None:
+    """Names of the first and the last block of the last list of several blocks, None for none."""
+    lists: dict[str, list[str]] = {}
+    for name in block_names(backbone):
+        lists.setdefault(name.rpartition(".")[0], []).append(name)
+    several = [names for names in lists.values() if len(names) > 1]
+    return (several[-1][0], several[-1][-1]) if several else None
+
+
+def _likeness(a: str, b: str) -> float:
+    return difflib.SequenceMatcher(a=a, b=b).ratio()
 
 
 def count_prefix_tokens(backbone: nn.Module) -> int:
@@ -18,6 +77,27 @@ def count_prefix_tokens(backbone: nn.Module) -> int:
         return count
     has_one = getattr(backbone, "with_cls_token", isinstance(_class_token(backbone), Tensor))
     return int(bool(has_one))
+
+
+def normalizes_maps(module: nn.Module) -> bool:
+    """Whether a BatchNorm of attention maps ties a model to its training number of tokens."""
+    return any(is_batch_norm(norm) for norm in map_norms(module).values())
+
+
+def count_norm_tokens(backbone: nn.Module, crop: tuple[int, int]) -> int | None:
+    """Number of tokens that the BatchNorms of the maps belong to.
+
+    Args:
+        backbone: Anything.
+        crop: Height and width that it was trained on, in pixels.
+
+    Returns:
+        Prefix and patches of the crop; None where no map passes a BatchNorm.
+    """
+    if not normalizes_maps(backbone):
+        return None
+    height, width = to_2tuple(backbone.patch_size)
+    return count_prefix_tokens(backbone) + -(-crop[0] // height) * -(-crop[1] // width)
 
 
 def find_patch_size(

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
-from ..attention import HeadMixingAttention
-from .backbone_facts import Source
+from ..module_calls import catch_results
+from .backbone_facts import Source, block_names, count_prefix_tokens
 
 #: Name under which the backbone's own outputs are caught.
 _OUTPUTS = ""
-#: Modules that hold blocks, and how many names a message says.
-_LISTS = (nn.ModuleList, nn.Sequential)
-_NAMES_SAID = 5
 
 
 class PatchTokens(NamedTuple):
@@ -32,111 +29,33 @@ class PatchTokens(NamedTuple):
     grid: tuple[int, int]
 
 
-def check_source(backbone: nn.Module, source: Source) -> None:
-    """Look whether a submodule that is named is there.
+class LayerTokens(NamedTuple):
+    """Tokens of one layer.
 
-    Args:
-        backbone: Whose submodule it is.
-        source: Name or index; an index is looked at when there are outputs.
-
-    Raises:
-        ValueError: There is no such submodule; the message names some that there are: those spelled
-            alike, then the blocks, nearest first.
+    Attributes:
+        name: What the layer is called in the model, or which of its outputs it is.
+        tokens: Of one image.
     """
-    names = [name for name, _ in backbone.named_modules() if name]
-    if isinstance(source, str) and source not in names:
-        alike = difflib.get_close_matches(source, names)
-        blocks = sorted(block_names(backbone), key=lambda name: -_likeness(source, name))
-        nearest = list(dict.fromkeys([*alike, *blocks]))[:_NAMES_SAID] or names[:_NAMES_SAID]
-        raise ValueError(
-            f"{type(backbone).__name__} has no submodule {source!r}: name one that it has, nearest "
-            f"first {', '.join(map(repr, nearest))}"
-        )
+
+    name: str
+    tokens: PatchTokens
 
 
-def block_names(backbone: nn.Module) -> list[str]:
-    """Names of what looks like a backbone's blocks and stages, in its order.
-
-    Args:
-        backbone: Any module. Members of its lists count where a list has one type of them, with
-            submodules of their own.
-    """
-    return [
-        f"{name}.{i}"
-        for name, parent in backbone.named_modules()
-        if isinstance(parent, _LISTS) and len({type(child) for child in parent}) == 1
-        for i, child in enumerate(parent)
-        if not isinstance(child, _LISTS) and any(child.children())
-    ]
-
-
-def sibling_blocks(backbone: nn.Module) -> tuple[str, str] | None:
-    """Names of the first and the last block of the last list of several blocks, None for none."""
-    lists: dict[str, list[str]] = {}
-    for name in block_names(backbone):
-        lists.setdefault(name.rpartition(".")[0], []).append(name)
-    several = [names for names in lists.values() if len(names) > 1]
-    return (several[-1][0], several[-1][-1]) if several else None
-
-
-def _likeness(a: str, b: str) -> float:
-    return difflib.SequenceMatcher(a=a, b=b).ratio()
-
-
-@contextmanager
-def catch_outputs(backbone: nn.Module, sources: Iterable[Source]) -> Iterator[dict[str, Any]]:
+def catch_outputs(
+    backbone: nn.Module, sources: Iterable[Source]
+) -> AbstractContextManager[dict[str, Any]]:
     """Catch what a backbone and some of its submodules return while the context lasts.
 
-    Nothing is caught when activation checkpointing runs a block again: that is in backward, behind
-    the context.
-
     Args:
-        backbone: Runs within the context.
-        sources: What is wanted; names of submodules count.
+        backbone: Module that runs within the context.
+        sources: What is wanted; the names among them are those of submodules.
 
-    Yields:
-        To be read by :func:`read_tokens` after the backbone has run.
+    Returns:
+        A context with the results of each, to be read by :func:`read_tokens` after the backbone has
+        run.
     """
-    caught: dict[str, Any] = {}
-
-    def keeper(name: str) -> Any:
-        def keep(module: nn.Module, args: Any, output: Any) -> None:
-            caught[name] = output
-
-        return keep
-
     names = {_OUTPUTS, *(source for source in sources if isinstance(source, str))}
-    handles = [backbone.get_submodule(n).register_forward_hook(keeper(n)) for n in names]
-    try:
-        yield caught
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-@contextmanager
-def catch_queries_and_keys(
-    layers: Sequence[HeadMixingAttention],
-) -> Iterator[list[tuple[HeadMixingAttention, Tensor]]]:
-    """Catch what makes the maps of some attention layers while the context lasts.
-
-    Args:
-        layers: They run within the context.
-
-    Yields:
-        Grows by each layer that has run and the (B, N, 3·C) result of its ``qkv``.
-    """
-    caught: list[tuple[HeadMixingAttention, Tensor]] = []
-
-    def keeper(layer: HeadMixingAttention) -> Any:
-        return lambda module, args, output: caught.append((layer, output))
-
-    handles = [layer.qkv.register_forward_hook(keeper(layer)) for layer in layers]
-    try:
-        yield caught
-    finally:
-        for handle in handles:
-            handle.remove()
+    return catch_results({name: backbone.get_submodule(name) for name in names})
 
 
 def read_tokens(
@@ -179,6 +98,41 @@ def read_tokens(
         f"{source!r} gives {_describe(value)}, no patch tokens or map of {len(images)} images of "
         f"{size[0]}×{size[1]}: name a whole block{_such_as(backbone)}"
     )
+
+
+@torch.no_grad()
+def read_layers(backbone: nn.Module, images: Tensor) -> list[LayerTokens]:
+    """Patch tokens behind every layer that runs, or where layers give none, in every output.
+
+    Args:
+        backbone: In eval mode. The blocks of our ViTs, of timm's and of mmseg's
+            ``VisionTransformer`` are known; of others the outputs are taken.
+        images: One normalised image, (1, 3, H, W).
+
+    Returns:
+        Layers in their order.
+
+    Raises:
+        ValueError: The backbone gives neither tokens nor maps, or values that are not finite.
+    """
+    names = [n for n in block_names(backbone) if n.rpartition(".")[0] in ("blocks", "layers")]
+    with catch_outputs(backbone, names) as caught:
+        outputs = backbone(images)
+    prefix = count_prefix_tokens(backbone)
+    ran = [name for name in names if name in caught]
+    try:
+        found = [LayerTokens(n, read_tokens(caught, n, images, prefix)) for n in ran]
+    except ValueError:
+        found = []
+    if not found:
+        count = 1 if isinstance(outputs, Tensor) else len(outputs)
+        found = [
+            LayerTokens(f"output {i}", read_tokens(caught, i, images, prefix)) for i in range(count)
+        ]
+    for layer in found:
+        if not layer.tokens.tokens.isfinite().all():
+            raise ValueError(f"{layer.name} gives values that are not finite")
+    return found
 
 
 def _pick(caught: dict[str, Any], outputs: list[Any], source: Source) -> Any:

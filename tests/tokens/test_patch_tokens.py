@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from mmseg_deepvit.tokens.patch_tokens import catch_outputs, read_tokens
+from mmseg_deepvit.backbones.cait import CaiT
+from mmseg_deepvit.tokens.patch_tokens import catch_outputs, read_layers, read_tokens
 
 IMAGES = torch.zeros(2, 3, 64, 96)
 
@@ -79,3 +80,25 @@ def test_hooks_are_gone_after_the_context_even_after_an_error():
     with pytest.raises(RuntimeError), catch_outputs(backbone, ["0"]):
         backbone(IMAGES[:, :1])
     assert not any(module._forward_hooks for module in backbone.modules())
+
+
+def test_every_block_that_runs_is_caught():
+    model = CaiT(
+        dict(embed_dims=16, num_layers=3, num_heads=2), img_size=32, out_indices=(0, 1)
+    ).eval()
+    layers = read_layers(model, torch.randn(1, 3, 32, 48))
+    assert [layer.name for layer in layers] == ["blocks.0", "blocks.1"]
+    assert all(layer.tokens.grid == (2, 3) for layer in layers)
+    expected = model(torch.randn(1, 3, 32, 48))
+    assert layers[1].tokens.tokens.shape == (1, 6, expected[1].shape[1])
+
+
+def test_maps_of_other_backbones_are_taken():
+    model = nn.Sequential(nn.Conv2d(3, 4, 8, stride=8)).eval()
+    (layer,) = read_layers(model, torch.zeros(1, 3, 32, 64))
+    assert layer.name == "output 0"
+    assert layer.tokens.grid == (4, 8)
+    with pytest.raises(ValueError, match="no patch tokens"):
+        read_layers(nn.Flatten(), torch.zeros(1, 3, 32, 64))
+    with pytest.raises(ValueError, match="output 0 gives values that are not finite"):
+        read_layers(model, torch.full((1, 3, 32, 64), float("nan")))
