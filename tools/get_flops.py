@@ -13,9 +13,9 @@ from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
-    from mmseg_deepvit.benchmark import markdown_table
     from mmseg_deepvit.flops import Cost, count_cost
     from mmseg_deepvit.inference import training_crop
+    from mmseg_deepvit.tables import markdown_table
 
 
 def parse_args() -> argparse.Namespace:
