@@ -42,10 +42,7 @@ if not only_help():
     )
     from mmseg_deepvit.analysis.clicking import click_points
     from mmseg_deepvit.analysis.patch_grid import PatchGrid
-    from mmseg_deepvit.analysis.token_pca import (
-        align_signs,
-        token_pca,
-    )
+    from mmseg_deepvit.analysis.token_pca import align_signs, token_pca
     from mmseg_deepvit.inference import (
         ModelInput,
         build_segmentor,
@@ -61,11 +58,8 @@ if not only_help():
         count_prefix_tokens,
         find_patch_size,
     )
-    from mmseg_deepvit.tokens.patch_tokens import LayerTokens, read_layers
-    from mmseg_deepvit.tokens.point_rows import (
-        PointRows,
-        read_point_rows,
-    )
+    from mmseg_deepvit.tokens.patch_tokens import PatchTokens, read_layers
+    from mmseg_deepvit.tokens.point_rows import PointRows, read_point_rows
 
 
 def parse_args() -> argparse.Namespace:
@@ -129,17 +123,11 @@ def prepare(args: argparse.Namespace, model: BaseSegmentor, pixels: np.ndarray) 
         return prepare_image(model, pixels, shape[0] if len(shape) == 1 else tuple(shape))
 
 
-def find_layers(model: BaseSegmentor, images: torch.Tensor, config: str) -> list[LayerTokens]:
-    """Tokens of the backbone's layers."""
-    with config_errors(config):
-        return read_layers(model.backbone, images)
-
-
 def lay_grid(
-    model: BaseSegmentor, layer: LayerTokens, entered: ModelInput, pixels: np.ndarray
+    model: BaseSegmentor, tokens: PatchTokens, entered: ModelInput, pixels: np.ndarray
 ) -> PatchGrid:
     """Where a layer's tokens lie on the image."""
-    shape, padded = layer.tokens.grid, tuple(entered.images.shape[-2:])
+    shape, padded = tokens.grid, tuple(entered.images.shape[-2:])
     patch = find_patch_size(model.backbone, shape, padded)
     if patch is None:
         patch = (padded[0] / shape[0], padded[1] / shape[1])
@@ -222,13 +210,12 @@ def main() -> None:
     model = load_model(args)
     kind = type(model.backbone).__name__
     entered = prepare(args, model, pixels)
-    layers = find_layers(model, entered.images, args.config)
-    grids = [lay_grid(model, layer, entered, pixels) for layer in layers]
+    with config_errors(args.config):
+        layers = read_layers(model.backbone, entered.images)
+    grids = [lay_grid(model, tokens, entered, pixels) for tokens in layers.values()]
     scene = Scene(pixels, grids[0], count_prefix_tokens(model.backbone))
-    components = align_signs([token_pca(layer.tokens) for layer in layers])
-    named = [
-        (layer.name, grid, pca) for layer, grid, pca in zip(layers, grids, components, strict=True)
-    ]
+    components = align_signs([*map(token_pca, layers.values())])
+    named = list(zip(layers, grids, components, strict=True))
     title = f"{kind}: patch tokens, first three principal components (shares of variance)"
     pictures = {f"{name}_token_pca.png": draw_token_pca(scene, named, title)}
     with config_errors(args.config):

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..module_calls import evaluation
 from ..tokens.attention_rows import AttentionRows, attention_layers, catch_attention, row_blocks
-from ..tokens.backbone_facts import count_prefix_tokens
 from ..tokens.patch_tokens import catch_outputs, read_tokens
 from . import similarity
 
@@ -139,9 +138,8 @@ def _run(
     # Blocks behind the last output do not run.
     for name in [name for name in names if name not in layers]:
         del names[name]
-    prefix = count_prefix_tokens(backbone)
     try:
-        tokens = [read_tokens(caught, name, image, prefix).tokens.float() for name in names]
+        tokens = [read_tokens(caught, name, image, backbone).tokens.float() for name in names]
     except ValueError as error:
         raise UserError(str(error)) from error
     return [layers[name] for name in names], tokens

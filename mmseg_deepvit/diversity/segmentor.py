@@ -26,13 +26,7 @@ from torch import Tensor, nn
 from ..attention import HeadMixingAttention
 from ..inference import SlidingEncoderDecoder
 from ..module_calls import catch_results
-from ..tokens.backbone_facts import (
-    check_source,
-    count_prefix_tokens,
-    find_patch_size,
-    find_width,
-    sibling_blocks,
-)
+from ..tokens.backbone_facts import check_source, find_patch_size, find_width, sibling_blocks
 from ..tokens.patch_tokens import (
     PatchTokens,
     catch_outputs,
@@ -152,11 +146,7 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
         self, caught: dict[str, Any], inputs: Tensor, data_samples: list[SegDataSample]
     ) -> dict[str, Any]:
         """What the losses of tokens are of, by the arguments' names."""
-        num_prefix = count_prefix_tokens(self.backbone)
-        tokens = [
-            read_tokens(caught, source, inputs, num_prefix, self.backbone)
-            for source in self._sources()
-        ]
+        tokens = [read_tokens(caught, s, inputs, self.backbone) for s in self._sources()]
         early, last = tokens[0], tokens[-1]
         self._check_tokens(early, last)
         logits = targets = None

@@ -29,18 +29,6 @@ class PatchTokens(NamedTuple):
     grid: tuple[int, int]
 
 
-class LayerTokens(NamedTuple):
-    """Tokens of one layer.
-
-    Attributes:
-        name: What the layer is called in the model, or which of its outputs it is.
-        tokens: Of one image.
-    """
-
-    name: str
-    tokens: PatchTokens
-
-
 def catch_outputs(
     backbone: nn.Module, sources: Iterable[Source]
 ) -> AbstractContextManager[dict[str, Any]]:
@@ -59,11 +47,7 @@ def catch_outputs(
 
 
 def read_tokens(
-    caught: dict[str, Any],
-    source: Source,
-    images: Tensor,
-    num_prefix: int,
-    backbone: nn.Module | None = None,
+    caught: dict[str, Any], source: Source, images: Tensor, backbone: nn.Module
 ) -> PatchTokens:
     """The patch tokens of one source.
 
@@ -71,9 +55,8 @@ def read_tokens(
         caught: As :func:`catch_outputs` yields it.
         source: Index or name.
         images: What the backbone was given, (B, 3, H, W).
-        num_prefix: Number of tokens before the patches in (B, N, C) results; where N is a grid
-            without them, there are none.
-        backbone: Whose names of blocks a message says; None says none.
+        backbone: Module that ran. In (B, N, C) results its prefix tokens come before the patches;
+            where N is a grid without them, there are none.
 
     Returns:
         Tokens and their grid, in the graph.
@@ -82,6 +65,7 @@ def read_tokens(
         ValueError: No such output, a submodule that did not run, or a result that is no patch
             tokens or map.
     """
+    num_prefix = count_prefix_tokens(backbone)
     outputs = caught[_OUTPUTS]
     outputs = [outputs] if isinstance(outputs, Tensor) else [_first(output) for output in outputs]
     maps = [output for output in outputs if isinstance(output, Tensor) and output.ndim == 4]
@@ -101,16 +85,16 @@ def read_tokens(
 
 
 @torch.no_grad()
-def read_layers(backbone: nn.Module, images: Tensor) -> list[LayerTokens]:
+def read_layers(backbone: nn.Module, images: Tensor) -> dict[str, PatchTokens]:
     """Patch tokens behind every layer that runs, or where layers give none, in every output.
 
     Args:
-        backbone: In eval mode. The blocks of our ViTs, of timm's and of mmseg's
+        backbone: Module in evaluation mode. The blocks of our ViTs, of timm's and of mmseg's
             ``VisionTransformer`` are known; of others the outputs are taken.
         images: One normalised image, (1, 3, H, W).
 
     Returns:
-        Layers in their order.
+        Tokens of the layers in their order, by the layer's name or ``output`` and its index.
 
     Raises:
         ValueError: The backbone gives neither tokens nor maps, or values that are not finite.
@@ -118,20 +102,16 @@ def read_layers(backbone: nn.Module, images: Tensor) -> list[LayerTokens]:
     names = [n for n in block_names(backbone) if n.rpartition(".")[0] in ("blocks", "layers")]
     with catch_outputs(backbone, names) as caught:
         outputs = backbone(images)
-    prefix = count_prefix_tokens(backbone)
-    ran = [name for name in names if name in caught]
     try:
-        found = [LayerTokens(n, read_tokens(caught, n, images, prefix)) for n in ran]
+        found = {n: read_tokens(caught, n, images, backbone) for n in names if n in caught}
     except ValueError:
-        found = []
+        found = {}
     if not found:
-        count = 1 if isinstance(outputs, Tensor) else len(outputs)
-        found = [
-            LayerTokens(f"output {i}", read_tokens(caught, i, images, prefix)) for i in range(count)
-        ]
-    for layer in found:
-        if not layer.tokens.tokens.isfinite().all():
-            raise ValueError(f"{layer.name} gives values that are not finite")
+        indices = range(1 if isinstance(outputs, Tensor) else len(outputs))
+        found = {f"output {i}": read_tokens(caught, i, images, backbone) for i in indices}
+    for name, patches in found.items():
+        if not patches.tokens.isfinite().all():
+            raise ValueError(f"{name} gives values that are not finite")
     return found
 
 
@@ -169,8 +149,8 @@ def _grids(size: tuple[int, int]) -> list[tuple[int, int]]:
     return [(math.ceil(size[0] / p), math.ceil(size[1] / p)) for p in strides]
 
 
-def _such_as(backbone: nn.Module | None) -> str:
-    blocks = [] if backbone is None else block_names(backbone)
+def _such_as(backbone: nn.Module) -> str:
+    blocks = block_names(backbone)
     return f", such as {blocks[0]!r} or {blocks[-1]!r}" if blocks else ""
 
 

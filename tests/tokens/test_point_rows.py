@@ -12,9 +12,7 @@ from mmseg_deepvit.attention import observe_maps
 from mmseg_deepvit.backbones.cait import CaiT
 from mmseg_deepvit.backbones.deepvit import DeepViT
 from mmseg_deepvit.backbones.diverse_patch_vit import DiversePatchViT
-from mmseg_deepvit.tokens.point_rows import (
-    read_point_rows,
-)
+from mmseg_deepvit.tokens.point_rows import read_point_rows
 
 SMALL = dict(embed_dims=16, num_layers=3, num_heads=2, img_size=32, patch_size=8)
 
