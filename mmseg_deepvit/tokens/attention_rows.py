@@ -44,7 +44,7 @@ class AttentionRows:
     """The maps of one layer, to be had in blocks of query rows.
 
     Attributes:
-        q: (B, H, N, d), fp32; B counts windows where attention is within windows.
+        q: (B, H, N, d), at least fp32; B counts windows where attention is within windows.
         k: (B, H, M, d); M = N unless keys are fewer, as where attention reduces them.
         scale: Factor of the logits.
         finish: From (B, H, R, M) logits and which rows they are: P and A, which is P itself where
@@ -59,7 +59,7 @@ class AttentionRows:
     layout: Hashable
 
     def rows(self, block: Block) -> tuple[Tensor, Tensor]:
-        """P and A of some queries, a slice or a list of them, (B, H, R, M) each, fp32."""
+        """P and A of some queries, a slice or a list of them, (B, H, R, M) each."""
         logits = self.scale * (self.q[:, :, block] @ self.k.transpose(-2, -1))
         return self.finish(logits, block)
 
