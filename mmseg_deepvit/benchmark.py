@@ -212,23 +212,6 @@ def describe_machine(device: torch.device) -> dict[str, str | int]:
     return machine
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table that reads well in a terminal and pastes into a document."""
-    cells = [list(header), *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    lines = [
-        "| " + " | ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)) + " |"
-        for row in cells
-    ]
-    lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
-    return "\n".join(lines)
-
-
-def megabytes(size: int | None) -> str:
-    """Bytes as MB (10⁶) for a table."""
-    return "?" if size is None else f"{size / 1e6:.0f}"
-
-
 def write_json(path: str, machine: dict, settings: dict, results: list[dict[str, Any]]) -> None:
     """Write what was measured.
 

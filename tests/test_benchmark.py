@@ -7,7 +7,6 @@ from mmseg_deepvit.benchmark import (
     Times,
     describe_machine,
     interleaved_times,
-    markdown_table,
     peak_memory,
     plot_lines,
     relative_error,
@@ -59,15 +58,6 @@ def test_peak_memory_passes_on_what_is_raised(error):
 def test_relative_error():
     assert relative_error(torch.tensor([1.0, 2.5]), torch.tensor([1.0, 2.0])) == 0.25
     assert relative_error(torch.tensor([0.5]), torch.tensor([0.0])) == 0.5
-
-
-def test_table():
-    assert markdown_table(["a", "long"], [["x", 1], ["yy", 2.5]]).splitlines() == [
-        "| a  | long |",
-        "|----|------|",
-        "| x  | 1    |",
-        "| yy | 2.5  |",
-    ]
 
 
 def test_json(tmp_path):

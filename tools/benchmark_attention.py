@@ -32,14 +32,13 @@ if not only_help():
         Times,
         describe_machine,
         interleaved_times,
-        markdown_table,
         measure_limits,
-        megabytes,
         peak_memory,
         plot_lines,
         relative_error,
         write_json,
     )
+    from mmseg_deepvit.tables import markdown_table, megabytes
 
 #: PyTorch's names of them.
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}

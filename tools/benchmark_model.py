@@ -48,12 +48,11 @@ if not only_help():
         attention_share,
         describe_machine,
         interleaved_times,
-        markdown_table,
-        megabytes,
         peak_memory,
         relative_error,
         write_json,
     )
+    from mmseg_deepvit.tables import markdown_table, megabytes
 
     class WholeMapAttention(HeadMixingAttention):
         """Head-mixing attention as the papers' code computes it: whole maps, 1×1 convolutions."""

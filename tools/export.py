@@ -25,9 +25,9 @@ from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
     from mmseg_deepvit.export import FORMATS, export_segmentor
-    from mmseg_deepvit.export.exporting import normalizes_maps, training_size
     from mmseg_deepvit.export.metadata import describe
-    from mmseg_deepvit.inference import load_segmentor
+    from mmseg_deepvit.inference import load_segmentor, training_crop
+    from mmseg_deepvit.tokens.backbone_facts import normalizes_maps
 
 #: Those of :data:`mmseg_deepvit.export.FORMATS`, and its limit, which help needs without PyTorch.
 FORMAT_NAMES = ("onnx", "torchscript", "exported-program")
@@ -73,7 +73,7 @@ def main() -> None:
     cfg = load_config(args.config, args.cfg_options)
     with config_errors(args.config):
         model = load_segmentor(cfg, args.checkpoint)
-    crop = training_size(model)
+    crop = training_crop(cfg)
     shape = (args.shape[0], args.shape[-1]) if args.shape else None
     if normalizes_maps(model) and (args.dynamic or shape not in (None, crop)):
         print(

@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 
 from mmseg_deepvit.cli import add_config_options, check_shape, config_errors, load_config, run
+from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
-    from mmseg_deepvit.benchmark import markdown_table
     from mmseg_deepvit.flops import Cost, count_cost
+    from mmseg_deepvit.inference import training_crop
+    from mmseg_deepvit.tables import markdown_table
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,8 +35,10 @@ def count(path: str, args: argparse.Namespace) -> tuple[tuple[int, int], Cost]:
     """Shape and cost of a config's model."""
     cfg = load_config(path, args.cfg_options)
     with config_errors(path):
-        height, width = (args.shape * 2)[:2] if args.shape else cfg.model.data_preprocessor.size
-        return (height, width), count_cost(cfg.model, (height, width))
+        shape = (args.shape[0], args.shape[-1]) if args.shape else training_crop(cfg)
+        if shape is None:
+            raise UserError(f"config {path} tells no training crop: give --shape HEIGHT WIDTH")
+        return shape, count_cost(cfg.model, shape)
 
 
 def main() -> None:

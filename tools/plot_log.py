@@ -17,7 +17,7 @@ from mmseg_deepvit.quick_help import only_help
 if not only_help():
     from mmseg_deepvit.analysis.curve_pictures import COLLAPSE, choose_panels, plot_runs
     from mmseg_deepvit.analysis.training_log import TrainingLog, is_bound, read_log, summarize
-    from mmseg_deepvit.benchmark import markdown_table
+    from mmseg_deepvit.tables import markdown_table
 
 
 def parse_args() -> argparse.Namespace:

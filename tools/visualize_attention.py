@@ -42,18 +42,7 @@ if not only_help():
     )
     from mmseg_deepvit.analysis.clicking import click_points
     from mmseg_deepvit.analysis.patch_grid import PatchGrid
-    from mmseg_deepvit.analysis.point_attention import (
-        PointRows,
-        catch_point_rows,
-        count_norm_tokens,
-    )
-    from mmseg_deepvit.analysis.token_pca import (
-        LayerTokens,
-        align_signs,
-        catch_layer_tokens,
-        token_pca,
-    )
-    from mmseg_deepvit.diversity.backbone_facts import count_prefix_tokens, find_patch_size
+    from mmseg_deepvit.analysis.token_pca import align_signs, token_pca
     from mmseg_deepvit.inference import (
         ModelInput,
         build_segmentor,
@@ -64,6 +53,13 @@ if not only_help():
         training_crop,
         write_png,
     )
+    from mmseg_deepvit.tokens.backbone_facts import (
+        count_norm_tokens,
+        count_prefix_tokens,
+        find_patch_size,
+    )
+    from mmseg_deepvit.tokens.patch_tokens import PatchTokens, read_layers
+    from mmseg_deepvit.tokens.point_rows import PointRows, read_point_rows
 
 
 def parse_args() -> argparse.Namespace:
@@ -127,17 +123,11 @@ def prepare(args: argparse.Namespace, model: BaseSegmentor, pixels: np.ndarray) 
         return prepare_image(model, pixels, shape[0] if len(shape) == 1 else tuple(shape))
 
 
-def find_layers(model: BaseSegmentor, images: torch.Tensor, config: str) -> list[LayerTokens]:
-    """Tokens of the backbone's layers."""
-    with config_errors(config):
-        return catch_layer_tokens(model.backbone, images)
-
-
 def lay_grid(
-    model: BaseSegmentor, layer: LayerTokens, entered: ModelInput, pixels: np.ndarray
+    model: BaseSegmentor, tokens: PatchTokens, entered: ModelInput, pixels: np.ndarray
 ) -> PatchGrid:
     """Where a layer's tokens lie on the image."""
-    shape, (height, width) = layer.tokens.grid, entered.images.shape[-2:]
+    shape, (height, width) = tokens.grid, entered.images.shape[-2:]
     patch = find_patch_size(model.backbone, shape, (height, width))
     sides = patch or (height / shape[0], width / shape[1])
     return PatchGrid(shape, sides, entered.size, pixels.shape[:2])
@@ -179,10 +169,9 @@ def observe(
     """What the points' patches attend to in every block, None where that is not all patches."""
     places = [scene.num_prefix + scene.grid.index(point.x, point.y) for point in points]
     tokens = scene.num_prefix + math.prod(scene.grid.shape)
-    with catch_point_rows(model.backbone, places, tokens) as caught:
-        model.backbone(images)
-    blocks = [block for block in caught if block is not None]
-    if not blocks or len(blocks) < len(caught):
+    found = read_point_rows(model.backbone, images, places, tokens)
+    blocks = [block for block in found if block is not None]
+    if not blocks or len(blocks) < len(found):
         return None
     crop = training_crop(model.cfg)
     trained = count_norm_tokens(model.backbone, crop) if crop else None
@@ -220,13 +209,12 @@ def main() -> None:
     model = load_model(args)
     kind = type(model.backbone).__name__
     entered = prepare(args, model, pixels)
-    layers = find_layers(model, entered.images, args.config)
-    grids = [lay_grid(model, layer, entered, pixels) for layer in layers]
+    with config_errors(args.config):
+        layers = read_layers(model.backbone, entered.images)
+    grids = [lay_grid(model, tokens, entered, pixels) for tokens in layers.values()]
     scene = Scene(pixels, grids[0], count_prefix_tokens(model.backbone))
-    components = align_signs([token_pca(layer.tokens) for layer in layers])
-    named = [
-        (layer.name, grid, pca) for layer, grid, pca in zip(layers, grids, components, strict=True)
-    ]
+    components = align_signs([*map(token_pca, layers.values())])
+    named = list(zip(layers, grids, components, strict=True))
     title = f"{kind}: patch tokens, first three principal components (shares of variance)"
     pictures = {f"{name}_token_pca.png": draw_token_pca(scene, named, title)}
     with config_errors(args.config):

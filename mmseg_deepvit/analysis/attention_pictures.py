@@ -21,8 +21,8 @@ from matplotlib.colors import Colormap, ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from ..tokens.point_rows import PointRows
 from .patch_grid import PatchGrid
-from .point_attention import PointRows
 from .token_pca import TokenPCA, to_colours
 
 #: The scale of P reaches at least this many times 1/N: equal attention to all must not look high.

@@ -6,8 +6,7 @@ Paper and definitions: :mod:`mmseg_deepvit.analysis.similarity`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..diversity.backbone_facts import count_prefix_tokens
-from ..diversity.taps import catch_outputs, read_tokens
 from ..errors import UserError
+from ..module_calls import evaluation
+from ..tokens.attention_rows import AttentionRows, attention_layers, catch_attention, row_blocks
+from ..tokens.patch_tokens import catch_outputs, read_tokens
 from . import similarity
-from .attention_rows import AttentionRows, attention_layers, attention_rows, row_blocks
 
 #: DeepViT's threshold for maps of different blocks, and that for maps of heads in one block.
 SIMILAR_BLOCKS = 0.8
@@ -82,7 +81,7 @@ def measure_collapse(
     """Measure a backbone on some images, in evaluation, leaving it as it was.
 
     Args:
-        backbone: One with attention layers that :mod:`.attention_rows` knows.
+        backbone: One with attention layers that :mod:`mmseg_deepvit.tokens.attention_rows` knows.
         images: (B, 3, H, W), normalised.
         distances: To how many blocks before each block is compared.
         with_cka: Whether layers' tokens are compared with each other, L²/2 products.
@@ -96,7 +95,7 @@ def measure_collapse(
     """
     names = attention_layers(backbone)
     found = []
-    with torch.no_grad(), _evaluation(backbone), torch.autocast(images.device.type, enabled=False):
+    with torch.no_grad(), evaluation(backbone), torch.autocast(images.device.type, enabled=False):
         for image in images:
             found.append(_measure_image(backbone, names, image[None], tuple(distances), with_cka))
     mean, std = {}, {}
@@ -104,18 +103,6 @@ def measure_collapse(
         values = np.stack([one[name] for one in found])
         mean[name], std[name] = values.mean(0), values.std(0)
     return Collapse(list(names), mean, std, len(found), tuple(distances))
-
-
-@contextmanager
-def _evaluation(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and each submodule's own mode again afterwards."""
-    modes = {m: m.training for m in module.modules()}
-    module.eval()
-    try:
-        yield
-    finally:
-        for submodule, mode in modes.items():
-            submodule.training = mode
 
 
 def _measure_image(
@@ -143,30 +130,16 @@ def _run(
     backbone: nn.Module, names: dict[str, str], image: Tensor
 ) -> tuple[list[AttentionRows], list[Tensor]]:
     """The blocks' attention and their patch tokens, (1, h·w, C) each."""
-    layers: dict[str, AttentionRows] = {}
-
-    def keeper(name: str) -> Any:
-        def keep(module: nn.Module, args: tuple, kwargs: dict) -> None:
-            layers[name] = attention_rows(module, args, kwargs)
-
-        return keep
-
-    handles = [
-        backbone.get_submodule(attention).register_forward_pre_hook(keeper(block), with_kwargs=True)
-        for block, attention in names.items()
-    ]
-    try:
-        with catch_outputs(backbone, names) as caught:
-            backbone(image)
-    finally:
-        for handle in handles:
-            handle.remove()
+    with (
+        catch_attention(backbone, names, lambda layer: layer) as layers,
+        catch_outputs(backbone, names) as caught,
+    ):
+        backbone(image)
     # Blocks behind the last output do not run.
     for name in [name for name in names if name not in layers]:
         del names[name]
-    prefix = count_prefix_tokens(backbone)
     try:
-        tokens = [read_tokens(caught, name, image, prefix).tokens.float() for name in names]
+        tokens = [read_tokens(caught, name, image, backbone).tokens.float() for name in names]
     except ValueError as error:
         raise UserError(str(error)) from error
     return [layers[name] for name in names], tokens

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ..benchmark import markdown_table
 from ..errors import UserError
+from ..tables import html_table, markdown_table, number
 from .collapse import SIMILAR_BLOCKS, SIMILAR_HEADS, Collapse
 from .collapse_figures import draw_all
 
@@ -55,12 +55,17 @@ def summary_table(found: Mapping[str, Collapse]) -> str:
     Returns:
         A markdown table.
     """
+    return markdown_table(*_summary(found))
+
+
+def _summary(found: Mapping[str, Collapse]) -> tuple[list[str], list[list[object]]]:
+    """The table's header and rows."""
     header = ["model", "blocks", *(title for _, title, _ in _COLUMNS)]
     rows = []
     for name, one in found.items():
-        cells = [_summary(one.mean[measure], how) for measure, _, how in _COLUMNS]
+        cells = [number(_reduce(one.mean[measure], how), ".3g") for measure, _, how in _COLUMNS]
         rows.append([name, len(one.layers), *cells])
-    return markdown_table(header, rows)
+    return header, rows
 
 
 def headline(one: Collapse) -> dict[str, float]:
@@ -74,11 +79,6 @@ def _reduce(values: np.ndarray, how: str) -> float:
     if not len(values):
         return float("nan")
     return float(values[-1] if how == "last" else values.mean())
-
-
-def _summary(values: np.ndarray, how: str) -> str:
-    value = _reduce(values, how)
-    return "–" if np.isnan(value) else f"{value:.3g}"
 
 
 def write_report(
@@ -137,7 +137,7 @@ def _page(
         "td:first-child{text-align:left}code{background:#f3f3f3;padding:.2em}</style>",
         f"<h1>Collapse of {html.escape(', '.join(found))}</h1>",
         f"<p><code>{html.escape(' '.join(command))}</code></p><ul>{facts}</ul>",
-        _html_table(found),
+        html_table(*_summary(found)),
     ]
     for name, picture in pictures.items():
         encoded = base64.b64encode(picture).decode()
@@ -146,14 +146,3 @@ def _page(
             f"<img alt='{html.escape(name)}' src='data:image/png;base64,{encoded}'>"
         )
     return "\n".join([*parts, "</html>\n"])
-
-
-def _html_table(found: Mapping[str, Collapse]) -> str:
-    lines = summary_table(found).splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    del rows[1]
-    cells = [
-        "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
-        for tag, row in [("th", rows[0]), *(("td", row) for row in rows[1:])]
-    ]
-    return "<table>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>"

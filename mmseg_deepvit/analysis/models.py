@@ -19,7 +19,7 @@ from ..checkpoints import TIMM_SCHEME, load_whole_model, read_checkpoint
 from ..checkpoints.containers import find_weights
 from ..cli import config_errors, load_config
 from ..errors import UserError
-from ..inference import find_images, load_segmentor, read_image
+from ..inference import find_images, load_segmentor, read_image, training_crop
 
 
 @dataclass(frozen=True)
@@ -102,13 +102,21 @@ def load_subject(
 
 
 def config_subject(cfg: Config, backbone: nn.Module, name: str = "model") -> Subject:
-    """A backbone that is there already, with what its config says of images."""
+    """A backbone that is there already, with what its config says of images.
+
+    Raises:
+        UserError: The config does not tell the training crop.
+    """
     preprocessor = cfg.model.data_preprocessor
     mean, std = preprocessor.mean, preprocessor.std
     if not preprocessor.get("bgr_to_rgb", False):
         mean, std = mean[::-1], std[::-1]
-    height, width = preprocessor.size
-    return Subject(name, backbone, (height, width), mean, std, cfg)
+    shape = training_crop(cfg)
+    if shape is None:
+        raise UserError(
+            f"the config of {name} tells no training crop: set model.data_preprocessor.size"
+        )
+    return Subject(name, backbone, shape, mean, std, cfg)
 
 
 def _timm_subject(source: str, checkpoint: str | None, device: str) -> Subject:

@@ -8,10 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..diversity.backbone_facts import count_prefix_tokens
-from ..diversity.taps import PatchTokens, catch_outputs, read_tokens
+from ..tokens.patch_tokens import PatchTokens
 
 
 class TokenPCA(NamedTuple):
@@ -26,18 +25,6 @@ class TokenPCA(NamedTuple):
     scores: Tensor
     shares: Tensor
     grid: tuple[int, int]
-
-
-class LayerTokens(NamedTuple):
-    """Tokens of one layer.
-
-    Attributes:
-        name: What the layer is called in the model, or which of its outputs it is.
-        tokens: Of one image.
-    """
-
-    name: str
-    tokens: PatchTokens
 
 
 def token_pca(tokens: PatchTokens, components: int = 3) -> TokenPCA:
@@ -99,46 +86,3 @@ def to_colours(pca: TokenPCA, cut: float = 0.01) -> np.ndarray:
     flat = high - low <= 1e-12 * np.abs(scores).max(initial=1e-300)
     stretched = (scores - low) / np.where(flat, 1.0, high - low)
     return np.where(flat, 0.5, stretched.clip(0, 1))
-
-
-@torch.no_grad()
-def catch_layer_tokens(backbone: nn.Module, images: Tensor) -> list[LayerTokens]:
-    """Patch tokens behind every layer that runs, or where layers give none, in every output.
-
-    Args:
-        backbone: In eval mode. The blocks of our ViTs, of timm's and of mmseg's
-            ``VisionTransformer`` are known; of others the outputs are taken.
-        images: One normalised image, (1, 3, H, W).
-
-    Returns:
-        Layers in their order.
-
-    Raises:
-        ValueError: The backbone gives neither tokens nor maps, or values that are not finite.
-    """
-    names = _block_names(backbone)
-    with catch_outputs(backbone, names) as caught:
-        outputs = backbone(images)
-    prefix = count_prefix_tokens(backbone)
-    ran = [name for name in names if name in caught]
-    try:
-        found = [LayerTokens(n, read_tokens(caught, n, images, prefix)) for n in ran]
-    except ValueError:
-        found = []
-    if not found:
-        count = 1 if isinstance(outputs, Tensor) else len(outputs)
-        found = [
-            LayerTokens(f"output {i}", read_tokens(caught, i, images, prefix)) for i in range(count)
-        ]
-    for layer in found:
-        if not layer.tokens.tokens.isfinite().all():
-            raise ValueError(f"{layer.name} gives values that are not finite")
-    return found
-
-
-def _block_names(backbone: nn.Module) -> list[str]:
-    for name in ("blocks", "layers"):
-        blocks = getattr(backbone, name, None)
-        if isinstance(blocks, (nn.ModuleList, nn.Sequential)):
-            return [f"{name}.{i}" for i in range(len(blocks))]
-    return []

@@ -28,11 +28,11 @@ from timm.task import ClassificationTask
 from torch import Tensor, nn
 
 from ..errors import UserError
+from ..module_calls import catch_results
 from .head_cosine import first_layers
 from .losses import TEMPERATURE, DiversityLoss, Variant, pool_regions
 from .patch_mix import PUBLISHED, PatchMix
 from .saturation import SaturationWatch
-from .taps import catch_outputs, catch_queries_and_keys
 
 #: Losses of the class that mix as labels do.
 _LINEAR = (
@@ -210,16 +210,13 @@ class _Measure:
 
     def __call__(self, model: Any, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """(B, C, H, W) images to (B, K) logits and the weighted terms by name."""
-        layers = self.task.layers
-        with (
-            catch_outputs(model, ["patch_embed"]) as caught,
-            catch_queries_and_keys(layers) as maps,
-        ):
+        layers = {layer: layer.qkv for layer in self.task.layers}
+        with catch_results({"embed": model.patch_embed, **layers}) as caught:
             tokens = model.forward_features(images)
         last = tokens[:, model.num_prefix_tokens :]
-        early, grid = caught["patch_embed"]
+        early, grid = caught.pop("embed")
         logits = model.forward_head(tokens)
-        arguments: dict[str, Any] = dict(layers=maps)
+        arguments: dict[str, Any] = dict(layers=list(caught.items()))
         if self.regions is not None:
             pooled = model.head_drop(pool_regions(last, self.regions))
             found = model.patch_head(pooled)

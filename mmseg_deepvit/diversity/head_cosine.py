@@ -30,6 +30,7 @@ from torch.utils.checkpoint import checkpoint
 from ..attention import HeadMixingAttention
 from ..attention.explicit import mix_heads
 from ..attention.map_norm import FoldedNorm, fold_norm
+from ..tokens.attention_rows import split_queries_and_keys
 from .cosine import block_rows_for
 
 #: Vectors over the heads shorter than this are divided by it, as in ``torch.nn.CosineSimilarity``.
@@ -68,7 +69,7 @@ def head_cosine_loss(layers: Sequence[MapLayer], block_rows: int | None = None) 
     if block_rows is not None and block_rows < 1:
         raise ValueError(f"block_rows must be at least 1, got {block_rows}")
     batch, heads, tokens = sizes.pop()
-    projected = [_queries_and_keys(qkv, heads) for _, qkv in layers]
+    projected = [split_queries_and_keys(qkv, heads) for _, qkv in layers]
     device, element = projected[0][0].device, projected[0][0].element_size()
     # A block of each layer, and what the cosine and its gradient make of it.
     row_bytes = 4 * len(layers) * batch * heads * tokens * element
@@ -106,13 +107,6 @@ def first_layers(backbone: nn.Module, count: int) -> list[HeadMixingAttention]:
             "more blocks, fewer head_pairs, or weight heads=0"
         )
     return layers[:count]
-
-
-def _queries_and_keys(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
-    """(B, H, N, d) each, at least fp32, of (B, N, 3·C)."""
-    qkv = qkv.unflatten(-1, (3, num_heads, -1))[:, :, :2]
-    q, k = qkv.to(torch.promote_types(qkv.dtype, torch.float32)).permute(2, 0, 3, 1, 4)
-    return q, k
 
 
 def _recomputed(function: Callable[[slice], Tensor], rows: slice) -> Tensor:

@@ -25,21 +25,19 @@ from torch import Tensor, nn
 
 from ..attention import HeadMixingAttention
 from ..inference import SlidingEncoderDecoder
-from .backbone_facts import count_prefix_tokens, find_patch_size, find_width
+from ..module_calls import catch_results
+from ..tokens.backbone_facts import check_source, find_patch_size, find_width, sibling_blocks
+from ..tokens.patch_tokens import (
+    PatchTokens,
+    catch_outputs,
+    read_tokens,
+)
 from .class_mix import patch_class_mix
 from .head_cosine import first_layers
 from .losses import DiversityLoss
 from .patch_mix import PatchMix
 from .saturation import SaturationWatch
 from .settings import DiversitySettings
-from .taps import (
-    PatchTokens,
-    catch_outputs,
-    catch_queries_and_keys,
-    check_source,
-    read_tokens,
-    sibling_blocks,
-)
 
 
 @MODELS.register_module()
@@ -122,11 +120,11 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
             return super().loss(inputs, data_samples)
         with (
             catch_outputs(self.backbone, sources) as caught,
-            catch_queries_and_keys(layers) as maps,
+            catch_results({layer: layer.qkv for layer in layers}) as maps,
         ):
             losses = super().loss(inputs, data_samples)
         arguments = self._token_arguments(caught, inputs, data_samples) if sources else {}
-        diversity = self.diversity_loss(**arguments, layers=maps)
+        diversity = self.diversity_loss(**arguments, layers=list(maps.items()))
         self._check_effect(diversity)
         factor = self._warmup_factor()
         losses.update({f"diversity.{name}": factor * loss for name, loss in diversity.items()})
@@ -149,11 +147,7 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
         self, caught: dict[str, Any], inputs: Tensor, data_samples: list[SegDataSample]
     ) -> dict[str, Any]:
         """What the losses of tokens are of, by the arguments' names."""
-        num_prefix = count_prefix_tokens(self.backbone)
-        tokens = [
-            read_tokens(caught, source, inputs, num_prefix, self.backbone)
-            for source in self._sources()
-        ]
+        tokens = [read_tokens(caught, s, inputs, self.backbone) for s in self._sources()]
         early, last = tokens[0], tokens[-1]
         self._check_tokens(early, last)
         logits = targets = None

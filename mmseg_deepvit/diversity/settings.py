@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ..tokens.backbone_facts import Source
 from .losses import TEMPERATURE, Variant
-
-#: One of a backbone's outputs by its index, or one of its submodules by its dotted name.
-Source = int | str
 
 
 @dataclass(frozen=True)

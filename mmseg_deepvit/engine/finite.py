@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..module_calls import Call, watch_calls
+
 
 def is_finite(values: Tensor) -> bool:
     """Whether a tensor of any shape and type holds neither NaN nor Inf."""
@@ -55,18 +57,10 @@ def find_layer(model: nn.Module, run: Callable[[], Any]) -> str | None:
     """
     found: list[str] = []
 
-    def watch(name: str) -> Callable[..., None]:
-        def look(module: nn.Module, args: Any, output: Any) -> None:
-            if not found and find_not_finite(output, "output") is not None:
-                found.append(f"{name} ({type(module).__name__})")
+    def look(name: str, call: Call) -> None:
+        if not found and find_not_finite(call.output, "output") is not None:
+            found.append(f"{name} ({type(call.module).__name__})")
 
-        return look
-
-    named = [(name, module) for name, module in model.named_modules() if name]
-    handles = [module.register_forward_hook(watch(name)) for name, module in named]
-    try:
+    with watch_calls({name: module for name, module in model.named_modules() if name}, look):
         run()
-    finally:
-        for handle in handles:
-            handle.remove()
     return found[0] if found else None

@@ -15,14 +15,11 @@ import torch
 from mmseg.apis import inference_model
 from mmseg.models import BaseSegmentor
 from mmseg.structures import SegDataSample
-from timm.layers import to_2tuple
 from torch import Tensor
 
-from ..attention import HeadMixingAttention
-from ..backbones.block import is_batch_norm
 from ..backbones.vit import ViTTrunk
 from ..errors import UserError
-from ..inference import read_image, write_png
+from ..inference import read_image, training_crop, write_png
 from .exported_segmentor import ExportedSegmentor
 from .formats import FORMATS, first_line
 from .metadata import Metadata, describe
@@ -47,19 +44,6 @@ class Comparison(NamedTuple):
     absolute: float
     relative: float
     labels: float | None = None
-
-
-def training_size(model: BaseSegmentor) -> tuple[int, int] | None:
-    """Height and width of the training crop as the config tells it, in pixels, or None."""
-    cfg = model.cfg.model
-    size = cfg.get("data_preprocessor", {}).get("size") or (model.test_cfg or {}).get("crop_size")
-    return None if size is None else (int(to_2tuple(size)[0]), int(to_2tuple(size)[1]))
-
-
-def normalizes_maps(model: BaseSegmentor) -> bool:
-    """Whether a BatchNorm of attention maps ties the model to its training number of tokens."""
-    attentions = (m for m in model.modules() if isinstance(m, HeadMixingAttention))
-    return any(is_batch_norm(a.mix_norm) for a in attentions if a.mix_norm is not None)
 
 
 def export_segmentor(
@@ -101,7 +85,7 @@ def export_segmentor(
         # Swin's windows, for one, are counted out for a size; tracing them symbolically never ends.
         backbone = type(model.backbone).__name__
         raise UserError(f"{backbone} takes one size when exported: use --shape, not --dynamic")
-    size = shape or training_size(model)
+    size = shape or training_crop(model.cfg)
     if size is None:
         raise UserError("the config does not tell the training crop: give --shape HEIGHT WIDTH")
     height, width = size

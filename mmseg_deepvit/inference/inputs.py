@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmseg.models import BaseSegmentor
 from mmseg.registry import TRANSFORMS
+from timm.layers import to_2tuple
 from torch import Tensor
 
 from ..errors import UserError
@@ -27,11 +28,30 @@ class ModelInput(NamedTuple):
 
 
 def training_crop(cfg: Config) -> tuple[int, int] | None:
-    """Height and width that a config trains on, where its ``data_preprocessor`` says so."""
+    """Height and width, in pixels, of the images that a config trains on.
+
+    They are ``model.data_preprocessor.size``, to which training's batches are padded. Without it
+    they are ``model.test_cfg.crop_size``: windows of slide inference have the size of training.
+    One number stands for both sides.
+
+    Returns:
+        The crop, or None where the config says neither.
+
+    Raises:
+        UserError: It says something else than one or two numbers of pixels.
+    """
     size = (cfg.model.get("data_preprocessor") or {}).get("size")
     if size is None:
+        size = (cfg.model.get("test_cfg") or {}).get("crop_size")
+    if size is None:
         return None
-    return (size, size) if isinstance(size, int) else (size[0], size[1])
+    sides = to_2tuple(size)
+    if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise UserError(
+            f"the config's training crop is {size!r}: set model.data_preprocessor.size to height "
+            "and width in pixels"
+        )
+    return sides[0], sides[1]
 
 
 def prepare_image(

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..benchmark import markdown_table
 from ..errors import UserError
 from ..evaluation.bootstrap import Interval, summarize_seeds
+from ..tables import markdown_table
 from .image_scores import SCORES, common_images, read_scores
 from .study import Model, Run, Study
 

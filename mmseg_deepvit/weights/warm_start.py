@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import ExitStack
-from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +22,7 @@ from ..attention import HeadMixingAttention
 from ..backbones.block import is_batch_norm
 from ..backbones.vit import ViTTrunk
 from ..errors import CheckpointError
+from ..module_calls import Call, evaluation, watch_calls
 
 
 def unmixed_state(model: ViTTrunk, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -56,7 +56,7 @@ def unmixed_state(model: ViTTrunk, state: dict[str, Tensor]) -> dict[str, Tensor
             filled[key] = torch.zeros_like(value)
         elif key.endswith((".ls1.gamma", ".ls2.gamma")):
             filled[key] = torch.ones_like(value)
-    for name, norm in _map_norms(model).items():
+    for name, norm in map_norms(model).items():
         if f"{name}.weight" not in state:
             filled.update(_norm_without_effect(name, norm))
     return filled
@@ -71,7 +71,8 @@ def _factors(model: ViTTrunk) -> list[tuple[str, float]]:
     ]
 
 
-def _map_norms(model: nn.Module) -> dict[str, Any]:
+def map_norms(model: nn.Module) -> dict[str, Any]:
+    """The norms of a model's attention maps, by name."""
     return {
         f"{name}.mix_norm": module.mix_norm
         for name, module in model.named_modules()
@@ -99,7 +100,7 @@ def uncalibrated_map_norms(backbone: nn.Module) -> list[str]:
     """Names of the maps' BatchNorms that have seen no data, neither in training nor calibration."""
     return [
         name
-        for name, norm in _map_norms(backbone).items()
+        for name, norm in map_norms(backbone).items()
         if is_batch_norm(norm) and not norm.num_batches_tracked
     ]
 
@@ -129,13 +130,14 @@ def calibrate_map_norms(backbone: nn.Module, batches: Iterable[Tensor]) -> list[
     attentions: list[Any] = [backbone.get_submodule(name.rpartition(".")[0]) for name in names]
     norms = [attention.mix_norm for attention in attentions]
     moments: list[list[Tensor]] = [[] for _ in names]
-    was_training = [module for module in backbone.modules() if module.training]
-    backbone.eval()
+
+    def see(i: int, call: Call) -> None:
+        moments[i].append(_measure(call.module, *call.args))
+
     with ExitStack() as stack:
-        stack.callback(_set_training, was_training)
-        for attention, norm, seen in zip(attentions, norms, moments, strict=True):
-            hook = attention.register_forward_pre_hook(partial(_measure, seen))
-            stack.callback(hook.remove)
+        stack.enter_context(evaluation(backbone))
+        stack.enter_context(watch_calls(dict(enumerate(attentions)), see))
+        for attention, norm in zip(attentions, norms, strict=True):
             stack.callback(setattr, attention, "mix_norm", norm)
             attention.mix_norm = None
         for batch in batches:
@@ -148,21 +150,15 @@ def calibrate_map_norms(backbone: nn.Module, batches: Iterable[Tensor]) -> list[
     return [name for name, seen in zip(names, moments, strict=True) if seen]
 
 
-def _set_training(modules: list[nn.Module]) -> None:
-    for module in modules:
-        module.training = True
-
-
-def _measure(seen: list[Tensor], attention: Any, inputs: tuple[Tensor]) -> None:
-    """Append mean and biased variance of the mixed maps, (2, H), by a norm put in for one call."""
-    (x,) = inputs
+def _measure(attention: Any, x: Tensor) -> Tensor:
+    """Mean and biased variance of the mixed maps, (2, H), by a norm put in for one call."""
     probe: Any = nn.BatchNorm2d(attention.num_heads, affine=False, momentum=1.0)
     probe.to(attention.qkv.weight)
     attention.mix_norm = probe
-    attention.forward(x)  # not the module itself: its hooks led here
+    attention.forward(x)  # not the module itself: it is watched
     attention.mix_norm = None
     count = x.shape[0] * x.shape[1] ** 2
-    seen.append(torch.stack([probe.running_mean, probe.running_var * (count - 1) / count]))
+    return torch.stack([probe.running_mean, probe.running_var * (count - 1) / count])
 
 
 def _set_without_effect(norm: Any, moments: Tensor, num_batches: int) -> None:

@@ -1,17 +1,13 @@
 import numpy as np
-import pytest
 import torch
-from torch import nn
 
 from mmseg_deepvit.analysis.token_pca import (
     TokenPCA,
     align_signs,
-    catch_layer_tokens,
     to_colours,
     token_pca,
 )
-from mmseg_deepvit.backbones.cait import CaiT
-from mmseg_deepvit.diversity.taps import PatchTokens
+from mmseg_deepvit.tokens.patch_tokens import PatchTokens
 
 
 def test_scores_are_those_of_the_covariance():
@@ -65,25 +61,3 @@ def test_colours_fill_their_range_and_stand_outliers():
     assert colours.max() == 1
     assert (colours[:, 1] == 0.5).all()
     assert np.ptp(colours[2:, 2]) > 0.9
-
-
-def test_every_block_that_runs_is_caught():
-    model = CaiT(
-        dict(embed_dims=16, num_layers=3, num_heads=2), img_size=32, out_indices=(0, 1)
-    ).eval()
-    layers = catch_layer_tokens(model, torch.randn(1, 3, 32, 48))
-    assert [layer.name for layer in layers] == ["blocks.0", "blocks.1"]
-    assert all(layer.tokens.grid == (2, 3) for layer in layers)
-    expected = model(torch.randn(1, 3, 32, 48))
-    assert layers[1].tokens.tokens.shape == (1, 6, expected[1].shape[1])
-
-
-def test_maps_of_other_backbones_are_taken():
-    model = nn.Sequential(nn.Conv2d(3, 4, 8, stride=8)).eval()
-    (layer,) = catch_layer_tokens(model, torch.zeros(1, 3, 32, 64))
-    assert layer.name == "output 0"
-    assert layer.tokens.grid == (4, 8)
-    with pytest.raises(ValueError, match="no patch tokens"):
-        catch_layer_tokens(nn.Flatten(), torch.zeros(1, 3, 32, 64))
-    with pytest.raises(ValueError, match="output 0 gives values that are not finite"):
-        catch_layer_tokens(model, torch.full((1, 3, 32, 64), float("nan")))

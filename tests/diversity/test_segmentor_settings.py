@@ -4,7 +4,7 @@ import pytest
 from mmengine.config import Config
 from mmseg.registry import MODELS
 
-from mmseg_deepvit.diversity.backbone_facts import find_width
+from mmseg_deepvit.tokens.backbone_facts import find_width
 
 from .cases import NAMED, ZERO, make_batch, make_config, make_segmentor
 

@@ -61,9 +61,23 @@ def test_padding_is_not_counted(image):
     assert made.images.shape[2:] == (64, 128)
 
 
+def crop_of(size=None, crop_size=None):
+    model = dict(data_preprocessor=dict(size=size), test_cfg=dict(crop_size=crop_size))
+    return training_crop(Config(dict(model=model)))
+
+
+def test_the_training_crop_is_read_by_one_rule():
+    """Of all these only the first was one thing to all tools."""
+    assert crop_of((64, 48)) == crop_of([64, 48], (32, 32)) == (64, 48)
+    assert crop_of(32) == (32, 32)
+    assert crop_of(None, (40, 24)) == (40, 24)
+    assert crop_of(None, 40) == (40, 40)
+    assert crop_of() is training_crop(Config(dict(model=dict()))) is None
+    for size in ("x", (64,), (64, 0), (64, 48.5), [64, "48"]):
+        with pytest.raises(UserError, match=r"crop is .*: set model\.data_preprocessor\.size"):
+            crop_of(size)
+
+
 def test_what_the_config_must_say(image):
-    assert training_crop(model_of(PIPELINE).cfg) == (64, 48)
-    assert training_crop(Config(dict(model=dict(data_preprocessor=dict(size=32))))) == (32, 32)
-    assert training_crop(Config(dict(model=dict()))) is None
     with pytest.raises(UserError, match="no test_pipeline"):
         prepare_image(model_of([]), image)

@@ -182,7 +182,7 @@ def test_a_calibration_that_fails_leaves_no_trace(save, images):
         calibrate_map_norms(model, batches())
     assert [block.training for block in model.blocks] == [True, False, True]
     assert all(block.attn.mix_norm is not None for block in model.blocks)
-    assert not any(block.attn._forward_pre_hooks for block in model.blocks)
+    assert not any(block.attn._forward_hooks for block in model.blocks)
 
 
 def test_a_mixing_checkpoint_stays_what_it_is(save, images):

@@ -8,14 +8,11 @@ from mmseg.models.backbones import (
     VisionTransformer,
 )
 
-from mmseg_deepvit.analysis.point_attention import (
-    catch_point_rows,
-    count_norm_tokens,
-)
 from mmseg_deepvit.attention import observe_maps
 from mmseg_deepvit.backbones.cait import CaiT
 from mmseg_deepvit.backbones.deepvit import DeepViT
 from mmseg_deepvit.backbones.diverse_patch_vit import DiversePatchViT
+from mmseg_deepvit.tokens.point_rows import read_point_rows
 
 SMALL = dict(embed_dims=16, num_layers=3, num_heads=2, img_size=32, patch_size=8)
 
@@ -29,8 +26,7 @@ def test_rows_are_those_of_the_whole_maps(kind):
     with torch.no_grad(), observe_maps(whole.append):
         model(images)
     tokens = [7, 0, 19]
-    with catch_point_rows(model, tokens, 20 + (kind is not CaiT)) as blocks:
-        model(images)
+    blocks = read_point_rows(model, images, tokens, 20 + (kind is not CaiT))
     assert len(blocks) == len(whole) == 3
     assert blocks[0].mixed is None
     for rows, maps in zip(blocks, whole, strict=True):
@@ -62,18 +58,8 @@ def test_only_attention_over_all_patches_has_rows(kind, sizes, blocks):
     model = kind(**sizes)
     model.eval()  # which mmseg's return nothing from
     tokens = 17 if kind is VisionTransformer else 256
-    with catch_point_rows(model, [tokens - 1], tokens) as caught:
-        model(torch.randn(1, 3, 64, 64))
+    caught = read_point_rows(model, torch.randn(1, 3, 64, 64), [tokens - 1], tokens)
     if kind is VisionTransformer:
         assert [rows.probabilities.shape for rows in caught] == [(1, 2, tokens)] * blocks
     else:
         assert caught == [None] * blocks
-
-
-def test_tokens_that_a_batch_norm_belongs_to():
-    """Those of the crop, whatever size the positions were made for."""
-    model = DeepViT(dict(), **SMALL, num_register_tokens=2)
-    assert count_norm_tokens(model, (32, 32)) == 3 + 16
-    assert count_norm_tokens(model, (33, 64)) == 3 + 5 * 8
-    assert count_norm_tokens(DeepViT(dict(), **SMALL, num_mixing_layers=0), (32, 32)) is None
-    assert count_norm_tokens(CaiT(dict(), **SMALL), (32, 32)) is None

@@ -6,9 +6,9 @@ from mmseg.models.backbones.swin import WindowMSA
 from timm.layers import Attention
 from torch import nn
 
-from mmseg_deepvit.analysis.attention_rows import attention_rows, has_attention_rows, row_blocks
 from mmseg_deepvit.attention import HeadMixingAttention, observe_maps
 from mmseg_deepvit.errors import UserError
+from mmseg_deepvit.tokens.attention_rows import attention_rows, has_attention_rows, row_blocks
 
 
 def all_rows(rows, max_bytes=200):

@@ -2,7 +2,15 @@ import pytest
 import torch
 from torch import nn
 
-from mmseg_deepvit.diversity.taps import catch_outputs, read_tokens
+from mmseg_deepvit.backbones.cait import CaiT
+from mmseg_deepvit.tokens.patch_tokens import catch_outputs, read_layers, read_tokens
+
+
+class Backbone(nn.Identity):
+    def __init__(self, num_prefix_tokens):
+        super().__init__()
+        self.num_prefix_tokens = num_prefix_tokens
+
 
 IMAGES = torch.zeros(2, 3, 64, 96)
 
@@ -16,14 +24,15 @@ def numbered(*shape):
 def test_tokens_behind_class_token_and_registers(num_prefix, wrap):
     tokens = numbered(2, num_prefix + 24, 3)
     caught = {"": (numbered(2, 3, 4, 6),), "block": wrap(tokens)}
-    found = read_tokens(caught, "block", IMAGES, num_prefix)
+    found = read_tokens(caught, "block", IMAGES, Backbone(num_prefix))
     assert torch.equal(found.tokens, tokens[:, num_prefix:])
     assert found.grid == (4, 6)
 
 
 def test_tokens_without_the_prefix_that_the_backbone_has():
     tokens = numbered(2, 24, 3)
-    found = read_tokens({"": (numbered(2, 3, 4, 6),), "embed": tokens}, "embed", IMAGES, 1)
+    caught = {"": (numbered(2, 3, 4, 6),), "embed": tokens}
+    found = read_tokens(caught, "embed", IMAGES, Backbone(1))
     assert torch.equal(found.tokens, tokens)
 
 
@@ -32,21 +41,21 @@ def test_a_grid_that_no_output_has(stride):
     grid = -(-64 // stride), -(-96 // stride)
     tokens = numbered(2, grid[0] * grid[1], 3)
     caught = {"": (numbered(2, 3, 1, 2),), "block": tokens}
-    assert read_tokens(caught, "block", IMAGES, 0).grid == grid
+    assert read_tokens(caught, "block", IMAGES, Backbone(0)).grid == grid
 
 
 @pytest.mark.parametrize("source", [-1, 1, "conv"])
 def test_maps_become_tokens_row_by_row(source):
     maps = numbered(2, 3, 4, 6)
     caught = {"": [numbered(2, 5, 8, 12), [maps, "class token"]], "conv": maps}
-    found = read_tokens(caught, source, IMAGES, 1)
+    found = read_tokens(caught, source, IMAGES, Backbone(1))
     assert found.grid == (4, 6)
     assert torch.equal(found.tokens[1, 7], maps[1, :, 1, 1])
 
 
 def test_a_backbone_may_return_one_tensor():
     maps = numbered(2, 3, 4, 6)
-    assert read_tokens({"": maps}, 0, IMAGES, 0).grid == (4, 6)
+    assert read_tokens({"": maps}, 0, IMAGES, Backbone(0)).grid == (4, 6)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +71,7 @@ def test_a_backbone_may_return_one_tensor():
 def test_what_is_no_patch_tokens(value, described):
     caught = {"": (numbered(2, 3, 4, 6),), "layer": value}
     with pytest.raises(ValueError, match=f"'layer' gives {described}, no patch tokens or map of 2"):
-        read_tokens(caught, "layer", IMAGES, 1)
+        read_tokens(caught, "layer", IMAGES, Backbone(1))
 
 
 def test_hooks_are_gone_after_the_context_even_after_an_error():
@@ -79,3 +88,24 @@ def test_hooks_are_gone_after_the_context_even_after_an_error():
     with pytest.raises(RuntimeError), catch_outputs(backbone, ["0"]):
         backbone(IMAGES[:, :1])
     assert not any(module._forward_hooks for module in backbone.modules())
+
+
+def test_every_block_that_runs_is_caught():
+    model = CaiT(
+        dict(embed_dims=16, num_layers=3, num_heads=2), img_size=32, out_indices=(0, 1)
+    ).eval()
+    layers = read_layers(model, torch.randn(1, 3, 32, 48))
+    assert list(layers) == ["blocks.0", "blocks.1"]
+    assert all(tokens.grid == (2, 3) for tokens in layers.values())
+    expected = model(torch.randn(1, 3, 32, 48))
+    assert layers["blocks.1"].tokens.shape == (1, 6, expected[1].shape[1])
+
+
+def test_maps_of_other_backbones_are_taken():
+    model = nn.Sequential(nn.Conv2d(3, 4, 8, stride=8)).eval()
+    layers = read_layers(model, torch.zeros(1, 3, 32, 64))
+    assert {name: tokens.grid for name, tokens in layers.items()} == {"output 0": (4, 8)}
+    with pytest.raises(ValueError, match="no patch tokens"):
+        read_layers(nn.Flatten(), torch.zeros(1, 3, 32, 64))
+    with pytest.raises(ValueError, match="output 0 gives values that are not finite"):
+        read_layers(model, torch.full((1, 3, 32, 64), float("nan")))

@@ -10,10 +10,12 @@ map is ever whole: rows are made when they are asked for.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+import torch
 import torch.nn.functional as F
 from mmseg.models.backbones.swin import WindowMSA
 from timm.layers import Attention as TimmAttention
@@ -23,6 +25,7 @@ from torch import Tensor, nn
 from ..attention import HeadMixingAttention
 from ..attention.explicit import mix_heads, normalize_maps
 from ..errors import UserError
+from ..module_calls import Call, watch_calls
 
 _SUPPORTED = (
     "maps are read of our ViTs, of timm's VisionTransformer, and of mmseg's VisionTransformer, "
@@ -33,13 +36,15 @@ _MASKED = "attention with a mask cannot be read: give a backbone that attends to
 #: Which query rows.
 Block = slice | list[int]
 
+_Read = TypeVar("_Read")
+
 
 @dataclass(frozen=True)
 class AttentionRows:
     """The maps of one layer, to be had in blocks of query rows.
 
     Attributes:
-        q: (B, H, N, d), fp32; B counts windows where attention is within windows.
+        q: (B, H, N, d), at least fp32; B counts windows where attention is within windows.
         k: (B, H, M, d); M = N unless keys are fewer, as where attention reduces them.
         scale: Factor of the logits.
         finish: From (B, H, R, M) logits and which rows they are: P and A, which is P itself where
@@ -54,7 +59,7 @@ class AttentionRows:
     layout: Hashable
 
     def rows(self, block: Block) -> tuple[Tensor, Tensor]:
-        """P and A of some queries, a slice or a list of them, (B, H, R, M) each, fp32."""
+        """P and A of some queries, a slice or a list of them, (B, H, R, M) each."""
         logits = self.scale * (self.q[:, :, block] @ self.k.transpose(-2, -1))
         return self.finish(logits, block)
 
@@ -129,9 +134,33 @@ def _parent(name: str) -> str:
     return name.rpartition(".")[0]
 
 
-def _split(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
-    """Queries and keys, (B, H, N, d) each, of (B, N, 3·H·d)."""
-    q, k, _ = qkv.float().unflatten(-1, (3, num_heads, -1)).permute(2, 0, 3, 1, 4)
+@contextmanager
+def catch_attention(
+    backbone: nn.Module, names: Mapping[str, str], read: Callable[[AttentionRows], _Read]
+) -> Iterator[dict[str, _Read]]:
+    """Catch what a function reads of each block's attention while the context lasts.
+
+    Args:
+        backbone: Module that runs within the context.
+        names: As :func:`attention_layers` returns them.
+        read: Function of a block's maps.
+
+    Yields:
+        What was read, by the block's name, of the blocks that have run.
+    """
+    caught: dict[str, _Read] = {}
+
+    def see(block: str, call: Call) -> None:
+        caught[block] = read(attention_rows(call.module, call.args, call.kwargs))
+
+    with watch_calls({block: backbone.get_submodule(n) for block, n in names.items()}, see):
+        yield caught
+
+
+def split_queries_and_keys(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
+    """Queries and keys, (B, H, N, d) each, at least fp32, of (B, N, 3·H·d)."""
+    qkv = qkv.unflatten(-1, (3, num_heads, -1))[:, :, :2]
+    q, k = qkv.to(torch.promote_types(qkv.dtype, torch.float32)).permute(2, 0, 3, 1, 4)
     return q, k
 
 
@@ -151,7 +180,7 @@ def _of_head_mixing(module: HeadMixingAttention, x: Tensor) -> AttentionRows:
             maps = normalize_maps(maps, module.mix_norm)
         return probabilities, maps if scale == 1.0 else scale * maps
 
-    q, k = _split(module.qkv(x), module.num_heads)
+    q, k = split_queries_and_keys(module.qkv(x), module.num_heads)
     return AttentionRows(q, k, module.scale, finish, q.shape[2])
 
 
@@ -160,7 +189,7 @@ def _of_timm(
 ) -> AttentionRows:
     if attn_mask is not None or is_causal:
         raise UserError(_MASKED)
-    q, k = _split(module.qkv(x), module.num_heads)
+    q, k = split_queries_and_keys(module.qkv(x), module.num_heads)
     q, k = module.q_norm(q), module.k_norm(k)
     return AttentionRows(q, k, module.scale, _softmax, q.shape[2])
 
@@ -201,7 +230,7 @@ def _of_windows(module: Any, x: Tensor, mask: Tensor | None = None) -> Attention
             logits = logits.flatten(0, 1)
         return _softmax(logits, block)
 
-    q, k = _split(module.qkv(x), module.num_heads)
+    q, k = split_queries_and_keys(module.qkv(x), module.num_heads)
     # Windows that are shifted have other tokens in them.
     return AttentionRows(q, k, module.scale, finish, (q.shape[0], tokens, mask is not None))
 

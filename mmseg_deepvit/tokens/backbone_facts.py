@@ -1,0 +1,155 @@
+"""Facts that a backbone tells before it has run: its blocks, prefix tokens, patch size, width."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from typing import Any
+
+from timm.layers import to_2tuple
+from torch import Tensor, nn
+
+from ..backbones.block import is_batch_norm
+from ..weights.warm_start import map_norms
+
+#: One of a backbone's outputs by its index, or one of its submodules by its dotted name.
+Source = int | str
+
+#: Modules that hold blocks, and how many names a message says.
+_LISTS = (nn.ModuleList, nn.Sequential)
+_NAMES_SAID = 5
+
+
+def check_source(backbone: nn.Module, source: Source) -> None:
+    """Look whether a submodule that is named is there.
+
+    Args:
+        backbone: Whose submodule it is.
+        source: Name or index; an index is looked at when there are outputs.
+
+    Raises:
+        ValueError: There is no such submodule; the message names some that there are: those spelled
+            alike, then the blocks, nearest first.
+    """
+    names = [name for name, _ in backbone.named_modules() if name]
+    if isinstance(source, str) and source not in names:
+        alike = difflib.get_close_matches(source, names)
+        blocks = sorted(block_names(backbone), key=lambda name: -_likeness(source, name))
+        nearest = list(dict.fromkeys([*alike, *blocks]))[:_NAMES_SAID] or names[:_NAMES_SAID]
+        raise ValueError(
+            f"{type(backbone).__name__} has no submodule {source!r}: name one that it has, nearest "
+            f"first {', '.join(map(repr, nearest))}"
+        )
+
+
+def block_names(backbone: nn.Module) -> list[str]:
+    """Names of what looks like a backbone's blocks and stages, in its order.
+
+    Args:
+        backbone: Any module. Members of its lists count where a list has one type of them, with
+            submodules of their own.
+    """
+    return [
+        f"{name}.{i}"
+        for name, parent in backbone.named_modules()
+        if isinstance(parent, _LISTS) and len({type(child) for child in parent}) == 1
+        for i, child in enumerate(parent)
+        if not isinstance(child, _LISTS) and any(child.children())
+    ]
+
+
+def sibling_blocks(backbone: nn.Module) -> tuple[str, str] | None:
+    """Names of the first and the last block of the last list of several blocks, None for none."""
+    lists: dict[str, list[str]] = {}
+    for name in block_names(backbone):
+        lists.setdefault(name.rpartition(".")[0], []).append(name)
+    several = [names for names in lists.values() if len(names) > 1]
+    return (several[-1][0], several[-1][-1]) if several else None
+
+
+def _likeness(a: str, b: str) -> float:
+    return difflib.SequenceMatcher(a=a, b=b).ratio()
+
+
+def count_prefix_tokens(backbone: nn.Module) -> int:
+    """How many tokens a backbone has before those of the patches, class token and registers."""
+    if isinstance(count := getattr(backbone, "num_prefix_tokens", None), int):
+        return count
+    has_one = getattr(backbone, "with_cls_token", isinstance(_class_token(backbone), Tensor))
+    return int(bool(has_one))
+
+
+def normalizes_maps(module: nn.Module) -> bool:
+    """Whether a BatchNorm of attention maps ties a model to its training number of tokens."""
+    return any(is_batch_norm(norm) for norm in map_norms(module).values())
+
+
+def count_norm_tokens(backbone: nn.Module, crop: tuple[int, int]) -> int | None:
+    """Number of tokens that the BatchNorms of the maps belong to.
+
+    Args:
+        backbone: Anything.
+        crop: Height and width that it was trained on, in pixels.
+
+    Returns:
+        Prefix and patches of the crop; None where no map passes a BatchNorm.
+    """
+    if not normalizes_maps(backbone):
+        return None
+    height, width = to_2tuple(backbone.patch_size)
+    return count_prefix_tokens(backbone) + -(-crop[0] // height) * -(-crop[1] // width)
+
+
+def find_patch_size(
+    backbone: nn.Module, grid: tuple[int, int], size: tuple[int, int]
+) -> tuple[int, int] | None:
+    """A backbone's own patch size, if that makes the grid.
+
+    Args:
+        backbone: May say its ``patch_size``.
+        grid: (h, w) of the tokens.
+        size: Height and width of the images, in pixels.
+
+    Returns:
+        Height and width of a patch in pixels, or None.
+    """
+    sides = to_2tuple(getattr(backbone, "patch_size", 0))
+    if all(isinstance(p, int) and p > 0 for p in sides):
+        height, width = sides
+        if grid == (math.ceil(size[0] / height), math.ceil(size[1] / width)):
+            return height, width
+    return None
+
+
+def find_width(backbone: nn.Module, source: Source) -> int | None:
+    """Width of the tokens of a source as far as the backbone tells it before it has run.
+
+    Args:
+        backbone: One of ours, mmseg's ``VisionTransformer`` or ``SwinTransformer``, or one that
+            says what they do.
+        source: Index or name.
+
+    Returns:
+        C, or None where it cannot be told.
+    """
+    token = _class_token(backbone)
+    if isinstance(token, Tensor):
+        return token.shape[-1]  # plain, so of one width throughout
+    if isinstance(source, str):
+        module = backbone.get_submodule(source)
+        norms = [m for m in (module, *module.children()) if isinstance(m, nn.LayerNorm)]
+        widths = {math.prod(norm.normalized_shape) for norm in norms}
+        if len(widths) == 1:
+            return widths.pop()
+    per_stage = getattr(backbone, "num_features", None)
+    if isinstance(per_stage, (list, tuple)):
+        indices = tuple(getattr(backbone, "out_indices", range(len(per_stage))))
+        if isinstance(source, str) or not -len(indices) <= source < len(indices):
+            return None
+        return per_stage[indices[source]]
+    width = getattr(backbone, "embed_dims", None)
+    return width if isinstance(width, int) else None
+
+
+def _class_token(backbone: nn.Module) -> Any:
+    return getattr(backbone, "cls_token", None)

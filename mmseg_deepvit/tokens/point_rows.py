@@ -1,0 +1,61 @@
+"""Rows of attention maps: how the patches under a few points attend, block by block.
+
+Paper: see :mod:`mmseg_deepvit.attention.explicit`, which holds the mathematics of P and A.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import UserError
+from .attention_rows import AttentionRows, attention_layers, catch_attention
+
+
+class PointRows(NamedTuple):
+    """How R tokens of one image attend in one block.
+
+    Attributes:
+        probabilities: Their rows of P, (R, H, N), on the CPU.
+        mixed: Their rows of A, (R, H, N), on the CPU; None where A is P itself.
+    """
+
+    probabilities: Tensor
+    mixed: Tensor | None
+
+
+@torch.no_grad()
+def read_point_rows(
+    backbone: nn.Module, images: Tensor, tokens: Sequence[int], num_tokens: int
+) -> list[PointRows | None]:
+    """Run a backbone and read what some tokens attend to in every block, without a whole map.
+
+    Args:
+        backbone: Module in evaluation mode, ours or another's.
+        images: Normalised images, (B, 3, H, W).
+        tokens: Which queries, by their place among the N tokens, prefix counted.
+        num_tokens: N.
+
+    Returns:
+        The rows of each block that runs, in order, those of the first image. None stands for a
+        block where not all N tokens attend to all N: within windows (Swin), to reduced keys (MiT),
+        on a coarser grid. The list is empty where maps cannot be read.
+    """
+    queries = list(tokens)
+
+    def read(layer: AttentionRows) -> PointRows | None:
+        if (layer.q.shape[2], layer.k.shape[2]) != (num_tokens, num_tokens):
+            return None
+        rows = [x[0].transpose(0, 1).cpu() for x in layer.rows(queries)]
+        return PointRows(rows[0], None if torch.equal(*rows) else rows[1])
+
+    try:
+        names = attention_layers(backbone)
+    except UserError:
+        return []
+    with catch_attention(backbone, names, read) as caught:
+        backbone(images)
+    return list(caught.values())
