@@ -9,6 +9,7 @@ from ..conftest import ROOT
 
 STUDY = """
 title: Two depths
+cases: deep-seed5
 seeds: [3, 5]
 options: {train_cfg.max_iters: 7, a: 1}
 models:
@@ -33,6 +34,7 @@ def written(tmp_path, text):
 def test_models_runs_and_options(tmp_path):
     study = read_study(written(tmp_path, STUDY))
     assert study.title == "Two depths"
+    assert study.cases == "deep-seed5"
     assert study.columns == ["depth", "kind"]
     assert [run.name for run in study.runs] == ["shallow-seed3", "shallow-seed5", "deep-seed5"]
     assert study.runs[2].options == {"train_cfg.max_iters": 7, "a": 2, "randomness.seed": 5}
@@ -64,6 +66,10 @@ def test_ours_name_configs_that_are_there(path):
         ("models: {a: {config: c.py, tests: {flips: --tta}}}", "lists of arguments, got {'flips'"),
         ("models: {a: {config: c.py, tests: {}}}", "tests of a must map names to lists"),
         ("models: {a: {config: c.py, train: --ema}}", "train of a must be a list of arguments"),
+        (
+            "models: {a: {config: c.py}}\ncases: a",
+            "cases must name a run of it, as a-seed0, got 'a'",
+        ),
         ("models: {a: c.py}", "models.a must map names to values, got str"),
         ("[1]", "the file must map names to values, got list"),
         ("a: b: c", "is no YAML file"),
