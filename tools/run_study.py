@@ -1,9 +1,10 @@
 """Train and test what a study asks for, and write its table: tools/run_study.py STUDY.yml.
 
-A study's file says which models are trained, with which options and seeds. Each run leaves a folder
-beside it (config, command, log, curve, scores of each image, measures of collapse, pictures), and
-the table and figure in the README.md there are made from those folders, between two marks. Runs
-that are recorded are skipped, runs that were stopped go on; checkpoints stay in --work-dir.
+A study's file says which models are trained, with which options and seeds. Runs leave two files in
+its folder: runs.json (config, commands, curves, measures of collapse) and scores.csv.gz (scores of
+each image). Table and figure in the README.md there are made of them, between two marks. Runs that
+are recorded are skipped, runs that were stopped go on; checkpoints stay in --work-dir. Several
+processes may run parts of a study at once, each with --runs of its own.
 
 A record, and a checkpoint, hold for the settings that they were made with: where the study or a
 config says something else now, they are named and not used, unless --redo or --accept is given.
@@ -31,13 +32,13 @@ if not only_help():
         record_run,
         write_report,
     )
-    from mmseg_deepvit.studies.image_scores import keep_scores
     from mmseg_deepvit.studies.provenance import (
         TRAINING,
         check_training,
         note_training,
         run_digests,
     )
+    from mmseg_deepvit.studies.study_files import lock_study
     from mmseg_deepvit.tool_process import newest_scores, run_tool
 
 TOOLS = Path(__file__).resolve().parent
@@ -75,23 +76,21 @@ def chosen_runs(study: Study, patterns: list[str]) -> list[Run]:
     return runs
 
 
-def execute(run: Run, folder: Path, work_dir: Path) -> None:
+def execute(study: Study, run: Run, work_dir: Path) -> None:
     """Train, test, record."""
     config, words = run.model.config, run.option_words
     digests = run_digests(run)
     commits = note_training(work_dir, digests[TRAINING])
     checkpoint = train(run, work_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    scores = {}
+    scores, images = {}, {}
     for name, extra in run.model.tests.items():
         test_dir = work_dir / name
-        images = test_dir / "images.csv"
-        options = [*words, f"test_evaluator.{_per_image(run)}.csv_path={images}"]
+        images[name] = test_dir / "images.csv"
+        options = [*words, f"test_evaluator.{_per_image(run)}.csv_path={images[name]}"]
         arguments = [config, checkpoint, "--work-dir", test_dir, *extra, *options]
         run_tool(TOOLS / "test.py", arguments, work_dir / f"{name}.log")
         scores[name] = json.loads(newest_scores(test_dir).read_text())
-        keep_scores(images, folder / f"{name}.csv")
-    record_run(run, folder, work_dir, checkpoint, scores, digests, commits)
+    record_run(study, run, work_dir, checkpoint, scores, images, digests, commits)
 
 
 def train(run: Run, work_dir: Path) -> str:
@@ -130,7 +129,7 @@ def refuse_stale(stale: dict[str, list[str]], study: str) -> None:
 def accept(runs: list[Run], study: Study, reason: str) -> None:
     """Let records stand, and say what they differ in."""
     for one in runs:
-        changed = accept_record(one, study.folder / one.name, reason)
+        changed = accept_record(study, one, reason)
         print(f"{one.name} accepted ({'; '.join(changed) or 'its config is the same'})")
 
 
@@ -154,11 +153,12 @@ def main() -> None:
         for one in todo:
             check_training(work / one.name, run_digests(one)[TRAINING])
         for one in todo:
-            execute(one, study.folder / one.name, work / one.name)
-    records, stale = find_records(study)
-    for name, parts in stale.items():
-        print(f"note: {name} is recorded with other settings ({', '.join(parts)}): left out")
-    print(write_report(study, records))
+            execute(study, one, work / one.name)
+    with lock_study(study.folder):  # or an older table may be written last
+        records, stale = find_records(study)
+        for name, parts in stale.items():
+            print(f"note: {name} is recorded with other settings ({', '.join(parts)}): left out")
+        print(write_report(study, records))
 
 
 def describe(run: Run, records: dict[str, dict], stale: dict[str, list[str]]) -> str:

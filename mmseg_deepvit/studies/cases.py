@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -12,27 +12,26 @@ from mmseg.apis import inference_model
 from mmseg.models import BaseSegmentor
 from mmseg.registry import DATASETS
 
+from ..files import replacing
 from ..inference import draw_outline, read_image
-from .image_scores import read_scores
 
 #: Cases of each kind, and their pictures' side in pixels.
 NUM_CASES = 3
 SIDE = 96
 
 
-def draw_cases(path: Path, model: BaseSegmentor, cfg: Config, scores: Path) -> None:
+def draw_cases(path: Path, model: BaseSegmentor, cfg: Config, dice: Mapping[str, float]) -> None:
     """Draw image, truth and prediction of the best and the worst cases.
 
     Args:
         path: A JPEG; columns are images, with their Dice above: worst ones left, best ones right.
         model: As :func:`~mmseg_deepvit.inference.load_segmentor` returns it.
         cfg: Its config; its ``test_dataloader`` has the images and two classes.
-        scores: CSV file of the test.
+        dice: Dice of the test's images, in percent, by file name.
 
     Raises:
         UserError: A file cannot be read.
     """
-    dice = read_scores(scores)["Dice"]
     ranked = sorted(dice, key=lambda name: dice[name])
     chosen = list(dict.fromkeys([*ranked[:NUM_CASES], *ranked[-NUM_CASES:]]))
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
@@ -43,7 +42,10 @@ def draw_cases(path: Path, model: BaseSegmentor, cfg: Config, scores: Path) -> N
         truth = read_image(Path(infos[name]["seg_map_path"]))[..., 0] > 0
         found = inference_model(model, image).pred_sem_seg.data[0].cpu().numpy() > 0
         columns.append(_column(f"{dice[name]:.1f}", image, [truth, found]))
-    cv2.imwrite(str(path), np.concatenate(columns, axis=1), [cv2.IMWRITE_JPEG_QUALITY, 75])
+    picture = np.concatenate(columns, axis=1)
+    _, content = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 75])
+    with replacing(path) as part:
+        part.write_bytes(content.tobytes())
 
 
 def _column(title: str, image: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:

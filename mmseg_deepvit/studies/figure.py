@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..files import replacing
 from .study import Study
 from .table import MEASURES, Row
 
@@ -55,7 +56,8 @@ def draw_figure(path: Path, study: Study, rows: Mapping[tuple[str, str], Row]) -
         axis.axis("off")
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=4)
-    figure.savefig(path, dpi=100)
+    with replacing(path) as part:
+        figure.savefig(part, dpi=100, format="png")
     return True
 
 

@@ -63,8 +63,8 @@ def settings_digests(
     training["custom_hooks"] = [hook for hook in custom or [] if _acts(hook)]
     testing = {k: v for k, v in content.items() if k in _OF_TESTS}
     return {
-        TRAINING: _digest([training, list(train)]),
-        **{f"test {name}": _digest([testing, list(words)]) for name, words in tests.items()},
+        TRAINING: digest_of([training, list(train)]),
+        **{f"test {name}": digest_of([testing, list(words)]) for name, words in tests.items()},
     }
 
 
@@ -72,7 +72,8 @@ def _acts(hook: Any) -> bool:
     return not (isinstance(hook, Mapping) and str(hook.get("type")).endswith(_ONLOOKERS))
 
 
-def _digest(content: Any) -> str:
+def digest_of(content: Any) -> str:
+    """16 hexadecimal digits that tell plain content from other content."""
     text = json.dumps(_plain(content), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -173,14 +174,10 @@ def note_training(work_dir: Path, digest: str) -> list[str]:
     Returns:
         Commits of the code that trained there, this one's last.
     """
-    commits = _add_commit(check_training(work_dir, digest))
+    commits = list(dict.fromkeys([*check_training(work_dir, digest), current_commit()]))
     work_dir.mkdir(parents=True, exist_ok=True)
     (work_dir / _STARTED).write_text(json.dumps({"digest": digest, "commits": commits}) + "\n")
     return commits
-
-
-def _add_commit(commits: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys([*commits, current_commit()]))
 
 
 def current_commit() -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import UserError
+from ..files import replacing
 from .figure import draw_figure
 from .study import Study
 from .table import read_rows, study_table
@@ -38,5 +39,6 @@ def write_report(study: Study, records: Mapping[str, dict[str, Any]]) -> str:
         raise UserError(f"{readme} needs the lines {BEGIN} and {END}: between them goes the table")
     before, rest = text.split(BEGIN)
     after = rest.split(END, 1)[1]
-    readme.write_text(f"{before}{BEGIN}\n{table}{figure}\n{END}{after}")
+    with replacing(readme) as part:
+        part.write_text(f"{before}{BEGIN}\n{table}{figure}\n{END}{after}")
     return table

@@ -51,7 +51,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """Its folder's name."""
+        """The record's name, and the work dir's."""
         return f"{self.model.name}-seed{self.seed}"
 
     @property
@@ -75,16 +75,18 @@ class Study:
     """Models to be compared.
 
     Attributes:
-        folder: Where the study's file is; each run leaves a folder in it.
+        folder: Where the study's file is, and what its runs leave.
         title: What is asked.
         models: By name, in the order of the table.
         measures: Names of scores beside Dice, and of measures of collapse, that tables show.
+        cases: The run whose best and worst cases are drawn, as ``'deepvit-seed0'``; None for none.
     """
 
     folder: Path
     title: str
     models: Mapping[str, Model]
     measures: Sequence[str] = field(default_factory=list)
+    cases: str | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -103,7 +105,8 @@ def read_study(path: str) -> Study:
 
     ``title``; ``models``, by name, each with ``config`` and maybe ``options``, ``labels``,
     ``baseline``, ``seeds``, ``tests``, ``train``; and, for all models, ``options``, ``seeds``
-    ([0]), ``tests`` (``{test: []}``); ``measures`` that tables show.
+    ([0]), ``tests`` (``{test: []}``); ``measures`` that tables show; ``cases``, the run that is
+    drawn.
 
     Args:
         path: The file.
@@ -124,7 +127,8 @@ def read_study(path: str) -> Study:
 
 
 def _study(folder: Path, content: Mapping[str, Any]) -> Study:
-    _refuse_unknown(content, {"title", "models", "options", "seeds", "tests", "measures"}, "it")
+    known = {"title", "models", "options", "seeds", "tests", "measures", "cases"}
+    _refuse_unknown(content, known, "it")
     shared = {key: content[key] for key in ("seeds", "tests") if key in content}
     options = _mapping(content.get("options", {}), "options")
     models = {
@@ -134,9 +138,11 @@ def _study(folder: Path, content: Mapping[str, Any]) -> Study:
     for model in models.values():
         if model.baseline is not None and model.baseline not in models:
             raise ValueError(f"baseline {model.baseline} of {model.name} is no model of it")
-    return Study(
-        folder, str(content.get("title", folder.name)), models, list(content.get("measures", []))
-    )
+    title, cases = str(content.get("title", folder.name)), content.get("cases")
+    study = Study(folder, title, models, list(content.get("measures", [])), cases)
+    if cases is not None and cases not in [run.name for run in study.runs]:
+        raise ValueError(f"cases must name a run of it, as {study.runs[0].name}, got {cases!r}")
+    return study
 
 
 def _model(name: str, content: Mapping[str, Any], options: Mapping[str, Any]) -> Model:

@@ -11,8 +11,9 @@ import numpy as np
 from ..errors import UserError
 from ..evaluation.bootstrap import Interval, summarize_seeds
 from ..tables import markdown_table
-from .image_scores import SCORES, common_images, read_scores
+from .image_scores import SCORES, ImageScores
 from .study import Model, Run, Study
+from .study_files import IMAGE_SCORES, read_image_scores
 
 #: Measures of collapse and how tables call them.
 MEASURES = {
@@ -37,7 +38,6 @@ class Row:
         scores: By score, (S seeds, N images) in percent.
         seeds: Those whose runs are recorded.
         collapse: By measure, one value for each seed.
-        runs: What those runs left.
     """
 
     model: Model
@@ -45,7 +45,6 @@ class Row:
     scores: Mapping[str, np.ndarray]
     seeds: list[int]
     collapse: Mapping[str, list[float]]
-    runs: list[dict[str, Any]]
 
     def interval(self, score: str = "Dice") -> Interval:
         """Mean and interval over seeds and images."""
@@ -67,15 +66,16 @@ def read_rows(study: Study, records: Mapping[str, dict[str, Any]]) -> dict[tuple
 
     Args:
         study: The study.
-        records: Contents of ``run.json``, by run.
+        records: As :func:`~mmseg_deepvit.studies.find_records` returns them.
 
     Raises:
-        UserError: There is none, or runs were tested on different images.
+        UserError: There is none, scores are missing, or runs were tested on different images.
     """
+    scores = read_image_scores(study.folder)
     rows = {}
     for model in study.models.values():
         for test in model.tests:
-            if (row := _read_row(study, records, model, test)) is not None:
+            if (row := _read_row(scores, records, model, test)) is not None:
                 rows[model.name, test] = row
     if not rows:
         raise UserError(f"{study.folder} has no finished run: python tools/run_study.py makes them")
@@ -83,22 +83,30 @@ def read_rows(study: Study, records: Mapping[str, dict[str, Any]]) -> dict[tuple
 
 
 def _read_row(
-    study: Study, records: Mapping[str, dict[str, Any]], model: Model, test: str
+    scores: Mapping[tuple[str, int, str], ImageScores],
+    records: Mapping[str, dict[str, Any]],
+    model: Model,
+    test: str,
 ) -> Row | None:
-    runs = [Run(model, seed) for seed in model.seeds]
-    done = [(run, records[run.name]) for run in runs if run.name in records]
-    done = [(run, left) for run, left in done if test in left["scores"]]
+    recorded = {seed: records.get(Run(model, seed).name) for seed in model.seeds}
+    done = {seed: left for seed, left in recorded.items() if left and test in left["scores"]}
     if not done:
         return None
-    files = [read_scores(study.folder / run.name / f"{test}.csv") for run, _ in done]
-    names = common_images([file[SCORES[0]] for file in files], model.name)
+    if missing := [seed for seed in done if (model.name, seed, test) not in scores]:
+        raise UserError(
+            f"{IMAGE_SCORES} lacks test {test} of {Run(model, missing[0]).name}; restore it, "
+            "or --redo the run"
+        )
+    found = [scores[model.name, seed, test] for seed in done]
+    names = sorted(found[0][SCORES[0]])
+    if any(sorted(one[SCORES[0]]) != names for one in found):
+        raise UserError(f"tests of {model.name} are not of the same images: run them again")
     return Row(
         model,
         test,
-        {s: np.array([[file[s][n] for n in names] for file in files]) for s in SCORES},
-        [run.seed for run, _ in done],
-        {m: [left["collapse"].get(m, np.nan) for _, left in done] for m in MEASURES},
-        [left for _, left in done],
+        {s: np.array([[one[s][n] for n in names] for one in found]) for s in SCORES},
+        list(done),
+        {m: [left["collapse"].get(m, np.nan) for left in done.values()] for m in MEASURES},
     )
 
 

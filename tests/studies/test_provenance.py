@@ -1,6 +1,5 @@
 """Records and checkpoints hold for the settings that they were made with, and for no others."""
 
-import json
 import re
 import subprocess
 from copy import deepcopy
@@ -17,6 +16,7 @@ from mmseg_deepvit.studies.provenance import (
     run_digests,
     settings_digests,
 )
+from mmseg_deepvit.studies.study_files import read_runs, write_runs
 
 from ..conftest import ROOT
 
@@ -84,13 +84,10 @@ def recorded(tmp_path, monkeypatch):
     monkeypatch.chdir(ROOT)
     (tmp_path / "study.yml").write_text(STUDY)
     (run,) = study_in(tmp_path).runs
-    folder = tmp_path / run.name
-    folder.mkdir()
     scores = {"once": {"Dice": 1}, "tta": {"Dice": 2}}
-    left = {"digests": run_digests(run), "scores": scores, "collapse": {}}
-    (folder / "run.json").write_text(json.dumps(left))
-    config = load_config(run.model.config, run.options)
-    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    settings = load_config(run.model.config, run.options).to_dict()
+    left = {"digests": run_digests(run), "scores": scores, "collapse": {}, "settings": settings}
+    write_runs(tmp_path, {run.name: left})
     return tmp_path
 
 
@@ -123,14 +120,14 @@ def test_a_test_with_other_settings_is_no_record(recorded):
 
 
 def test_a_record_without_digests_is_none(recorded):
-    (recorded / "plain-seed0" / "run.json").write_text('{"scores": {}, "collapse": {}}')
+    write_runs(recorded, {"plain-seed0": {"scores": {}, "collapse": {}, "settings": {}}})
     assert find_records(study_in(recorded)) == ({}, {"plain-seed0": ["training"]})
 
 
 def test_other_settings_are_accepted_for_a_reason(recorded):
     edit(recorded, "max_iters: 7", "max_iters: 8")
-    (run,) = study_in(recorded).runs
-    changed = accept_record(run, recorded / run.name, "they learn nothing more")
+    study = study_in(recorded)
+    changed = accept_record(study, *study.runs, "they learn nothing more")
     assert changed == ["train_cfg.max_iters: 7, now 8"]
     records, stale = find_records(study_in(recorded))
     assert stale == {}
@@ -150,10 +147,11 @@ def test_ours_are_of_what_their_studies_say(path, monkeypatch):
     study = read_study(str(path))
     records, stale = find_records(study)
     assert stale == {}
+    assert set(records) == set(read_runs(study.folder))
     for run in study.runs:
         if run.name in records:
-            config = json.loads((study.folder / run.name / "config.json").read_text())
-            digests = settings_digests(config, run.model.train, run.model.tests)
+            settings = records[run.name]["settings"]
+            digests = settings_digests(settings, run.model.train, run.model.tests)
             assert records[run.name]["digests"] == digests
 
 

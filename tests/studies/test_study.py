@@ -9,6 +9,7 @@ from ..conftest import ROOT
 
 STUDY = """
 title: Two depths
+cases: deep-seed5
 seeds: [3, 5]
 options: {train_cfg.max_iters: 7, a: 1}
 models:
@@ -33,6 +34,7 @@ def written(tmp_path, text):
 def test_models_runs_and_options(tmp_path):
     study = read_study(written(tmp_path, STUDY))
     assert study.title == "Two depths"
+    assert study.cases == "deep-seed5"
     assert study.columns == ["depth", "kind"]
     assert [run.name for run in study.runs] == ["shallow-seed3", "shallow-seed5", "deep-seed5"]
     assert study.runs[2].options == {"train_cfg.max_iters": 7, "a": 2, "randomness.seed": 5}
@@ -51,6 +53,17 @@ def test_ours_name_configs_that_are_there(path):
         assert "randomness.seed" not in model.options
 
 
+@pytest.mark.skipif(not (ROOT / "results").is_dir(), reason="results are in a checkout only")
+def test_ours_are_small_and_their_photographs_have_a_source():
+    files = [p for p in (ROOT / "results").rglob("*") if p.is_file() and p.name != ".lock"]
+    assert len(files) < 80
+    assert sum(path.stat().st_size for path in files) < 3_000_000
+    notice = (ROOT / "results" / "NOTICE").read_text()
+    for path in files:
+        if path.suffix == ".jpg":
+            assert path.relative_to(ROOT / "results").as_posix() in notice
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -64,6 +77,10 @@ def test_ours_name_configs_that_are_there(path):
         ("models: {a: {config: c.py, tests: {flips: --tta}}}", "lists of arguments, got {'flips'"),
         ("models: {a: {config: c.py, tests: {}}}", "tests of a must map names to lists"),
         ("models: {a: {config: c.py, train: --ema}}", "train of a must be a list of arguments"),
+        (
+            "models: {a: {config: c.py}}\ncases: a",
+            "cases must name a run of it, as a-seed0, got 'a'",
+        ),
         ("models: {a: c.py}", "models.a must map names to values, got str"),
         ("[1]", "the file must map names to values, got list"),
         ("a: b: c", "is no YAML file"),

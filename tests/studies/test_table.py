@@ -1,14 +1,13 @@
 """Tables from recorded runs: every figure worked out by hand."""
 
-import json
-
 import numpy as np
 import pytest
 
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.studies import read_study, write_report
-from mmseg_deepvit.studies.image_scores import keep_scores, read_scores
+from mmseg_deepvit.studies.image_scores import read_scores
 from mmseg_deepvit.studies.report import BEGIN, END
+from mmseg_deepvit.studies.study_files import read_runs, write_run, write_runs
 from mmseg_deepvit.studies.table import read_rows
 
 STUDY = """
@@ -31,23 +30,26 @@ DICE = {
 def folder(tmp_path):
     (tmp_path / "study.yml").write_text(STUDY)
     for name, dice in DICE.items():
-        record(tmp_path / name, dice)
+        record(tmp_path, name, dice)
     return tmp_path
 
 
-def record(folder, dice, images=("a.jpg", "b.jpg")):
-    folder.mkdir()
-    rows = [f"data/{n},{d},{d / 2}" for n, d in zip(images, dice, strict=True)]
-    (folder / "test.csv").write_text("\n".join(["image,Dice,TJaccard", *rows]) + "\n")
-    left = {"scores": {"test": {}}, "collapse": {"patch_similarity": dice[0] / 100}}
-    (folder / "run.json").write_text(json.dumps(left))
+def record(folder, name, dice, images=("a.jpg", "b.jpg")):
+    (run,) = (run for run in study_of(folder)[0].runs if run.name == name)
+    scores = {"Dice": dice, "TJaccard": [d / 2 for d in dice]}
+    collapse = {"patch_similarity": dice[0] / 100}
+    left = {"scores": {"test": {}}, "collapse": collapse, "settings": {}}
+    test = {score: dict(zip(images, values, strict=True)) for score, values in scores.items()}
+    write_run(folder, run, left, {"test": test})
+
+
+def forget(folder, name):
+    write_runs(folder, {k: left for k, left in read_runs(folder).items() if k != name})
 
 
 def study_of(folder):
     """The study, and what its runs left."""
-    files = folder.glob("*/run.json")
-    records = {path.parent.name: json.loads(path.read_text()) for path in files}
-    return read_study(str(folder / "study.yml")), records
+    return read_study(str(folder / "study.yml")), read_runs(folder)
 
 
 def test_rows(folder):
@@ -65,10 +67,10 @@ def test_rows(folder):
 
 
 def test_differences_are_of_common_seeds(folder):
-    (folder / "plain-seed0" / "run.json").unlink()
+    forget(folder, "plain-seed0")
     rows = read_rows(*study_of(folder))
     assert rows["mixed", "test"].difference(rows["plain", "test"]).mean == 8
-    (folder / "plain-seed1" / "run.json").unlink()
+    forget(folder, "plain-seed1")
     assert "plain" not in {name for name, _ in read_rows(*study_of(folder))}
 
 
@@ -87,7 +89,7 @@ def test_report(folder):
     assert table in text
     # What people wrote around it stays; the table is replaced.
     (folder / "README.md").write_text(text.replace(BEGIN, f"Mine.\n{BEGIN}") + "And mine.\n")
-    (folder / "mixed-seed1" / "run.json").unlink()
+    forget(folder, "mixed-seed1")
     again = write_report(*study_of(folder))
     text = (folder / "README.md").read_text()
     assert "Mine.\n" in text
@@ -116,21 +118,23 @@ def test_nothing_recorded(tmp_path):
 
 
 def test_runs_of_other_images_are_not_compared(folder):
-    (folder / "plain-seed0" / "test.csv").unlink()
-    (folder / "plain-seed0" / "run.json").unlink()
-    (folder / "plain-seed0").rmdir()
-    record(folder / "plain-seed0", (1.0, 2.0), images=("a.jpg", "c.jpg"))
+    record(folder, "plain-seed0", (1.0, 2.0), images=("a.jpg", "c.jpg"))
     with pytest.raises(UserError, match="tests of plain are not of the same images"):
         read_rows(*study_of(folder))
 
 
-def test_kept_scores(tmp_path):
+def test_a_record_without_its_scores_is_named(folder):
+    (folder / "scores.csv.gz").unlink()
+    with pytest.raises(UserError, match=r"scores\.csv\.gz lacks test test of plain-seed0; restore"):
+        read_rows(*study_of(folder))
+
+
+def test_scores_of_a_metric(tmp_path):
     (tmp_path / "all.csv").write_text(
         "image,class,Dice,Jaccard,TJaccard\nx/a.jpg,lesion,50.123,33.3,0.0\n"
     )
-    keep_scores(tmp_path / "all.csv", tmp_path / "kept.csv")
-    assert (tmp_path / "kept.csv").read_text() == "image,Dice,TJaccard\na.jpg,50.12,0.00\n"
-    assert read_scores(tmp_path / "kept.csv")["Dice"] == {"a.jpg": 50.12}
+    found = read_scores(tmp_path / "all.csv")
+    assert found == {"Dice": {"a.jpg": 50.123}, "TJaccard": {"a.jpg": 0}}
 
 
 @pytest.mark.parametrize(

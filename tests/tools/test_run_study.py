@@ -1,21 +1,20 @@
 """A study from its file to its table: real processes on real, generated images."""
 
-import csv
-import json
-
 import cv2
 import pytest
 import torch
 
 from mmseg_deepvit.datasets.demo import write_demo_dataset
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.studies.provenance import current_commit
+from mmseg_deepvit.studies.provenance import current_commit, settings_digests
+from mmseg_deepvit.studies.study_files import read_image_scores, read_runs
 
 from ..conftest import ROOT
 from .conftest import assert_one_line, call_tool, run_tool
 
 STUDY = """
 title: A small study
+cases: plain-seed0
 options:
   train_dataloader.dataset.data_root: {data}
   test_dataloader.dataset.data_root: {data}
@@ -55,27 +54,27 @@ def study(tmp_path_factory):
 
 def test_a_run_leaves_what_its_figures_need(study):
     folder, _, result = study
-    left = folder / "plain-seed0"
-    names = {p.name for p in left.iterdir()}
-    assert names == {
-        *("run.json", "config.json", "scalars.json", "curve.png", "once.csv", "tta.csv"),
-        *("collapse.json", "cases.jpg"),
-    }
-    run = json.loads((left / "run.json").read_text())
+    left = {"runs.json", "scores.csv.gz", "cases.jpg", "README.md", ".lock"}
+    assert left == {p.name for p in folder.iterdir()} - {"study.yml", "longer.yml", "data", "work"}
+    run = read_runs(folder)["plain-seed0"]
     assert run["iterations"] == 2
     assert run["seed"] == 0
     assert "randomness.seed=0" in run["train"]
     assert run["versions"]["python"]
-    assert set(run["digests"]) == {"training", "test once", "test tta"}
+    tests = {"once": [], "tta": ["--tta"]}
+    assert run["digests"] == settings_digests(run["settings"], [], tests)
+    assert [at for at, _ in run["curves"]["loss"]] == [1, 2]
+    assert run["collapse"]["patch_similarity"] > 0
     assert run["commits"] == [current_commit()]
     assert run["machine"]["processor"]
     assert run["test"]["tta"].startswith("python tools/test.py configs/linear_vit-64")
     assert set(run["scores"]) == {"once", "tta"}
-    rows = list(csv.DictReader((left / "once.csv").open()))
-    dice = [float(row["Dice"]) for row in rows]
+    scores = read_image_scores(folder)
+    assert set(scores) == {("plain", 0, "once"), ("plain", 0, "tta")}
+    dice = scores["plain", 0, "once"]["Dice"].values()
     assert len(dice) == 3
     assert sum(dice) / 3 == pytest.approx(run["scores"]["once"]["per_image/Dice"], abs=0.01)
-    assert cv2.imread(str(left / "cases.jpg")).shape[0] > 100
+    assert cv2.imread(str(folder / "cases.jpg")).shape[0] > 100
     assert "| plain" in result.stdout
     assert "![A small study]" not in (folder / "README.md").read_text()  # no label is a number
 
@@ -94,9 +93,9 @@ def call(study, monkeypatch, capsys):
 
 def test_what_is_recorded_is_not_run_again(study, call):
     folder, (_, *command), _ = study
-    before = (folder / "plain-seed0" / "run.json").stat().st_mtime_ns
+    before = (folder / "runs.json").stat().st_mtime_ns
     assert "tools/train.py" not in call(*command, "--runs", "plain*")
-    assert (folder / "plain-seed0" / "run.json").stat().st_mtime_ns == before
+    assert (folder / "runs.json").stat().st_mtime_ns == before
     listed = call(*command, "--list").splitlines()[-2:]
     assert listed == ["plain-seed0 recorded", "mixed-seed0 to do"]
 
@@ -119,7 +118,7 @@ def test_other_settings_are_neither_reported_nor_gone_on_with(study, call, capsy
     with pytest.raises(SystemExit, match="2"):
         call(*chosen, "--accept", " ")
     assert "--accept needs a reason" in capsys.readouterr().err
-    assert json.loads((folder / "plain-seed0" / "run.json").read_text())["iterations"] == 2
+    assert read_runs(folder)["plain-seed0"]["iterations"] == 2
 
 
 def test_a_model_with_arguments_of_its_own_and_a_baseline(study):
@@ -127,14 +126,12 @@ def test_a_model_with_arguments_of_its_own_and_a_baseline(study):
     folder, command, _ = study
     result = run_tool(*command)
     assert result.returncode == 0, result.stderr[-3000:]
-    train = json.loads((folder / "mixed-seed0" / "run.json").read_text())["train"]
+    train = read_runs(folder)["mixed-seed0"]["train"]
     assert " --ema 0.5 --cfg-options " in train
     checkpoint = torch.load(folder / "work" / "mixed-seed0" / "iter_2.pth", weights_only=False)
     assert "ema_state_dict" in checkpoint
-    dice = [
-        [float(row["Dice"]) for row in csv.DictReader((folder / name / "once.csv").open())]
-        for name in ("plain-seed0", "mixed-seed0")
-    ]
+    scores = read_image_scores(folder)
+    dice = [scores[name, 0, "once"]["Dice"].values() for name in ("plain", "mixed")]
     difference = (sum(dice[1]) - sum(dice[0])) / 3
     row = next(r for r in result.stdout.splitlines() if r.startswith("| mixed"))
     assert f"| {difference:+.1f} [" in row

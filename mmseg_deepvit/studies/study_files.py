@@ -1,0 +1,146 @@
+"""The two files that hold what a study's runs left: ``runs.json`` and ``scores.csv.gz``.
+
+``runs.json`` has a record of each run. Sections of resolved configs are in it once, by their
+digest: most runs share most of them. ``scores.csv.gz`` has a row for each image of each test, as
+``pandas.read_csv`` reads it. Runs of a study may end at the same time: a lock lets one write.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from ..errors import UserError
+from ..files import replacing
+from .image_scores import SCORES, ImageScores
+from .provenance import digest_of
+from .study import Run
+
+RUNS = "runs.json"
+IMAGE_SCORES = "scores.csv.gz"
+_COLUMNS = ("model", "seed", "test", "image", *SCORES)
+
+
+def lock_study(folder: Path) -> FileLock:
+    """The lock that whoever reads and then writes a study's files holds meanwhile."""
+    return FileLock(folder / ".lock")
+
+
+def read_runs(folder: Path) -> dict[str, dict[str, Any]]:
+    """Records of a study by the run's name, each with its resolved config as ``settings``.
+
+    Args:
+        folder: The study's; where it has no ``runs.json``, there are no records.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    path = folder / RUNS
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        sections = content["sections"]
+        return {
+            name: {**left, "settings": {k: sections[d] for k, d in left["settings"].items()}}
+            for name, left in content["runs"].items()
+        }
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error!r}); restore it, or remove it") from error
+
+
+def write_runs(folder: Path, runs: Mapping[str, Mapping[str, Any]]) -> None:
+    """Replace ``runs.json``; the caller holds :func:`lock_study`.
+
+    Args:
+        folder: The study's.
+        runs: All records, as :func:`read_runs` returns them.
+    """
+    sections: dict[str, Any] = {}
+    packed = {}
+    for name in sorted(runs):
+        settings = {key: digest_of(value) for key, value in runs[name]["settings"].items()}
+        sections.update((settings[key], value) for key, value in runs[name]["settings"].items())
+        packed[name] = {**runs[name], "settings": settings}
+    content = {"runs": packed, "sections": dict(sorted(sections.items()))}
+    with replacing(folder / RUNS, sync=True) as part:
+        part.write_text(f"{_dump(content, 3)}\n", encoding="utf-8")
+
+
+def _dump(content: Any, levels: int) -> str:
+    """JSON with a line for each entry of the outer levels."""
+    if not levels or not isinstance(content, Mapping) or not content:
+        return json.dumps(content)
+    lines = (f"{json.dumps(key)}: {_dump(value, levels - 1)}" for key, value in content.items())
+    return "{\n" + ",\n".join(lines) + "\n}"
+
+
+def read_image_scores(folder: Path) -> dict[tuple[str, int, str], ImageScores]:
+    """Scores of each image, by model, seed and test.
+
+    Args:
+        folder: The study's; where it has no ``scores.csv.gz``, there are none.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    path = folder / IMAGE_SCORES
+    found: dict[tuple[str, int, str], ImageScores] = {}
+    if not path.is_file():
+        return found
+    try:
+        with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                key = (row["model"], int(row["seed"]), row["test"])
+                test = found.setdefault(key, {score: {} for score in SCORES})
+                for score in SCORES:
+                    test[score][row["image"]] = float(row[score])
+    except (EOFError, OSError, KeyError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error!r}); restore it, or remove it") from error
+    return found
+
+
+def _write_image_scores(folder: Path, scores: Mapping[tuple[str, int, str], ImageScores]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for key in sorted(scores):
+        for image in sorted(scores[key][SCORES[0]]):
+            writer.writerow([*key, image, *(f"{scores[key][s][image]:.2f}" for s in SCORES)])
+    with replacing(folder / IMAGE_SCORES, sync=True) as part:
+        part.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
+
+
+def write_run(
+    folder: Path, run: Run, left: Mapping[str, Any], scores: Mapping[str, ImageScores]
+) -> None:
+    """Put a run into both files, in place of what they have of it.
+
+    Args:
+        folder: The study's.
+        run: Which one.
+        left: Its record, with its resolved config as ``settings``.
+        scores: Scores of each image by the test's name.
+
+    Raises:
+        UserError: A file that is there is damaged.
+    """
+    with lock_study(folder):
+        runs = read_runs(folder)
+        others = {
+            key: test
+            for key, test in read_image_scores(folder).items()
+            if key[:2] != (run.model.name, run.seed)
+        }
+        if runs.pop(run.name, None):
+            write_runs(folder, runs)  # a stop from here on leaves no record with other scores
+        new = {(run.model.name, run.seed, name): test for name, test in scores.items()}
+        _write_image_scores(folder, {**others, **new})
+        write_runs(folder, {**runs, run.name: left})
