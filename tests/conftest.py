@@ -1,12 +1,21 @@
-"""What all tests share: seeds, and the real images, where there are any."""
+"""What all tests share: seeds, and images, real ones where there are any."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 
+from .datasets.published import write_ade
+
 ROOT = Path(__file__).parents[1]
+_REAL_ADE = ROOT / "data" / "ade" / "ADEChallengeData2016"
+#: ADE20K's folder, or where one of the same layout is made up.
+ADE = (
+    _REAL_ADE if _REAL_ADE.is_dir() else Path(tempfile.gettempdir()) / f"made-up-ade-{os.getuid()}"
+)
 
 if not torch.cuda.is_available():
     # Triton reads it when it first sees a kernel.
@@ -20,11 +29,15 @@ def _seed():
 
 @pytest.fixture(scope="session")
 def ade_root():
-    """ADE20K's folder; the tests that need it skip where it is missing."""
-    root = ROOT / "data" / "ade" / "ADEChallengeData2016"
-    if not root.is_dir():
-        pytest.skip(f"no ADE20K images in {root.relative_to(ROOT)}")
-    return root
+    """ADE20K's folder, with made-up pairs where there are no real ones."""
+    if not ADE.is_dir():
+        folder = Path(tempfile.mkdtemp(dir=ADE.parent))
+        write_ade(folder)
+        try:
+            folder.rename(ADE)
+        except OSError:  # another process was there first
+            shutil.rmtree(folder)
+    return ADE
 
 
 def pytest_collection_modifyitems(items):

@@ -14,11 +14,14 @@ from mmseg.registry import MODELS
 
 from mmseg_deepvit.cli import load_config
 
-from ..conftest import ROOT
+from ..conftest import ADE, ROOT
 from ..datasets.published import write_isic
 
+#: Where the data of ADE20K's configs is.
+ADE_ROOTS = [f"{part}_dataloader.dataset.data_root={ADE}" for part in ("train", "val", "test")]
 #: A run of two iterations on images of 64².
 SMALL_RUN = [
+    *ADE_ROOTS,
     "model.data_preprocessor.size=(64,64)",
     "model.decode_head.channels=16",
     "train_dataloader.num_workers=0",
@@ -94,7 +97,7 @@ def assert_one_line(result, *parts):
 
 @pytest.fixture(scope="session")
 def trained(ade_root, tmp_path_factory):
-    """Two iterations of the ADE20K config, shrunk, on the real pairs in data/ade."""
+    """Two iterations of the ADE20K config, shrunk, on the pairs of ``ade_root``."""
     work_dir = tmp_path_factory.mktemp("trained")
     result = run_tool("tools/train.py", CONFIG, "--work-dir", work_dir, "--cfg-options", *SMALL)
     assert result.returncode == 0, result.stderr[-3000:]

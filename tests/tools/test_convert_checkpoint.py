@@ -17,7 +17,7 @@ from mmseg_deepvit.inference import load_segmentor
 from ..checkpoints.published import dvit_repo, prefixed
 from ..checkpoints.swin_reference import DEPTHS, DIMS, HEADS, PATCH, WINDOW, swin_state_dict
 from ..conftest import ROOT
-from .conftest import assert_one_line, run_tool
+from .conftest import ADE_ROOTS, assert_one_line, run_tool
 
 SWIN = f"""
 _base_ = ["{ROOT}/configs/_base_/datasets/ade20k.py", "{ROOT}/configs/_base_/default_runtime.py"]
@@ -216,6 +216,7 @@ def test_a_published_segmentor(ade_root, tmp_path):
     result = run_tool(
         *("tools/test.py", tmp_path / "swin.py", tmp_path / "published.pth"),
         *("--out", tmp_path / "out", "--work-dir", tmp_path / "work"),
+        *("--cfg-options", ADE_ROOTS[-1]),  # of testing
     )
     assert result.returncode == 0, result.stderr[-3000:]
     log = result.stdout + result.stderr
