@@ -12,9 +12,9 @@ from mmengine.logging import print_log
 from torch import nn
 from torch.optim import Optimizer
 
-from ..checkpoints import read_checkpoint
-from ..checkpoints.sharded import REST, check_sharded, is_sharded
-from ..errors import CheckpointError
+from ...checkpoints import read_checkpoint
+from ...checkpoints.sharded import REST, check_sharded, is_sharded
+from ...errors import CheckpointError
 from .work_dirs import numbered_checkpoints, restore_replaced
 
 #: The file in a work dir that names the checkpoint saved last.

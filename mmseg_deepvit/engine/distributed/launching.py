@@ -23,7 +23,7 @@ from mmengine.utils.dl_utils import set_multi_processing
 from mmseg.registry import MODEL_WRAPPERS
 from torch import nn
 
-from ..errors import UserError
+from ...errors import UserError
 
 _T = TypeVar("_T")
 #: What each launcher sets, and how a run is started with it.

@@ -22,8 +22,8 @@ from mmengine.registry import STRATEGIES
 from mmengine.runner.checkpoint import _load_checkpoint
 from torch import Tensor, nn
 
-from ..checkpoints.sharded import REST, fill, is_sharded, read_sharded
-from ..errors import CheckpointError, UserError
+from ...checkpoints.sharded import REST, fill, is_sharded, read_sharded
+from ...errors import CheckpointError, UserError
 from .launching import revert_on_cpus
 from .sharded_files import save_sharded, save_whole
 
