@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from mmseg_deepvit.cli import add_config_options, check_out, config_errors, load_config, run
+from mmseg_deepvit.files import replacing
 from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
@@ -106,8 +107,9 @@ def main() -> int:
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write a text file."""
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    """Write a text file, whole or not at all."""
+    with replacing(path) as part:
+        part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 if __name__ == "__main__":
