@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+from .checkpoints.attacks import beside, touch
 from .conftest import ROOT
 
 #: Prints who reads files, one line for each step.
@@ -25,6 +26,11 @@ theirs, schemes = classes(), dict(CheckpointLoader._schemes)
 Config.fromstring("custom_imports = dict(imports=['mmseg_deepvit', 'mmseg_deepvit.cli'])", ".py")
 import mmseg_deepvit.safe_loading
 tell()
+pretrained = dict(type="Pretrained", checkpoint=sys.argv[2])
+try:
+    MODELS.build(dict(type="DeepViT", arch="deepvit-16b", init_cfg=pretrained)).init_weights()
+except mmseg_deepvit.errors.CheckpointError as error:
+    print("refused", "would run code from the file" in str(error))
 Config.fromfile(sys.argv[1])
 tell()
 for name, kind in theirs.items():
@@ -38,11 +44,15 @@ for _ in range(2):
 """
 
 
-def test_only_our_configs_and_install_replace_loading():
+def test_only_our_configs_and_install_replace_loading(tmp_path):
+    """Our backbones read safely before, too."""
+    canary, weights = tmp_path / "canary", tmp_path / "weights.pth"
+    weights.write_bytes(beside(touch(canary)))
     config = ROOT / "configs" / "_base_" / "default_runtime.py"
-    command = [sys.executable, "-W", "ignore", "-c", STEPS, config]
+    command = [sys.executable, "-W", "ignore", "-c", STEPS, config, weights]
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     ours, theirs = "mmseg_deepvit", "mmcv mmengine mmseg"
-    said = [line for line in result.stdout.splitlines() if line.startswith("mm")]
-    assert said == [theirs, ours, theirs, ours, ours]
+    said = [line for line in result.stdout.splitlines() if line.startswith(("mm", "refused"))]
+    assert said == [theirs, "refused True", ours, theirs, ours, ours]
+    assert not canary.exists()

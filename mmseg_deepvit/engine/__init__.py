@@ -8,11 +8,11 @@ from .checks.weights_check_hook import WeightsCheckHook, warn_of_normalization
 from .distributed.fsdp_strategy import FSDP2Strategy, check_hooks
 from .distributed.launching import (
     CPUDistributedDataParallel,
-    from_first_process,
     join_processes,
     may_restart,
     part_together,
 )
+from .first_process import from_first_process
 from .map_norm_calibration_hook import MapNormCalibrationHook
 from .optimizers.cpu_amp import CPUAmpOptimWrapper, cpu_has_bf16
 from .optimizers.layer_decay import BlockDecayOptimWrapperConstructor

@@ -22,8 +22,9 @@ from mmengine.runner import Runner, find_latest_checkpoint
 from mmseg.registry import HOOKS
 
 from ...errors import UserError
-from ..distributed.launching import from_first_process
-from ..resuming.newest_checkpoint import POINTER, check_same_parameters
+from ..first_process import from_first_process
+from ..resuming.continuation import check_same_parameters
+from ..resuming.newest_checkpoint import POINTER
 from ..resuming.train_loop import VALIDATED
 from ..resuming.work_dirs import check_unused, checkpoint_folder, claim, is_remote, release
 from .atomic_files import BACKEND, write_atomically
