@@ -18,6 +18,7 @@ import torch
 
 from .attention.blockwise import release_buffers
 from .errors import UserError
+from .files import replacing
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,8 @@ def write_json(path: str, machine: dict, settings: dict, results: list[dict[str,
     content = {"machine": machine, "settings": settings, "results": results}
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(json.dumps(content, indent=2) + "\n")
+        with replacing(path) as part:
+            part.write_text(json.dumps(content, indent=2) + "\n")
     except OSError as error:
         raise UserError(f"--json {path} cannot be written ({error.strerror})") from error
 
@@ -254,6 +256,7 @@ def plot_lines(
         axes.legend()
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=110)
+        with replacing(path) as part:
+            figure.savefig(part, format=Path(path).suffix[1:] or "png", dpi=110)
     except (OSError, ValueError) as error:
         raise UserError(f"--plot {path} cannot be written ({error})") from error

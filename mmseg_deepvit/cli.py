@@ -28,6 +28,7 @@ if not only_help():
     import torch
 
     from .config_options import merge_options
+    from .safe_loading import install
 
 #: Set to show the traceback of an error that the tools would print as one line.
 TRACEBACK_VARIABLE = "MMSEG_DEEPVIT_TRACEBACK"
@@ -193,7 +194,8 @@ def load_config(path: str, options: dict | None = None) -> Config:
         options: Dotted keys and values that go before the file's.
 
     Returns:
-        The config; its default scope is entered, so that registries find mmseg's classes.
+        The config; its default scope is entered, so that registries find mmseg's classes, and
+        files are loaded safely from now on (:func:`mmseg_deepvit.safe_loading.install`).
 
     Raises:
         UserError: No such file, it is no config, or an option names nothing that there is.
@@ -201,6 +203,7 @@ def load_config(path: str, options: dict | None = None) -> Config:
     if not os.path.isfile(path):
         what = "is a folder" if os.path.isdir(path) else "does not exist"
         raise UserError(f"config {path} {what}: see configs/ for those that come with us")
+    install()  # before the config's own imports, which may replace more
     try:
         cfg = Config.fromfile(path)
     except (Exception, SystemExit) as error:  # a config is code: it can raise anything

@@ -1,3 +1,4 @@
+import errno
 import json
 
 import pytest
@@ -76,3 +77,24 @@ def test_plot(tmp_path):
     assert path.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(UserError, match="cannot be written"):
         plot_lines(str(tmp_path / "lines.nonsense"), "x", {"y": {}, "z": {}})
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: write_json(path, {}, {}, []),
+        lambda path: plot_lines(path, "x", {"y": {"a": [(1, 1)]}, "z": {"a": [(1, 2)]}}),
+    ],
+)
+def test_older_results_stay_where_new_ones_cannot_be_written(write, tmp_path, monkeypatch):
+    path = tmp_path / "results.svg"
+    path.write_text("older")
+
+    def full(*names):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(UserError, match="No space left on device"):
+        write(str(path))
+    assert path.read_text() == "older"
+    assert list(tmp_path.iterdir()) == [path]

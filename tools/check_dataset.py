@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mmseg_deepvit.cli import add_config_options, check_out, config_errors, load_config, run
+from mmseg_deepvit.files import replacing
 from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
@@ -107,8 +108,9 @@ def main() -> int:
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write a text file."""
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    """Write a text file, whole or not at all."""
+    with replacing(path) as part:
+        part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -107,7 +107,7 @@ def write(state: dict[str, Tensor], meta: dict[str, Any], out: Path) -> None:
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(out) as part:
+        with replacing(out, sync=True) as part:
             if out.suffix == ".safetensors":
                 save_safetensors(part, state, meta)
             else:

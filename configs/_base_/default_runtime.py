@@ -1,5 +1,7 @@
-# What every run needs: registration, hooks, environment, logs.
-custom_imports = dict(imports=["mmseg_deepvit"], allow_failed_imports=False)
+# What every run needs: registration, safe loading, hooks, environment, logs.
+custom_imports = dict(
+    imports=["mmseg_deepvit", "mmseg_deepvit.safe_loading.installed"], allow_failed_imports=False
+)
 default_scope = "mmseg"
 default_hooks = dict(
     timer=dict(type="IterTimerHook"),

@@ -1,8 +1,8 @@
 """mmseg's Swin Transformer, whose weights come from any published file.
 
 mmseg loads what has its own names and passes over the rest without a word: of a file with the Swin
-repository's names it takes the norms alone. Importing this registers the class in mmseg's place,
-under mmseg's name, so that configs stay as they are.
+repository's names it takes the norms alone. :func:`mmseg_deepvit.safe_loading.install` registers
+the class in mmseg's place, under mmseg's name, so that configs stay as they are.
 
 Paper: Swin Transformer, https://arxiv.org/abs/2103.14030.
 Reference: mmseg ``mmseg/models/backbones/swin.py`` (``init_weights``: tables of another window are
@@ -20,7 +20,6 @@ from collections.abc import Iterator
 import torch.nn.functional as F
 from mmengine.logging import print_log
 from mmseg.models.backbones.swin import SwinTransformer as MMSegSwinTransformer
-from mmseg.registry import MODELS
 from torch import Tensor
 
 from ..checkpoints import read_backbone
@@ -32,7 +31,6 @@ from ..errors import CheckpointError
 _OWN = re.compile(r".+\.relative_position_index|norm\d*\..+")
 
 
-@MODELS.register_module(name="SwinTransformer", force=True)
 class SwinTransformer(MMSegSwinTransformer):
     """Swin Transformer of mmseg, with mmseg's arguments.
 

@@ -1,7 +1,4 @@
-"""Checkpoint files: safe reading, names of published families, whether they fit a model.
-
-Importing this has mmengine read safely too.
-"""
+"""Checkpoint files: safe reading, names of published families, whether they fit a model."""
 
 from .backbone_files import read_backbone
 from .containers import find_state_dict

@@ -64,7 +64,7 @@ def transfer(url: str, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     request = Request(url, headers={"User-Agent": "mmseg_deepvit"})
     try:
-        with replacing(target) as part:
+        with replacing(target, sync=True) as part:
             with urlopen(request, timeout=TIMEOUT) as response, part.open("wb") as file:
                 if response.headers.get_content_type() == "text/html":
                     raise ConnectionError("the server answers with a web page")

@@ -1,4 +1,4 @@
-"""Have mmengine read checkpoints as we do: importing this replaces its loaders.
+"""Loaders for mmengine that read checkpoints as we do; :func:`replace_loaders` puts them in place.
 
 ``load_from``, ``resume``, ``init_cfg=dict(type='Pretrained', …)``, ``mim test`` and
 ``mmseg.apis.init_model`` all go through mmengine's ``CheckpointLoader``. OneDL's mmengine falls
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import os.path as osp
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,6 @@ from .plain_config import is_plain_config
 from .plain_data import InertHistory
 
 
-@CheckpointLoader.register_scheme(prefixes="", force=True)
-@CheckpointLoader.register_scheme(prefixes=("http://", "https://"), force=True)
 def load_from_path(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Load a local file or an address.
 
@@ -55,13 +53,11 @@ def load_from_path(filename: str, map_location: Any = None) -> dict[str, Any]:
     return content
 
 
-@CheckpointLoader.register_scheme(prefixes=("modelzoo://", "torchvision://"), force=True)
 def load_from_torchvision(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Load weights that torchvision names."""
     return load_from_path(_look_up(filename, mmengine_checkpoint.get_torchvision_models()))
 
 
-@CheckpointLoader.register_scheme(prefixes=("open-mmlab://", "openmmlab://"), force=True)
 def load_from_openmmlab(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Load weights that OpenMMLab names."""
     url = _look_up(
@@ -74,16 +70,12 @@ def load_from_openmmlab(filename: str, map_location: Any = None) -> dict[str, An
     return load_from_path(url)
 
 
-@CheckpointLoader.register_scheme(prefixes="mmcls://", force=True)
 def load_from_mmcls(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Load the backbone of a classifier that OpenMMLab names."""
     content = load_from_path(_look_up(filename, mmengine_checkpoint.get_mmcls_models()))
     return mmengine_checkpoint._process_mmcls_checkpoint(content)
 
 
-@CheckpointLoader.register_scheme(
-    prefixes=[r"(\S+\:)?s3://", r"(\S+\:)?petrel://", "pavi://"], force=True
-)
 def load_from_store(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Load a file from an object store that mmengine has a backend for."""
     with get_file_backend(filename).get_local_path(filename) as local:
@@ -149,3 +141,19 @@ def _drop_programs(content: dict[str, Any], path: str) -> None:
                 "current",
                 logging.WARNING,
             )
+
+
+#: Loaders of all schemes of mmengine's, those without a scheme included.
+_LOADERS: tuple[tuple[Callable[..., dict[str, Any]], tuple[str, ...]], ...] = (
+    (load_from_path, ("", "http://", "https://")),
+    (load_from_torchvision, ("modelzoo://", "torchvision://")),
+    (load_from_openmmlab, ("open-mmlab://", "openmmlab://")),
+    (load_from_mmcls, ("mmcls://",)),
+    (load_from_store, (r"(\S+\:)?s3://", r"(\S+\:)?petrel://", "pavi://")),
+)
+
+
+def replace_loaders() -> None:
+    """Have mmengine's ``CheckpointLoader`` use the loaders of this file."""
+    for loader, prefixes in _LOADERS:
+        CheckpointLoader.register_scheme(prefixes, loader, force=True)

@@ -7,12 +7,14 @@ import sys
 from typing import Any
 
 _BUILDERS = {"dict": dict, "list": list, "set": set, "tuple": tuple}
+#: Modules of this package, which run nothing of a file when they are imported.
+_OURS = f"{__name__.partition('.')[0]}."
 #: What a hostile text makes of parsing.
 _PARSING = (TypeError, ValueError, AttributeError, SyntaxError, RecursionError, MemoryError)
 
 
 def is_plain_config(text: Any) -> bool:
-    """Whether a config's text only gives names to literals, and imports nothing new.
+    """Whether a config's text only gives names to literals, and imports nothing new of others.
 
     Args:
         text: As ``Config.pretty_text`` dumps it.
@@ -30,7 +32,7 @@ def is_plain_config(text: Any) -> bool:
                 values[target.id] = _literal(statement.value)
         imports = (values.get("custom_imports") or {}).get("imports") or []
         names = [imports] if isinstance(imports, str) else imports
-        return all(name in sys.modules for name in names)
+        return all(name in sys.modules or name.startswith(_OURS) for name in names)
     except _PARSING:
         return False
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mmcv.transforms import BaseTransform
+from mmcv.transforms import LoadImageFromFile as AnyLoadImageFromFile
 from mmengine.dataset import Compose
 from mmseg.datasets.transforms import LoadAnnotations as AnyLoadAnnotations
 from mmseg.datasets.transforms import Resize
@@ -13,7 +14,8 @@ from mmseg.datasets.transforms import Resize
 from .cache import SharedCache
 from .transforms import LoadAnnotations, LoadImageFromFile
 
-_FIXED = (LoadImageFromFile, LoadAnnotations, Resize)
+#: Transforms that give the same every time.
+_FIXED = (LoadImageFromFile, LoadAnnotations, AnyLoadImageFromFile, AnyLoadAnnotations, Resize)
 
 
 class CachedTransforms(BaseTransform):
@@ -95,6 +97,6 @@ def cache_loading(
     steps = [type(t) in _FIXED or t in fixed for t in pipeline.transforms]
     end = steps.index(False) if False in steps else len(steps)
     head, rest = pipeline.transforms[:end], pipeline.transforms[end:]
-    if not head or not isinstance(head[0], LoadImageFromFile):
+    if not head or not isinstance(head[0], AnyLoadImageFromFile):
         raise ValueError("cache_images needs a pipeline that begins with LoadImageFromFile")
     pipeline.transforms = [CachedTransforms(head, SharedCache(paths, max_bytes)), *rest]

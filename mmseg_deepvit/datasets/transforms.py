@@ -1,7 +1,7 @@
 """Loading of pairs that refuses what would train in silence on other data than the files hold.
 
-Importing this puts them in the place of mmcv's and mmseg's transforms of the same names, so that
-every config that imports this package has them: tools look pipelines up by these names.
+:func:`mmseg_deepvit.safe_loading.install` puts them in the place of mmcv's and mmseg's transforms
+of the same names, by which configs and tools look them up.
 
 Reference: mmcv ``mmcv/transforms/loading.py``, mmsegmentation
 ``mmseg/datasets/transforms/loading.py``.
@@ -17,7 +17,6 @@ import mmcv.transforms
 import mmseg.datasets.transforms
 import numpy as np
 from mmengine import fileio
-from mmseg.registry import TRANSFORMS
 
 from .decoding import (
     check_same_size,
@@ -29,7 +28,6 @@ from .decoding import (
 )
 
 
-@TRANSFORMS.register_module(force=True)
 class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
     """mmcv's transform, which names the file that cannot be read.
 
@@ -56,7 +54,6 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
             raise data_error(path, f"cannot be read ({_line(error)})", "replace it") from error
 
 
-@TRANSFORMS.register_module(force=True)
 class LoadAnnotations(mmseg.datasets.transforms.LoadAnnotations):
     """mmseg's transform, which refuses what is no label map of its image."""
 

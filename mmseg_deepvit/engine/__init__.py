@@ -1,25 +1,25 @@
 """Parts of the training runner; importing this registers them."""
 
 from .. import require_stack  # noqa: F401
-from .atomic_checkpoint_hook import AtomicCheckpointHook
-from .class_check_hook import ClassCheckHook, unwrap_segmentor
-from .cpu_amp import CPUAmpOptimWrapper, cpu_has_bf16
-from .data_errors import check_data_folders
-from .finite_check_hook import FiniteCheckHook
-from .fsdp_strategy import FSDP2Strategy, check_hooks
-from .launching import (
+from .checks.class_check_hook import ClassCheckHook, unwrap_segmentor
+from .checks.data_folders import check_data_folders
+from .checks.finite_check_hook import FiniteCheckHook
+from .checks.weights_check_hook import WeightsCheckHook, warn_of_normalization
+from .distributed.fsdp_strategy import FSDP2Strategy, check_hooks
+from .distributed.launching import (
     CPUDistributedDataParallel,
-    from_first_process,
     join_processes,
     may_restart,
     part_together,
 )
-from .layer_decay import BlockDecayOptimWrapperConstructor
+from .first_process import from_first_process
 from .map_norm_calibration_hook import MapNormCalibrationHook
-from .resuming import find_whole_checkpoint
-from .train_loop import ResumableTrainLoop
-from .weights_check_hook import WeightsCheckHook, warn_of_normalization
-from .work_dirs import check_unused, checkpoint_folder, claim, is_remote
+from .optimizers.cpu_amp import CPUAmpOptimWrapper, cpu_has_bf16
+from .optimizers.layer_decay import BlockDecayOptimWrapperConstructor
+from .resuming.newest_checkpoint import find_whole_checkpoint
+from .resuming.train_loop import ResumableTrainLoop
+from .resuming.work_dirs import check_unused, checkpoint_folder, claim, is_remote
+from .saving.atomic_checkpoint_hook import AtomicCheckpointHook
 
 __all__ = [
     "AtomicCheckpointHook",

@@ -15,7 +15,7 @@ from mmseg.registry import HOOKS
 from torch import Tensor
 
 from ..weights import calibrate_map_norms
-from .class_check_hook import unwrap_segmentor
+from .checks.class_check_hook import unwrap_segmentor
 
 
 @HOOKS.register_module()

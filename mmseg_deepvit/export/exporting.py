@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..backbones.vit import ViTTrunk
 from ..errors import UserError
+from ..files import replacing
 from ..inference import read_image, training_crop, write_png
 from .exported_segmentor import ExportedSegmentor
 from .formats import FORMATS, first_line
@@ -93,31 +94,21 @@ def export_segmentor(
     example = _images(2, height - 3, width + 5) if dynamic else _images(1, height, width)
     samples = [example, _images(1, height + 21, width + 41)] if dynamic else [example]
     metadata = describe(model, None if dynamic else size)
-    part = path.with_name(f".part-{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.touch()
-        network = ExportNetwork(model, None if dynamic else size)
-        chosen.write(network, example, dynamic, metadata, part)
-        run = chosen.read(part)
-        results = _compare(model, run, kind, samples, tolerance)
-        del run  # as large as the weights
-        results += _compare_prediction(
-            model, _segmentor(part, kind, metadata), kind, size, tolerance
-        )
-        part.replace(path)
+        with replacing(path, sync=True) as part:
+            part.touch()  # fails before minutes of tracing
+            network = ExportNetwork(model, None if dynamic else size)
+            chosen.write(network, example, dynamic, metadata, part)
+            run = chosen.read(part)
+            results = _compare(model, run, kind, samples, tolerance)
+            del run  # as large as the weights
+            results += _compare_prediction(
+                model, _segmentor(part, kind, metadata), kind, size, tolerance
+            )
     except OSError as error:
         raise UserError(f"--out {path} cannot be written ({error.strerror or error})") from error
-    finally:
-        _remove(part)
     return results
-
-
-def _remove(part: Path) -> None:
-    try:
-        part.unlink(missing_ok=True)
-    except OSError:  # its folder is none, which has been said already
-        return
 
 
 def _images(batch: int, height: int, width: int) -> Tensor:

@@ -178,14 +178,14 @@ def write_program(
 ) -> None:
     """Write a ``torch.export`` archive whose ``metadata.json`` holds the metadata."""
     graph = capture(network, example, dynamic)
-    with _quiet():
-        torch.export.save(graph, str(path), extra_files=_extra_files(metadata))
+    with _quiet(), path.open("wb") as file:  # a name would have to end in .pt2
+        torch.export.save(graph, file, extra_files=_extra_files(metadata))
 
 
 def read_program(path: Path) -> Callable[[Tensor], Tensor]:
     """Open a ``torch.export`` archive."""
-    with _quiet():
-        return torch.export.load(str(path)).module()
+    with _quiet(), path.open("rb") as file:
+        return torch.export.load(file).module()
 
 
 def _extra_files(metadata: Metadata) -> dict[str, str]:

@@ -35,6 +35,8 @@ _DECIDES_NOTHING = {
     *("val_cfg", "val_dataloader", "val_evaluator", "visualizer", "work_dir"),
     *("default_scope", "test_pipeline"),
 }
+#: Decides nothing: the tools load safely whether a config imports this or not.
+_SAFE_LOADING = "mmseg_deepvit.safe_loading.installed"
 #: Ends of the names of hooks that look, log, paint or save, and leave weights as they are.
 _ONLOOKERS = tuple(
     f"{kind}Hook"
@@ -58,6 +60,10 @@ def settings_digests(
     content = {key: value for key, value in config.items() if key in known_keys()}
     training = {k: v for k, v in content.items() if k not in (_OF_TESTS | _DECIDES_NOTHING)}
     training["model"] = content.get("model")
+    imports = content.get("custom_imports") or {}
+    if isinstance(names := imports.get("imports"), list):
+        names = [name for name in names if name != _SAFE_LOADING]
+        training["custom_imports"] = {**imports, "imports": names}
     default, custom = (content.get(key) for key in ("default_hooks", "custom_hooks"))
     training["default_hooks"] = {k: v for k, v in (default or {}).items() if _acts(v)}
     training["custom_hooks"] = [hook for hook in custom or [] if _acts(hook)]

@@ -7,6 +7,7 @@ from mmseg.models.backbones.swin import SwinTransformer as MMSegSwinTransformer
 from mmseg.registry import MODELS
 from timm.models.swin_transformer import SwinTransformer as TimmSwin
 
+from mmseg_deepvit import safe_loading
 from mmseg_deepvit.backbones import SwinTransformer
 from mmseg_deepvit.checkpoints.normalization import IMAGENET
 from mmseg_deepvit.errors import CheckpointError
@@ -21,6 +22,8 @@ from ..checkpoints.swin_reference import (
     SwinReference,
     swin_state_dict,
 )
+
+safe_loading.install()
 
 SETTINGS = {
     "embed_dims": DIMS,

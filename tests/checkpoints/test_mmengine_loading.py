@@ -9,8 +9,11 @@ from mmengine.model import BaseModel
 from mmengine.runner import CheckpointLoader, Runner
 from mmengine.runner import checkpoint as mmengine_checkpoint
 
+from mmseg_deepvit import safe_loading
 from mmseg_deepvit.checkpoints import mmengine_loading, save_safetensors
 from mmseg_deepvit.errors import CheckpointError
+
+safe_loading.install()
 
 
 class Line(BaseModel):

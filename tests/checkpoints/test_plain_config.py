@@ -11,6 +11,8 @@ from ..conftest import ROOT
     [
         ("a = dict(b=[1, -2.5, None], c=('x', True), d={'e': {1}})\nf = 'g'", True),
         ("custom_imports = dict(imports=['mmseg_deepvit'], allow_failed_imports=False)", True),
+        ("custom_imports = dict(imports=['mmseg_deepvit.safe_loading.installed'])", True),
+        ("custom_imports = dict(imports=['mmseg_deepvit_of_others'])", False),
         ("", True),
         ("custom_imports = dict(imports=['antigravity'])", False),
         ("custom_imports = dict(imports='antigravity')", False),

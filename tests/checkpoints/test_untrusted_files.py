@@ -8,11 +8,13 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader, load_checkpoint
 from mmseg.registry import MODELS
 
+from mmseg_deepvit import safe_loading
 from mmseg_deepvit.checkpoints import TRUST_VARIABLE, read_checkpoint
 from mmseg_deepvit.errors import CheckpointError
 
 from .attacks import LIVE, REACHING, WEIGHTS, beside, saved, touch
 
+safe_loading.install()
 #: Refused before they are unpickled, even where they are trusted.
 OTHERS = ("zip within zip", "tar", "bare pickle, protocol 0")
 READERS = {"ours": read_checkpoint, "mmengine's": CheckpointLoader.load_checkpoint}

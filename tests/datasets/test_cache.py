@@ -2,6 +2,8 @@ import copy
 import multiprocessing
 import pickle
 
+import mmcv.transforms
+import mmseg.datasets.transforms
 import numpy as np
 import pytest
 from mmengine.dataset import pseudo_collate
@@ -56,6 +58,20 @@ def test_the_head_ends_at_the_first_random_transform(root):
     transforms = cached(root, RESIZE, {"type": "RandomFlip", "prob": 0.5}, PACK).pipeline.transforms
     assert isinstance(transforms[0], CachedTransforms)
     assert [type(t).__name__ for t in transforms[1:]] == ["RandomFlip", "PackSegInputs"]
+
+
+def test_a_config_without_safe_loading_is_cached_too(root):
+    """Its transforms are mmcv's and mmseg's own."""
+    theirs = [
+        {"type": mmcv.transforms.LoadImageFromFile},
+        {"type": mmseg.datasets.transforms.LoadAnnotations},
+    ]
+    settings = {"part": "Training", "cache_images": True}
+    dataset = build("ISIC2018Dataset", root, pipeline=[*theirs, RESIZE], **settings)
+    expected = dataset[2]
+    remove_files(root)
+    assert_same(dataset[2], expected)
+    assert expected["gt_seg_map"].any()
 
 
 def test_what_transforms_change_in_place_stays_out(root):

@@ -13,8 +13,13 @@ from mmseg.models.losses import DiceLoss, OhemCrossEntropy
 from torch import nn
 
 from mmseg_deepvit.engine import ClassCheckHook
-from mmseg_deepvit.engine.agreement import Part, find_disagreements, find_unmeasured, named_heads
-from mmseg_deepvit.engine.seeding import SeededDataset
+from mmseg_deepvit.engine.checks.agreement import (
+    Part,
+    find_disagreements,
+    find_unmeasured,
+    named_heads,
+)
+from mmseg_deepvit.engine.resuming.seeding import SeededDataset
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.evaluation import PerImageMetric
 from mmseg_deepvit.inference import SlidingEncoderDecoder

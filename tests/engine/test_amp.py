@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmengine.runner import Runner
 
-from mmseg_deepvit.engine.finite import find_not_finite
+from mmseg_deepvit.engine.checks.finite import find_not_finite
 
 from ..diversity.cases import NAMED, make_config
 from ..diversity.test_training import Pictures, _no_hub_left  # noqa: F401

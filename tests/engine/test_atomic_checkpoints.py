@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from mmseg_deepvit import files
-from mmseg_deepvit.engine import resuming
-from mmseg_deepvit.engine.atomic_files import AtomicLocalBackend, write_atomically
-from mmseg_deepvit.engine.resuming import find_whole_checkpoint
+from mmseg_deepvit.engine.resuming import newest_checkpoint
+from mmseg_deepvit.engine.resuming.newest_checkpoint import find_whole_checkpoint
+from mmseg_deepvit.engine.saving.atomic_files import AtomicLocalBackend, write_atomically
 from mmseg_deepvit.errors import CheckpointError, UserError
 
 #: A run that keeps one checkpoint and saves in every iteration, most of its time.
@@ -106,7 +106,7 @@ def test_a_file_is_whole_or_the_old_one(tmp_path, monkeypatch):
 def test_a_full_disk(tmp_path):
     """A limit on the size of files stands in for it: the write itself fails midway."""
     code = (
-        "import resource, signal, sys; from mmseg_deepvit.engine.atomic_files import *\n"
+        "import resource, signal, sys; from mmseg_deepvit.engine.saving.atomic_files import *\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "write_atomically(sys.argv[1], b'old'); resource.setrlimit(resource.RLIMIT_FSIZE, (9, 9))\n"
         "try:\n    write_atomically(sys.argv[1], b'x' * 1000)\n"
@@ -148,7 +148,7 @@ def test_newest_whole_checkpoint(tmp_path, caplog):
 def test_a_damaged_pointer(tmp_path, content, monkeypatch):
     """The newest is taken, and a line says why."""
     said = []
-    monkeypatch.setattr(resuming, "print_log", lambda text, *arguments: said.append(text))
+    monkeypatch.setattr(newest_checkpoint, "print_log", lambda text, *arguments: said.append(text))
     save(tmp_path / "iter_8.pth")
     pointer = tmp_path / "last_checkpoint"
     if content is None:

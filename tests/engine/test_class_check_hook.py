@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mmseg_deepvit.engine import ClassCheckHook, unwrap_segmentor
-from mmseg_deepvit.engine.class_check_hook import label_outside
+from mmseg_deepvit.engine.checks.class_check_hook import label_outside
 from mmseg_deepvit.errors import UserError
 
 

@@ -2,7 +2,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from mmseg_deepvit.engine.data_errors import check_data_folders
+from mmseg_deepvit.engine.checks.data_folders import check_data_folders
 from mmseg_deepvit.errors import UserError
 
 

@@ -6,7 +6,7 @@ from mmengine.hooks import Hook
 from torch import nn
 
 from mmseg_deepvit.engine import FiniteCheckHook, find_whole_checkpoint
-from mmseg_deepvit.engine.finite import find_layer, find_not_finite, is_finite
+from mmseg_deepvit.engine.checks.finite import find_layer, find_not_finite, is_finite
 from mmseg_deepvit.errors import UserError
 
 from .resuming import (  # noqa: F401

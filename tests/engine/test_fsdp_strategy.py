@@ -21,9 +21,9 @@ from mmseg_deepvit.engine import (
     check_hooks,
     claim,
     find_whole_checkpoint,
-    sharded_files,
 )
-from mmseg_deepvit.engine.work_dirs import release
+from mmseg_deepvit.engine.distributed import sharded_files
+from mmseg_deepvit.engine.resuming.work_dirs import release
 from mmseg_deepvit.errors import CheckpointError, UserError
 
 from .test_data_parallel import CASES, batch

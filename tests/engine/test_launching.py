@@ -8,7 +8,7 @@ from torch import nn
 
 from mmseg_deepvit.attention.sync_norm import SyncMapNorm
 from mmseg_deepvit.engine import join_processes
-from mmseg_deepvit.engine.launching import revert_on_cpus
+from mmseg_deepvit.engine.distributed.launching import revert_on_cpus
 from mmseg_deepvit.errors import UserError
 
 SLURM = {"SLURM_PROCID": "0", "SLURM_NTASKS": "1", "SLURM_NODELIST": "node[1-2]"}

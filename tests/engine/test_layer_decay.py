@@ -4,7 +4,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
-from mmseg_deepvit.engine.layer_decay import layer_scales
+from mmseg_deepvit.engine.optimizers.layer_decay import layer_scales
 
 BACKBONES = {
     "ours": dict(

@@ -8,8 +8,8 @@ import torch
 from mmengine.dataset import InfiniteSampler
 from torch.utils.data import DataLoader, Dataset
 
-from mmseg_deepvit.engine import seeding
-from mmseg_deepvit.engine.seeding import (
+from mmseg_deepvit.engine.resuming import seeding
+from mmseg_deepvit.engine.resuming.seeding import (
     Drawn,
     ResumableSampler,
     SeededDataset,

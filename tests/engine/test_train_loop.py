@@ -5,7 +5,7 @@ import re
 import pytest
 from mmengine.config import Config
 
-from mmseg_deepvit.engine import resuming, train_loop
+from mmseg_deepvit.engine.resuming import continuation, train_loop
 
 from .resuming import (  # noqa: F401
     DIVERSE,
@@ -147,7 +147,7 @@ POLY = dict(type="PolyLR", power=1.0, begin=0, eta_min=0.0, by_epoch=False)
 )
 def test_what_is_said_of_a_schedule(end, iterations, message, tmp_path, monkeypatch):
     said = []
-    monkeypatch.setattr(resuming, "print_log", lambda text, *arguments: said.append(text))
+    monkeypatch.setattr(continuation, "print_log", lambda text, *arguments: said.append(text))
     train_tiny(tmp_path, 2, param_scheduler=[dict(POLY, end=end)])
     schedule = [dict(POLY, end=end)]
     train_tiny(tmp_path, iterations, param_scheduler=schedule, resume=True)
@@ -158,7 +158,7 @@ def test_what_is_said_of_a_schedule(end, iterations, message, tmp_path, monkeypa
 def test_a_longer_schedule_is_not_taken(tmp_path, monkeypatch):
     """mmengine goes on with the checkpoint's."""
     said = []
-    monkeypatch.setattr(resuming, "print_log", lambda text, *arguments: said.append(text))
+    monkeypatch.setattr(continuation, "print_log", lambda text, *arguments: said.append(text))
     train_tiny(tmp_path, 2, param_scheduler=[dict(POLY, end=4)])
     longer = dict(param_scheduler=[dict(POLY, end=8)])
     train_tiny(tmp_path, 4, **longer, cfg=Config(longer), resume=True)

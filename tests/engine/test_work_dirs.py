@@ -11,8 +11,9 @@ import torch
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import find_latest_checkpoint
 
-from mmseg_deepvit.engine import check_unused, claim, work_dirs
-from mmseg_deepvit.engine.work_dirs import LOCK
+from mmseg_deepvit.engine import check_unused, claim
+from mmseg_deepvit.engine.resuming import work_dirs
+from mmseg_deepvit.engine.resuming.work_dirs import LOCK
 from mmseg_deepvit.errors import CheckpointError, UserError
 from mmseg_deepvit.files import part_of
 

@@ -29,8 +29,10 @@ CONFIG = {
     "custom_hooks": [{"type": "EMAHook", "momentum": 0.1}],
     "randomness": {"seed": 0},
     "crop_size": (64, 64),
+    "custom_imports": {"imports": ["mmseg_deepvit"]},
     "work_dir": "a",
 }
+SAFE_LOADING = "mmseg_deepvit.safe_loading.installed"
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,8 @@ CONFIG = {
         ("val_dataloader.batch_size", 4, set()),
         ("default_hooks.logger.interval", 1, set()),
         ("crop_size", (32, 32), set()),  # a name that only the config uses
+        ("custom_imports.imports", ["mmseg_deepvit", "more"], {"training"}),
+        ("custom_imports.imports", ["mmseg_deepvit", SAFE_LOADING], set()),  # tools install it
         ("work_dir", "b", set()),
         ("model.backbone.img_size", [64, 64], set()),  # as it is read from JSON
     ],

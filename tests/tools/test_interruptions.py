@@ -12,7 +12,7 @@ import pytest
 
 from mmseg_deepvit.datasets.demo import write_demo_dataset
 from mmseg_deepvit.engine import find_whole_checkpoint
-from mmseg_deepvit.engine.finite import find_not_finite
+from mmseg_deepvit.engine.checks.finite import find_not_finite
 
 from ..conftest import ROOT
 from ..engine.resuming import (

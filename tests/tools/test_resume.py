@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mmseg_deepvit.engine.work_dirs import release
+from mmseg_deepvit.engine.resuming.work_dirs import release
 from mmseg_deepvit.errors import UserError
 
 from ..conftest import ROOT

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..module_calls import Call, watch_calls
+from ...module_calls import Call, watch_calls
 
 
 def is_finite(values: Tensor) -> bool:

@@ -14,8 +14,9 @@ from mmengine.logging import print_log
 from mmengine.runner import IterBasedTrainLoop
 from mmseg.registry import LOOPS
 
-from .launching import from_first_process
-from .resuming import POINTER, find_whole_checkpoint, say_if_schedule_ends
+from ..first_process import from_first_process
+from .continuation import say_if_schedule_ends
+from .newest_checkpoint import POINTER, find_whole_checkpoint
 from .seeding import ResumableSampler, SeededDataset, seed_generators
 from .work_dirs import checkpoint_folder, is_remote
 

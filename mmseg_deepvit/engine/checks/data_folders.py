@@ -12,8 +12,8 @@ from mmengine.config import Config
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
-from ..datasets.checking import leaf_configs
-from ..errors import UserError
+from ...datasets.checking import leaf_configs
+from ...errors import UserError
 
 
 def check_data_folders(cfg: Config, parts: Sequence[str]) -> None:

@@ -15,12 +15,12 @@ from mmengine.dist import all_gather_object, get_rank, is_main_process
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from ..checkpoints.sharded import CHECKSUMS, METADATA, REST, checksum, take_out
-from ..errors import UserError
-from ..files import part_of, sync_folder
-from .atomic_files import write_atomically
-from .launching import from_first_process
-from .work_dirs import OLD, remove
+from ...checkpoints.sharded import CHECKSUMS, METADATA, REST, checksum, take_out
+from ...errors import UserError
+from ...files import part_of, sync_folder
+from ..first_process import from_first_process
+from ..resuming.work_dirs import OLD, remove
+from ..saving.atomic_files import write_atomically
 
 _T = TypeVar("_T")
 

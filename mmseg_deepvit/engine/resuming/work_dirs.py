@@ -13,8 +13,8 @@ from pathlib import Path
 
 from mmengine.logging import print_log
 
-from ..errors import UserError
-from ..files import is_part
+from ...errors import UserError
+from ...files import is_part
 
 try:
     import fcntl

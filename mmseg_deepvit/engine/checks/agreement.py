@@ -19,9 +19,9 @@ from mmseg.models import BaseSegmentor
 from mmseg.models.losses import OhemCrossEntropy
 from torch import nn
 
-from ..evaluation import PerImageMetric
-from ..inference.sliding import scored_classes
-from .seeding import unwrap_dataset
+from ...evaluation import PerImageMetric
+from ...inference.sliding import scored_classes
+from ..resuming.seeding import unwrap_dataset
 
 #: Label that mmseg gives to what the data set leaves out.
 _LEFT_OUT = 255

@@ -21,13 +21,14 @@ from mmengine.optim import OptimWrapper, OptimWrapperDict
 from mmengine.runner import Runner, find_latest_checkpoint
 from mmseg.registry import HOOKS
 
-from ..errors import UserError
+from ...errors import UserError
+from ..first_process import from_first_process
+from ..resuming.continuation import check_same_parameters
+from ..resuming.newest_checkpoint import POINTER
+from ..resuming.train_loop import VALIDATED
+from ..resuming.work_dirs import check_unused, checkpoint_folder, claim, is_remote, release
 from .atomic_files import BACKEND, write_atomically
-from .launching import from_first_process
-from .resuming import POINTER, check_same_parameters
 from .stop_vote import StopVote
-from .train_loop import VALIDATED
-from .work_dirs import check_unused, checkpoint_folder, claim, is_remote, release
 from .worker_signals import shield_workers
 
 #: Exit status of a run that was asked to stop and has saved: 128 + SIGTERM, as shells count.

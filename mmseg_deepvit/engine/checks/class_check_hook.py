@@ -13,8 +13,8 @@ from mmseg.models import BaseSegmentor
 from mmseg.registry import HOOKS
 from torch import Tensor
 
-from ..errors import UserError
-from ..inference.sliding import scored_classes
+from ...errors import UserError
+from ...inference.sliding import scored_classes
 from .agreement import find_disagreements, find_unmeasured, ignored_label, parts_of
 
 

@@ -13,15 +13,15 @@ from mmseg.models import BaseSegmentor
 from mmseg.registry import HOOKS
 from torch import Tensor
 
-from ..checkpoints import (
+from ...checkpoints import (
     Normalization,
     saved_normalization,
     segmentor_state_dict,
     summarize_keys,
 )
-from ..checkpoints.fit import check_kinds
-from ..checkpoints.normalization import normalization_from
-from ..errors import CheckpointError
+from ...checkpoints.fit import check_kinds
+from ...checkpoints.normalization import normalization_from
+from ...errors import CheckpointError
 from .class_check_hook import unwrap_segmentor
 
 

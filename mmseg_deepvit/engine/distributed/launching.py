@@ -9,23 +9,21 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from mmengine.config import Config
-from mmengine.dist import barrier, broadcast_object_list, get_rank, init_dist, is_distributed
+from mmengine.dist import barrier, get_rank, init_dist, is_distributed
 from mmengine.logging import print_log
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.utils.dl_utils import set_multi_processing
 from mmseg.registry import MODEL_WRAPPERS
 from torch import nn
 
-from ..errors import UserError
+from ...errors import UserError
 
-_T = TypeVar("_T")
 #: What each launcher sets, and how a run is started with it.
 _VARIABLES = {
     "pytorch": (("RANK", "WORLD_SIZE", "LOCAL_RANK"), "tools/dist_train.sh or torchrun"),
@@ -182,27 +180,6 @@ def revert_on_cpus(model: nn.Module) -> nn.Module:
             "current",
         )
     return model
-
-
-def from_first_process(function: Callable[[], _T]) -> _T:
-    """Call a function in one process and have its result, or its :class:`UserError`, in all.
-
-    Args:
-        function: Looks at files, say, which processes might see at different moments.
-
-    Returns:
-        What it returned in process 0.
-    """
-    answer: list[Any] = [None, None]
-    if get_rank() == 0:
-        try:
-            answer[0] = function()
-        except UserError as error:
-            answer[1] = error
-    broadcast_object_list(answer)
-    if answer[1] is not None:
-        raise answer[1]
-    return answer[0]
 
 
 def may_restart() -> bool:

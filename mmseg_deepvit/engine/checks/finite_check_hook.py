@@ -14,7 +14,7 @@ from mmseg.registry import HOOKS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from ..errors import UserError
+from ...errors import UserError
 from .class_check_hook import unwrap_segmentor
 from .finite import find_layer, find_not_finite, is_finite
 

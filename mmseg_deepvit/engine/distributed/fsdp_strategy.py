@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -19,11 +18,11 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.dist import get_world_size, is_distributed
 from mmengine.registry import STRATEGIES
-from mmengine.runner.checkpoint import _load_checkpoint
 from torch import Tensor, nn
 
-from ..checkpoints.sharded import REST, fill, is_sharded, read_sharded
-from ..errors import CheckpointError, UserError
+from ...checkpoints import load_from_path
+from ...checkpoints.sharded import REST, fill, is_sharded, read_sharded
+from ...errors import CheckpointError, UserError
 from .launching import revert_on_cpus
 from .sharded_files import save_sharded, save_whole
 
@@ -128,10 +127,10 @@ class FSDP2Strategy(DDPStrategy):
             )
         self.logger.info(f"Load checkpoint from {filename}")
         if is_distributed():
-            rest = _load_checkpoint(f"{filename}/{REST}", map_location="cpu")
+            rest = load_from_path(f"{filename}/{REST}")
             checkpoint = fill(filename, rest, self._target(filename))
         else:
-            checkpoint = read_sharded(filename, partial(_load_checkpoint, map_location="cpu"))
+            checkpoint = read_sharded(filename, load_from_path)
         if callback is not None:
             callback(checkpoint)
         self.load_model_state_dict(checkpoint.pop("state_dict"), strict=strict)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
-from ..errors import UserError
-from ..files import replacing
+from ...errors import UserError
+from ...files import replacing
 
 #: Name under which mmengine finds :class:`AtomicLocalBackend`.
 BACKEND = "atomic_local"

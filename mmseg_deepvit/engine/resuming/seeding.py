@@ -16,7 +16,7 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from mmengine.registry import DATA_SAMPLERS, DATASETS
 from torch.utils.data import Dataset, Sampler
 
-from ..errors import UserError
+from ...errors import UserError
 
 
 class Drawn(NamedTuple):

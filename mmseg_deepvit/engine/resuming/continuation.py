@@ -1,103 +1,19 @@
-"""Where an interrupted run goes on, and whether it is the same run."""
+"""Whether model, optimiser and schedule are those that a checkpoint was saved with."""
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePath
 from typing import Any
 
 from mmengine.logging import print_log
 from torch import nn
 from torch.optim import Optimizer
 
-from ..checkpoints import read_checkpoint
-from ..checkpoints.sharded import REST, check_sharded, is_sharded
-from ..errors import CheckpointError
-from .work_dirs import numbered_checkpoints, restore_replaced
+from ...errors import CheckpointError
 
-#: The file in a work dir that names the checkpoint saved last.
-POINTER = "last_checkpoint"
-#: What training needs to go on; the best checkpoint, kept for testing, has no optimiser.
-_NEEDED = {"state_dict", "optimizer", "meta"}
 #: Share of its first value from which on a learning rate is as good as none.
 _NEAR_ZERO = 0.01
-
-
-def find_whole_checkpoint(
-    work_dir: str | os.PathLike, folder: str | os.PathLike | None = None
-) -> str | None:
-    """The newest checkpoint of a run that can be read to its end.
-
-    ``last_checkpoint`` holds a whole path, for mmengine; of it the name alone is used, as the work
-    dir may be a copy of another run's.
-
-    Args:
-        work_dir: Of the run; ``last_checkpoint`` is in it.
-        folder: Where the checkpoints are, if not there.
-
-    Returns:
-        Its path, in that folder, or None if nothing was saved yet. Damaged files that are newer are
-        named in warnings and left where they are.
-
-    Raises:
-        CheckpointError: Files were saved, and none of them is whole; or ``last_checkpoint`` cannot
-            be replaced.
-    """
-    damaged = []
-    folder = Path(work_dir if folder is None else folder)
-    restore_replaced(folder)
-    for path in _candidates(Path(work_dir), folder):
-        try:
-            _check(path)
-        except CheckpointError as error:
-            damaged.append(path)
-            print_log(f"{error}", "current", logging.WARNING)
-            continue
-        if damaged:
-            print_log(f"going on from {path}, the newest that is whole", "current", logging.WARNING)
-        return str(path)
-    if damaged:
-        raise CheckpointError(
-            f"none of the {len(damaged)} checkpoints in {folder} is whole: start again without "
-            "--resume, in another --work-dir"
-        )
-    return None
-
-
-def _candidates(work_dir: Path, folder: Path) -> list[Path]:
-    """The one that was saved last, then all others from the newest on, each once."""
-    newest = numbered_checkpoints(folder)
-    pointer = work_dir / POINTER
-    if pointer.is_dir():
-        raise CheckpointError(f"{pointer} is a folder, in the place of a file: remove it")
-    if not pointer.is_file():
-        return newest
-    with pointer.open("rb") as file:
-        name = PurePath(os.fsdecode(file.read(10_000)).strip()).name
-    there = {path.name: path for path in folder.iterdir()} if folder.is_dir() else {}
-    if name not in there:
-        what = "is empty" if not name else "names no checkpoint there"
-        print_log(f"{pointer} {what}: looking for the newest", "current", logging.WARNING)
-        return newest
-    return list(dict.fromkeys([there[name], *newest]))
-
-
-def _check(path: Path) -> None:
-    if is_sharded(path):
-        content = read_checkpoint(path / REST)
-        check_sharded(path, content)
-    elif path.is_dir():  # other strategies'
-        if not any(part.is_file() for part in path.rglob("*")):
-            raise CheckpointError(f"checkpoint {path} is an empty folder: take an earlier one")
-        return
-    else:
-        content = read_checkpoint(path)
-    if missing := _NEEDED - content.keys():
-        raise CheckpointError(
-            f"checkpoint {path} holds no {', '.join(sorted(missing))}: training cannot go on there"
-        )
 
 
 def check_same_parameters(

@@ -1,0 +1,1 @@
+"""Parts of an optimiser's step: groups of parameters, and mixed precision on a CPU."""

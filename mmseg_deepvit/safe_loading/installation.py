@@ -1,0 +1,27 @@
+"""Put our readers of checkpoints, images and masks in the place of mmengine's and mmseg's."""
+
+from __future__ import annotations
+
+from mmseg.registry import MODELS, TRANSFORMS
+
+from ..backbones import SwinTransformer
+from ..checkpoints.mmengine_loading import replace_loaders
+from ..datasets import LoadAnnotations, LoadImageFromFile
+
+
+def install() -> None:
+    """Replace what loads files in mmengine and mmseg, for all of this process.
+
+    * Checkpoints are read without running code from them
+      (:mod:`mmseg_deepvit.checkpoints.mmengine_loading`).
+    * ``LoadImageFromFile`` and ``LoadAnnotations`` refuse damaged files
+      (:mod:`mmseg_deepvit.datasets.transforms`).
+    * ``SwinTransformer`` takes published weights under any names
+      (:mod:`mmseg_deepvit.backbones.swin`).
+
+    Configs keep their names. A second call changes nothing.
+    """
+    replace_loaders()
+    for transform in (LoadImageFromFile, LoadAnnotations):
+        TRANSFORMS.register_module(module=transform, force=True)
+    MODELS.register_module(module=SwinTransformer, force=True)
