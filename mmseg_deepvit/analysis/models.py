@@ -97,7 +97,7 @@ def load_subject(
         else:
             backbone = load_segmentor(cfg, checkpoint).backbone
         backbone.to(device)
-        backbone.eval()  # which mmseg's backbones return nothing from
+        backbone.eval()  # a statement of its own: eval() of mmseg's backbones returns None
         return config_subject(cfg, backbone, Path(source).stem)
 
 

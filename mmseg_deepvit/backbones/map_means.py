@@ -18,8 +18,8 @@ from torch import nn
 from ..attention import HeadMixingAttention
 from .block import is_batch_norm
 
-#: Deviations that warn, in the maps' own standard deviations. Behind a running average by the
-#: weights of training's end they are some 0.04, at other sizes 1 to 30.
+#: A mean further off than this warns, in standard deviations of the maps. Running means lag the
+#: weights by about 0.04 at the end of training; at other image sizes they are 1 to 30 off.
 _TOLERANCE = 0.5
 
 #: Without and with ``map_tokens``.

@@ -14,8 +14,8 @@ from .families import Family, first_match
 from .key_maps import Drop, rename_key
 from .normalization import Normalization
 
-#: What other vision transformers have and ours have not, in our names: without it a model would
-#: compute something else than it was trained to.
+#: Parts of other vision transformers that ours lack, in our names. A file that has one is refused:
+#: without that part the model would compute another function.
 _FOREIGN_PARTS = (
     (r"blocks\.\d+\..*(w12|w3|fc1_[gx])\..+", "gated MLPs"),
     (r"blocks\.\d+\.attn\.[qk]_norm\..+", "norms of queries and keys"),

@@ -1,7 +1,7 @@
 """Which published family a file belongs to, told by its keys.
 
-The first of :data:`FAMILIES` all of whose marks are found in a file is the file's: those with parts
-of their own stand before those of which a file shows no more than the common ones.
+A file belongs to the first of :data:`FAMILIES` whose marks it has, all of them. Families with parts
+of their own come first, since their files also have the marks of the common families.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ def _history(value: Any, path: str) -> Any:
     )
     if not plain or not isinstance(most, int) or most < 1:
         raise CheckpointError(
-            f"checkpoint {path} is damaged (a log history in it is none): take an earlier one"
+            f"checkpoint {path} has a damaged log history; take an earlier checkpoint"
         )
     return HistoryBuffer(logged, counts, most)
 

@@ -101,7 +101,10 @@ class Fold:
             UserError: There are fewer names than folds.
         """
         if len(stems) < self.count:
-            raise UserError(f"num_folds={self.count} needs as many images, and {len(stems)} came")
+            raise UserError(
+                f"num_folds={self.count} needs at least {self.count} images, and the part has "
+                f"{len(stems)}; set fewer folds"
+            )
         ordered = sorted(stems, key=self._rank)
         held_out = set(ordered[self.index :: self.count])
         return sorted(stem for stem in stems if (stem in held_out) == (self.part == "val"))

@@ -22,7 +22,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-#: Below this torch's Beta draws too many halves: both of its gamma variables are zero to rounding.
+#: Smaller values make PyTorch's Beta draw 0.5 too often: both of its gamma draws round to zero.
 LEAST_ALPHA = 0.01
 
 #: Shape of the rectangles; see :class:`PatchMix`.

@@ -83,7 +83,7 @@ def export_segmentor(
     if path.suffix != chosen.suffix:
         raise UserError(f"--out {path} must end in {chosen.suffix} for --format {kind}")
     if dynamic and not isinstance(model.backbone, ViTTrunk):
-        # Swin's windows, for one, are counted out for a size; tracing them symbolically never ends.
+        # Symbolic tracing of Swin's windows does not end, since their number depends on the size.
         backbone = type(model.backbone).__name__
         raise UserError(f"{backbone} takes one size when exported: use --shape, not --dynamic")
     size = shape or training_crop(model.cfg)

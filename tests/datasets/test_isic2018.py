@@ -185,7 +185,7 @@ def test_bad_arguments(root, arguments, said):
 
 
 def test_more_folds_than_images(root):
-    with pytest.raises(UserError, match="num_folds=7 needs as many images, and 6 came"):
+    with pytest.raises(UserError, match="num_folds=7 needs at least 7 images, and the part has 6"):
         build(root, fold=0, num_folds=7, fold_part="val")
 
 

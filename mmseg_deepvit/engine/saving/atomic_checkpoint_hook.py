@@ -151,7 +151,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def after_val_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
         """Save what validation was to measure, when it is time to stop."""
         loader = runner.val_dataloader
-        # All processes ask each other; one with fewer batches than the others no longer would.
+        # All processes vote together, so only batches that every process has may ask.
         common = len(loader.dataset) // get_world_size() // (loader.batch_size or 1)
         if runner.iter == 0 or _gradients_wait(runner) or batch_idx >= max(common, 1):
             return

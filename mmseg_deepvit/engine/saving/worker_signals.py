@@ -22,7 +22,7 @@ def shield_workers() -> None:
 
 
 def _heed_parent_only() -> None:
-    # Blocked, for what PyTorch's workers set as handler would not ask the sender.
+    # The signal is blocked, because the handler of PyTorch's workers ignores who sent it.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=_wait_for_parent, args=(os.getppid(),), daemon=True).start()
 
