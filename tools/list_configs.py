@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmseg_deepvit.cli import run
 from mmseg_deepvit.errors import UserError
+from mmseg_deepvit.files import replacing
 from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
@@ -22,7 +23,8 @@ def main() -> None:
     out = parser.parse_args().out
     page = page_of_configs(CONFIGS.glob("*.py"))
     try:
-        out.write_text(page, encoding="utf-8")
+        with replacing(out) as part:
+            part.write_text(page, encoding="utf-8")
     except OSError as error:
         raise UserError(f"--out {out} cannot be written ({error.strerror})") from error
     print(f"page of configs: {out}")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
+from ..files import replacing
 from ..tables import html_table, markdown_table, number
 from .collapse import SIMILAR_BLOCKS, SIMILAR_HEADS, Collapse
 from .collapse_figures import draw_all
@@ -102,20 +103,22 @@ def write_report(
     content = {**settings, "models": {name: one.to_json() for name, one in found.items()}}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        written = [folder / "collapse.json"]
-        written[0].write_text(json.dumps(content, indent=1) + "\n")
         pictures = {}
         for name, figure in figures.items():
             buffer = io.BytesIO()
             figure.savefig(buffer, format="png", dpi=110)
             pictures[name] = buffer.getvalue()
-            written.append(folder / f"{name}.png")
-            written[-1].write_bytes(pictures[name])
-        written.append(folder / "report.html")
-        written[-1].write_text(_page(found, settings, command, pictures), encoding="utf-8")
+        files = {
+            "collapse.json": (json.dumps(content, indent=1) + "\n").encode(),
+            **{f"{name}.png": picture for name, picture in pictures.items()},
+            "report.html": _page(found, settings, command, pictures).encode(),
+        }
+        for name, data in files.items():
+            with replacing(folder / name) as part:
+                part.write_bytes(data)
     except OSError as error:
         raise UserError(f"--out {folder} cannot be written ({error.strerror})") from error
-    return written
+    return [folder / name for name in files]
 
 
 def _page(

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.typing import LineStyleType
 
 from ..errors import UserError
+from ..files import replacing
 from .training_log import Curve, TrainingLog, is_bound, smooth
 
 #: What keys that are drawn by themselves start with, beside losses, metrics and learning rate.
@@ -118,7 +119,9 @@ def plot_runs(
         )
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, bbox_inches="tight", pad_inches=0.05)
+        kind = Path(path).suffix.removeprefix(".") or "png"
+        with replacing(path) as part:
+            figure.savefig(part, format=kind, bbox_inches="tight", pad_inches=0.05)
     except (OSError, ValueError) as error:
         raise UserError(f"--out {path} cannot be written ({error})") from error
 

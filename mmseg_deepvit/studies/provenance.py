@@ -21,6 +21,7 @@ from mmengine.config import Config
 from ..cli import load_config
 from ..config_options import known_keys, merge_options
 from ..errors import UserError
+from ..files import replacing
 from .study import Run, Study
 
 #: The name of the weights' digest; a test's is its name after ``test``.
@@ -182,7 +183,8 @@ def note_training(work_dir: Path, digest: str) -> list[str]:
     """
     commits = list(dict.fromkeys([*check_training(work_dir, digest), current_commit()]))
     work_dir.mkdir(parents=True, exist_ok=True)
-    (work_dir / _STARTED).write_text(json.dumps({"digest": digest, "commits": commits}) + "\n")
+    with replacing(work_dir / _STARTED, sync=True) as part:
+        part.write_text(json.dumps({"digest": digest, "commits": commits}) + "\n")
     return commits
 
 
