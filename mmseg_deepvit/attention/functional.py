@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import fused
+from . import fused, native
 from .blockwise import blockwise_attention
 from .call_settings import CallSettings, DropoutPosition
 from .explicit import AttentionMaps, explicit_attention, is_exporting
@@ -22,7 +22,7 @@ from .inputs import check_inputs
 from .streaming import unsupported
 
 #: How head-mixing attention is computed; see :func:`head_mixing_attention`.
-Backend = Literal["auto", "explicit", "blockwise", "fused"]
+Backend = Literal["auto", "explicit", "blockwise", "native", "fused"]
 BACKENDS: tuple[str, ...] = get_args(Backend)
 
 #: Maps of a whole call up to this many bytes stay in a cache: building them is fastest.
@@ -125,6 +125,8 @@ def _attend(
         backend = _choose(q, k, v, settings)
     if backend == "fused" and receive is None:
         return fused.fused_attention(q, k, v, settings)
+    if backend == "native" and receive is None:
+        return native.native_attention(q, k, v, settings)
     if backend == "blockwise" and receive is None:
         return blockwise_attention(q, k, v, settings, block_rows)
     out, maps = explicit_attention(q, k, v, settings)

@@ -1,0 +1,144 @@
+"""The passes of native attention: each hands its tensors to the compiled one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..streaming.gradients import Coupling, Gradients, empty_gradients
+from ..streaming.pass_settings import PassSettings
+from ..streaming.row_split import RowSplit
+from .library import Array, Call, instruction_sets, run
+
+MOMENTS, FORWARD, BACKWARD = range(3)
+
+
+def moments(
+    q: Tensor, k: Tensor, settings: PassSettings, rows: RowSplit, lse: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Sums of the probabilities and of their products between heads, over images and entries.
+
+    Args:
+        q: (B, H, N, d), fp32, fp16 or bf16.
+        k: (B, H, N, d).
+        settings: What happens to the maps before the post mix.
+        rows: One block of N.
+        lse: (B, 1, H, N), fp32, filled in with the log-sum-exp of the rows to base 2.
+
+    Returns:
+        Σ P_h, (H,), and Σ P_h P_g, (H, H), in float64, of the maps that the post mix sees.
+    """
+    heads = q.shape[1]
+    first = lse.new_empty(heads, dtype=torch.float64)
+    second = lse.new_empty(heads, heads, dtype=torch.float64)
+    call = _Arguments(q, k, settings, lse)
+    call.point(first=first, second=second)
+    call.run(MOMENTS)
+    return first, second
+
+
+def forward(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    settings: PassSettings,
+    rows: RowSplit,
+    lse: Tensor,
+    lse_known: bool,
+) -> Tensor:
+    """Outputs of head-mixing attention.
+
+    Args:
+        q: (B, H, N, d), fp32, fp16 or bf16.
+        k: (B, H, N, d).
+        v: (B, H, N, d).
+        settings: What happens to the maps.
+        rows: One block of N.
+        lse: (B, 1, H, N), fp32; filled in unless it is known already.
+        lse_known: Whether it is.
+
+    Returns:
+        (B, N, H, d) in the dtype of ``v``.
+    """
+    out = v.new_empty(v.transpose(1, 2).shape)
+    call = _Arguments(q, k, settings, lse)
+    call.arrays(v=v, out=out.transpose(1, 2))
+    call.call.lse_known = lse_known
+    call.run(FORWARD)
+    return out
+
+
+def backward(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    settings: PassSettings,
+    rows: RowSplit,
+    lse: Tensor,
+    coupling: Coupling | None = None,
+) -> Gradients:
+    """Gradients of head-mixing attention in one pass over the blocks.
+
+    Args:
+        grad: Of the output, (B, N, H, d).
+        q: (B, H, N, d), fp32, fp16 or bf16.
+        k: (B, H, N, d).
+        v: (B, H, N, d).
+        settings: As in the forward pass.
+        rows: One block of N.
+        lse: (B, 1, H, N), as the forward pass left it.
+        coupling: Of batch statistics, or None.
+
+    Returns:
+        The gradients.
+    """
+    found = empty_gradients(q, k, v, settings)
+    call = _Arguments(q, k, settings, lse)
+    call.arrays(v=v, out=grad.transpose(1, 2), grad_q=found.q, grad_k=found.k, grad_v=found.v)
+    if coupling is not None:
+        call.point(products=coupling.products, constant=coupling.constant)
+    call.point(grad_pre=found.pre, grad_post=found.post, grad_bias=found.bias)
+    call.point(grad_norm_weight=found.norm_weight, grad_norm_map_bias=found.norm_bias)
+    call.call.lse_known = True
+    call.run(BACKWARD)
+    return found
+
+
+class _Arguments:
+    """A call for the compiled passes; holds the tensors that it points to."""
+
+    def __init__(self, q: Tensor, k: Tensor, settings: PassSettings, lse: Tensor) -> None:
+        self.call = Call(*q.shape)
+        self._held: list[Any] = []
+        self.arrays(q=q, k=k)
+        norm, dropout = settings.norm, settings.dropout
+        self.point(lse=lse, pre=settings.pre, post=settings.post, bias=settings.bias)
+        if norm is not None:
+            self.point(norm_weight=norm.weight, norm_map_bias=norm.map_bias)
+            self.call.eps = norm.eps
+        if dropout is not None:
+            self.call.seed, self.call.dropout_p = dropout.seed, dropout.p
+            self.call.drops_mixed = dropout.after_mix
+            self.call.drops_probabilities = not dropout.after_mix
+        self.call.scale, self.call.centred = settings.scale, settings.centred
+
+    def arrays(self, **tensors: Tensor) -> None:
+        """Name (B, H, N, d) tensors of any strides."""
+        for name, tensor in tensors.items():
+            setattr(self.call, name, Array.of(tensor))
+            self._held.append(tensor)
+
+    def point(self, **tensors: Tensor | None) -> None:
+        """Name small tensors, fp32 or float64 as ``call.h`` has them, or None."""
+        for name, tensor in tensors.items():
+            if tensor is not None:
+                tensor = tensor.contiguous()
+                setattr(self.call, name, tensor.data_ptr())
+                self._held.append(tensor)
+
+    def run(self, number: int) -> None:
+        """Make a pass with the best instructions that this processor has."""
+        run(self.call, number, instruction_sets()[0])
