@@ -118,18 +118,21 @@ def test_second_derivatives_are_refused(backend):
         torch.autograd.grad(grad.sum(), q)
 
 
-@pytest.mark.parametrize("norm", [nn.BatchNorm2d, SyncMapNorm])
+@pytest.mark.parametrize("shape", [(0, 2, 5, 16), (3, 2, 0, 16)], ids=["images", "tokens"])
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, SyncMapNorm, nn.LayerNorm])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_an_empty_batch_leaves_running_statistics(backend, norm):
+def test_no_images_and_no_tokens(backend, norm, shape):
+    """The output is empty, gradients are zero, and running statistics stay."""
     norm = norm(2)
-    before = norm.running_mean.clone(), norm.running_var.clone()
-    call = {k: v.requires_grad_() for k, v in make_call((0, 2, 5, 16)).items() if k != "scale"}
+    before = {k: v.clone() for k, v in norm.state_dict().items() if k != "num_batches_tracked"}
+    call = {k: v.requires_grad_() for k, v in make_call(shape).items() if k != "scale"}
     out = head_mixing_attention(**call, scale=0.3, map_norm=norm, backend=backend)
-    assert out.shape == (0, 2, 5, 16)
+    assert out.shape == shape
     wanted = [*call.values(), *norm.parameters()]
     grads = torch.autograd.grad(out.sum(), wanted, allow_unused=True)
     assert all(grad is None or not grad.count_nonzero() for grad in grads)
-    torch.testing.assert_close((norm.running_mean, norm.running_var), before, rtol=0, atol=0)
+    after = {k: norm.state_dict()[k] for k in before}
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
 
 
 def test_unknown_backend():

@@ -79,9 +79,9 @@ def default_block_rows(q: Tensor) -> int:
         q: Queries, (B, H, N, d).
 
     Returns:
-        Between 1 and N.
+        Number of rows, 1 to N; 1 if there are no tokens.
     """
-    heads, tokens = q.shape[1:3]
+    heads, tokens = q.shape[1], max(q.shape[2], 1)
     row_bytes = heads * tokens * max(q.element_size(), 4)
     if q.device.type == "cpu":
         rows = max(CPU_BLOCK_BYTES // row_bytes, CPU_LEAST_ROWS)

@@ -18,10 +18,11 @@ from torch import Tensor
 from ..call_settings import CallSettings
 from ..streaming import streamed_attention, unsupported
 from ..streaming.operator import STREAMING_BACKENDS, StreamingBackend
-from .library import DTYPES, MOST_HEADS, MOST_WIDTH, instruction_sets
+from . import library
+from .library import DTYPES, MOST_HEADS, MOST_WIDTH
 from .passes import backward, forward, moments
 
-__all__ = ["native_attention", "native_unsupported"]
+__all__ = ["native_attention", "serves"]
 
 STREAMING_BACKENDS["native"] = StreamingBackend(
     lambda q, batch_statistics: torch.float32, moments, forward, backward
@@ -41,26 +42,32 @@ def native_attention(q: Tensor, k: Tensor, v: Tensor, settings: CallSettings) ->
         (B, H, N, d) in the dtype of ``v``.
 
     Raises:
-        ValueError: See :func:`native_unsupported`; or a BatchNorm in training has one entry a head.
+        ValueError: The passes do not do the call; or a BatchNorm in training has one entry a head.
     """
-    if reason := native_unsupported(q, k, v, settings):
+    if reason := _unsupported(q, k, v, settings):
         raise ValueError(f"the native backend does not do {reason}; use backend='auto'")
     return streamed_attention(q, k, v, settings, "native", q.shape[2])
 
 
-def native_unsupported(
-    q: Tensor, k: Tensor, v: Tensor, settings: CallSettings
-) -> str | None:
-    """Whatever of a call the compiled passes cannot do, in words; None if they can do it all."""
+def serves(q: Tensor, k: Tensor, v: Tensor, settings: CallSettings) -> bool:
+    """Whether ``'auto'`` may take the compiled passes for a call on a CPU."""
+    if not library.AVAILABLE and not torch.compiler.is_compiling():
+        library.note_absence()
+    return _unsupported(q, k, v, settings) is None
+
+
+def _unsupported(q: Tensor, k: Tensor, v: Tensor, settings: CallSettings) -> str | None:
+    """Name the part of a call that the compiled passes do not do; None if there is none."""
     if reason := unsupported(settings):
         return reason
-    if not instruction_sets():
-        return "any call, since its binary is missing: no C++ compiler was there at installation"
-    if any(x.device.type != "cpu" for x in (q, k, v)):
-        return f"tensors on {q.device.type}"
-    if any(x.dtype not in DTYPES for x in (q, k, v)):
-        return f"{q.dtype}, {k.dtype} and {v.dtype} (fp32, fp16 and bf16 it does)"
+    if not library.AVAILABLE:
+        return "anything without its binary, for which installing needs a C++ compiler"
+    for x in (q, k, v):
+        if x.device.type != "cpu":
+            return f"tensors on {x.device}"
+        if x.dtype not in DTYPES:
+            return f"{x.dtype}"
     heads, width = q.shape[1], q.shape[3]
     if heads > MOST_HEADS or width > MOST_WIDTH:
-        return f"{heads} heads of {width} (up to {MOST_HEADS} of up to {MOST_WIDTH} it does)"
+        return f"{heads} heads of {width}, but up to {MOST_HEADS} of up to {MOST_WIDTH}"
     return None

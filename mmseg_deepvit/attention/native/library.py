@@ -63,30 +63,33 @@ class Call(ctypes.Structure):
     ]
 
 
-@cache
-def library() -> ctypes.CDLL | None:
-    """The compiled passes; None where the package was installed without a compiler."""
+def _load() -> ctypes.CDLL | None:
     for suffix in EXTENSION_SUFFIXES:
         path = Path(__file__).with_name(f"_passes{suffix}")
         if path.exists():
             return ctypes.CDLL(str(path))
-    _logger.info(
-        "the compiled attention for CPUs is missing, and the slower 'blockwise' serves; "
-        "install a C++ compiler and mmseg_deepvit again"
-    )
     return None
 
 
-@cache
-def instruction_sets() -> tuple[str, ...]:
-    """Sets that both the binary and this processor have, the best one first."""
-    binary = library()
-    if binary is None:
-        return ()
-    return tuple(
+_binary = _load()
+
+#: Sets of instructions that both the binary and this processor have, the best one first; none
+#: where the package was installed without a C++ compiler.
+AVAILABLE: tuple[str, ...] = ()
+if _binary is not None:
+    AVAILABLE = tuple(
         name
         for name, number in INSTRUCTION_SETS.items()
-        if binary.mmseg_deepvit_supported(c_int64(number))
+        if _binary.mmseg_deepvit_supported(c_int64(number))
+    )
+
+
+@cache
+def note_absence() -> None:
+    """Log, once in a process, that there is no binary."""
+    _logger.warning(
+        "attention has no compiled passes here, so slower ones in PyTorch's operators serve; "
+        "install a C++ compiler, then install mmseg_deepvit again"
     )
 
 
@@ -122,16 +125,15 @@ def run(call: Call, number: int, instruction_set: str) -> None:
     Args:
         call: The arguments; memory that it points to must be held by the caller.
         number: Number of the pass in ``call.h``.
-        instruction_set: One of :func:`instruction_sets`.
+        instruction_set: One of :data:`AVAILABLE`.
 
     Raises:
         MemoryError: There is no memory for a block of rows.
     """
     call.threads = torch.get_num_threads()
     call.parallel = None if _forked else _parallel()
-    binary = library()
-    assert binary is not None
-    if binary.mmseg_deepvit_run(
+    assert _binary is not None
+    if _binary.mmseg_deepvit_run(
         ctypes.byref(call), c_int64(number), c_int64(INSTRUCTION_SETS[instruction_set])
     ):
         raise MemoryError("no memory for a block of attention maps; use smaller images or batches")

@@ -10,7 +10,8 @@ from torch import Tensor
 from ..streaming.gradients import Coupling, Gradients, empty_gradients
 from ..streaming.pass_settings import PassSettings
 from ..streaming.row_split import RowSplit
-from .library import Array, Call, instruction_sets, run
+from . import library
+from .library import Array, Call
 
 MOMENTS, FORWARD, BACKWARD = range(3)
 
@@ -141,4 +142,4 @@ class _Arguments:
 
     def run(self, number: int) -> None:
         """Make a pass with the best instructions that this processor has."""
-        run(self.call, number, instruction_sets()[0])
+        library.run(self.call, number, library.AVAILABLE[0])
