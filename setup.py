@@ -35,7 +35,7 @@ PASSES = Extension(
     "mmseg_deepvit.attention.native._passes",
     sources=["mmseg_deepvit/attention/native/library.cpp"],
     depends=[str(path) for path in Path("mmseg_deepvit/attention/native").glob("*.[hi]*")],
-    extra_compile_args=["-O3", "-std=c++17", "-fno-math-errno", "-Wno-psabi"],
+    extra_compile_args=["-O3", "-std=c++17", "-fno-math-errno", "-Wno-psabi", "-g0"],
     language="c++",
     optional=True,
     py_limited_api=True,

@@ -67,7 +67,7 @@ def _unsupported(q: Tensor, k: Tensor, v: Tensor, settings: CallSettings) -> str
             return f"tensors on {x.device}"
         if x.dtype not in DTYPES:
             return f"{x.dtype}"
-    heads, width = q.shape[1], q.shape[3]
-    if heads > MOST_HEADS or width > MOST_WIDTH:
-        return f"{heads} heads of {width}, but up to {MOST_HEADS} of up to {MOST_WIDTH}"
+    _, heads, _, width = q.shape
+    if heads > MOST_HEADS or width > MOST_WIDTH or v.shape[3] != width:
+        return f"{heads} heads of {width} (values {v.shape[3]}); at most 32 of 128"
     return None

@@ -28,7 +28,7 @@ struct Call {
   const float* norm_map_bias;    // (H), centred bias of the mix before that norm
   const float* products;         // (H, H): products @ P is added to the gradient of P
   const float* constant;         // (H), added to the gradient of P
-  float* lse;                    // (B, H, N) log-sum-exp of the rows to base 2
+  float* lse;                    // (B, H, N) log-sum-exp of the rows
   double* first;                 // (H), Σ P
   double* second;                // (H, H), Σ P_h P_g
   double* grad_pre;              // (H, H)

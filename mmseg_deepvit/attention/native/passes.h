@@ -5,11 +5,10 @@
 // mixed: exponentials of a block of rows are kept until then. Included once for each instruction
 // set, inside a namespace of its own.
 
-constexpr float LOG2_E = 1.4426950408889634f, LN_2 = 0.6931471805599453f;
 // Logits within ±this need no row maximum: e^2x times any N is far from the limits of floats.
 constexpr float SAFE_LOGIT = 30.0f;
 // Panels whose products of heads are summed in floats before they are added to doubles.
-constexpr int PANELS_A_SUM = 64;
+constexpr int PANELS_A_SUM = 8;
 
 // Sizes of a call. Widths are filled up to whole vectors, tokens to whole panels.
 struct Sizes {
@@ -163,21 +162,23 @@ inline void Image::pack(const Call& call, const Sizes& s, Pass pass, int h) {
   key_length[h] = std::sqrt(longest);
 }
 
-// Sums of parameters' gradients, or of moments, of one thread.
+// Sums of parameters' gradients, or of moments, of one thread. Products of heads are summed up for
+// each lane apart.
 struct Totals {
-  double *first, *second, *pre, *bias, *norm_weight, *norm_map_bias;
+  double *first, *bias, *norm_weight, *norm_map_bias;  // (H)
+  double *second, *pre;                                // (H, H, LANES)
 
   Totals(const Sizes& s, Memory& memory) {
     first = memory.take<double>(s.heads);
     bias = memory.take<double>(s.heads);
     norm_weight = memory.take<double>(s.heads);
     norm_map_bias = memory.take<double>(s.heads);
-    second = memory.take<double>(s.heads * s.heads);
-    pre = memory.take<double>(s.heads * s.heads);
+    second = memory.take<double>(s.heads * s.heads * LANES);
+    pre = memory.take<double>(s.heads * s.heads * LANES);
   }
   void clear(const Sizes& s) {
     for (double* x : {first, bias, norm_weight, norm_map_bias}) std::fill(x, x + s.heads, 0.0);
-    for (double* x : {second, pre}) std::fill(x, x + s.heads * s.heads, 0.0);
+    for (double* x : {second, pre}) std::fill(x, x + s.heads * s.heads * LANES, 0.0);
   }
 };
 
@@ -190,9 +191,8 @@ class Worker {
   Worker(const Call& call, const Sizes& sizes, Pass pass, Memory& memory)
       : totals(sizes, memory), call_(call), s_(sizes), pass_(pass) {
     const int64_t tiles = int64_t(s_.heads) * TILE;
-    const bool keeps = pass == BACKWARD || !call.lse_known;
     queries_ = memory.take<float>(s_.heads * s_.width * R);
-    maps_ = memory.take<float>(tiles * (keeps ? s_.panels : 1));
+    maps_ = memory.take<float>(tiles * s_.panels);
     mixed_ = memory.take<float>(tiles);
     lse_ = memory.take<float>(s_.heads * R);
     inverse_ = memory.take<float>(s_.heads * R);
@@ -247,7 +247,8 @@ class Worker {
   float* panel(float* tiles, int p) const { return tiles + int64_t(p) * s_.heads * TILE; }
 
   void start_block(const Image& image, int64_t block);
-  void exponentials(const Image& image);
+  bool has_exponentials(const Image& image, bool known);
+  void exponentials(const Image& image, bool is_safe);
   template <Softmax M>
   void softmax_panel(const Image& image, int p, float* to);
   template <Softmax M, int V>
@@ -286,7 +287,7 @@ void Worker<R>::start_block(const Image& image, int64_t block) {
   image_ = image.index;
   row_ = block * R;
   there_ = std::min<int64_t>(R, s_.tokens - row_);
-  const float scale = call_.scale, logit_scale = call_.scale * LOG2_E;
+  const float scale = call_.scale;
   float row[MOST_WIDTH];
   for (int h = 0; h < s_.heads; ++h)
     for (int r = 0; r < R; ++r) {
@@ -296,7 +297,7 @@ void Worker<R>::start_block(const Image& image, int64_t block) {
         std::fill(row, row + s_.width, 0.0f);
       }
       float* column = queries_ + h * s_.width * R + r;
-      for (int c = 0; c < s_.width; ++c) column[c * R] = logit_scale * row[c];
+      for (int c = 0; c < s_.width; ++c) column[c * R] = scale * row[c];
       if (pass_ != BACKWARD) continue;
       float* to = query_rows_ + (h * R + r) * s_.columns;
       for (int c = 0; c < s_.columns; ++c) to[c] = c < s_.width ? scale * row[c] : 0.0f;
@@ -336,7 +337,7 @@ bool Worker<R>::safe(const Image& image) const {
       for (int g = 0; g < s_.heads; ++g)
         most += std::fabs(call_.pre[h * s_.heads + g]) * reach[g];
     }
-    within = within && most <= SAFE_LOGIT * LOG2_E;
+    within = within && most <= SAFE_LOGIT;
   }
   return within;
 }
@@ -350,10 +351,10 @@ INLINE void Worker<R>::finish_rows(Floats (&x)[R][V], int h, int keys, float* to
     if (keys < V * LANES)
       value = iota() + v * LANES < keys ? value : all(-std::numeric_limits<float>::infinity());
     if constexpr (M == Softmax::SUMS) {
-      value = exp2_of(value);
+      value = exp_of(value);
       sum[r] += value;
     } else if constexpr (M == Softmax::KNOWN) {
-      value = exp2_of(value - lse_[h * R + r]);
+      value = exp_of(value - lse_[h * R + r]);
     } else {
       sum[r] = larger(value, sum[r]);
     }
@@ -405,10 +406,10 @@ void Worker<R>::softmax_panel(const Image& image, int p, float* to) {
         if (keys < PANEL)
           value = iota() + v * LANES < keys ? value : all(-std::numeric_limits<float>::infinity());
         if constexpr (M == Softmax::SUMS) {
-          value = exp2_of(value);
+          value = exp_of(value);
           sum += value;
         } else if constexpr (M == Softmax::KNOWN) {
-          value = exp2_of(value - lse_[h * R + r]);
+          value = exp_of(value - lse_[h * R + r]);
         } else {
           sum = larger(value, sum);
         }
@@ -419,8 +420,7 @@ void Worker<R>::softmax_panel(const Image& image, int p, float* to) {
 
 // Exponentials of the block's rows, their log-sum-exp and the inverse of their sums.
 template <int R>
-void Worker<R>::exponentials(const Image& image) {
-  const bool is_safe = safe(image);
+void Worker<R>::exponentials(const Image& image, bool is_safe) {
   const float start = is_safe ? 0.0f : -std::numeric_limits<float>::infinity();
   std::fill(sums_, sums_ + s_.heads * R, all(start));
   std::fill(lse_, lse_ + s_.heads * R, 0.0f);
@@ -436,10 +436,20 @@ void Worker<R>::exponentials(const Image& image) {
     for (int r = 0; r < R; ++r) {
       const float sum = sum_of(sums_[h * R + r]);
       inverse_[h * R + r] = 1 / sum;
-      lse_[h * R + r] += std::log2(sum);
+      lse_[h * R + r] += std::log(sum);
       if (r < there_) lse[r] = lse_[h * R + r];
     }
   }
+}
+
+// Makes the exponentials of the block's rows where probabilities do not follow from a known
+// log-sum-exp: a large one has too few digits after the point. Returns whether it made them.
+template <int R>
+bool Worker<R>::has_exponentials(const Image& image, bool known) {
+  const bool is_safe = safe(image);
+  if (known && is_safe) return false;
+  exponentials(image, is_safe);
+  return true;
 }
 
 // From logits and their maxima, in vectors of sums_, to exponentials and their sums.
@@ -453,7 +463,7 @@ void Worker<R>::subtract_maxima() {
     for (int i = 0; i < s_.heads * R; ++i)
       for (int v = 0; v < 2; ++v) {
         float* x = panel(maps_, p) + i * PANEL + v * LANES;
-        const Floats value = exp2_of(load(x) - lse_[i]);
+        const Floats value = exp_of(load(x) - lse_[i]);
         sums_[i] += value;
         store(x, value);
       }
@@ -525,10 +535,11 @@ void Worker<R>::clear_pairs() {
 
 template <int R>
 void Worker<R>::add_pairs() {
-  for (int i = 0; i < s_.heads * s_.heads; ++i) {
-    totals.second[i] += sum_of(pairs_[i]);
-    if (pre_pairs_) totals.pre[i] += sum_of(pre_pairs_[i]);
-  }
+  const int count = s_.heads * s_.heads * LANES;
+  const float *pairs = reinterpret_cast<float*>(pairs_), *pre = reinterpret_cast<float*>(pre_pairs_);
+  for (int i = 0; i < count; ++i) totals.second[i] += pairs[i];
+  if (pre)
+    for (int i = 0; i < count; ++i) totals.pre[i] += pre[i];
   clear_pairs();
 }
 
@@ -536,7 +547,7 @@ void Worker<R>::add_pairs() {
 template <int R>
 void Worker<R>::moments(const Image& image, int64_t block) {
   start_block(image, block);
-  exponentials(image);
+  exponentials(image, safe(image));
   const float mean = 1.0f / s_.tokens;
   for (int p = 0; p < s_.panels; ++p) {
     float* maps = panel(maps_, p);
@@ -563,16 +574,11 @@ void Worker<R>::moments(const Image& image, int64_t block) {
 template <int R>
 void Worker<R>::forward(const Image& image, int64_t block) {
   start_block(image, block);
-  if (!call_.lse_known) exponentials(image);
+  const bool divides = has_exponentials(image, call_.lse_known);
   std::fill(rows_, rows_ + s_.heads * R * s_.columns, 0.0f);
-  const bool divides = !call_.lse_known;
   for (int p = 0; p < s_.panels; ++p) {
-    float* maps = maps_;
-    if (call_.lse_known) {
-      softmax_panel<Softmax::KNOWN>(image, p, maps);
-    } else {
-      maps = panel(maps_, p);
-    }
+    float* maps = divides ? panel(maps_, p) : maps_;
+    if (!divides) softmax_panel<Softmax::KNOWN>(image, p, maps);
     if (call_.drops_probabilities) drop(maps, p);
     if (post_) {
       if (divides) {
@@ -660,11 +666,17 @@ template <int R>
 void Worker<R>::backward(const Image& image, int64_t block, float* grad_keys, float* grad_values) {
   start_block(image, block);
   const int heads = s_.heads;
+  const bool divides = has_exponentials(image, true);
   std::fill(rows_, rows_ + heads * R * s_.columns, 0.0f);
   std::fill(sums_, sums_ + heads * R, Floats{});
   for (int p = 0; p < s_.panels; ++p) {
     float *maps = panel(maps_, p), *grads = panel(grads_, p);
-    softmax_panel<Softmax::KNOWN>(image, p, maps);
+    if (divides) {
+      for (int i = 0; i < heads * TILE; i += LANES)
+        store(maps + i, load(maps + i) * inverse_[i / PANEL]);
+    } else {
+      softmax_panel<Softmax::KNOWN>(image, p, maps);
+    }
     const float* value = image.value_columns + p * s_.panel_columns;
     for (int h = 0; h < heads; ++h, value += s_.columns * PANEL) {
       Floats sum[R][2];

@@ -26,7 +26,7 @@ def moments(
         k: (B, H, N, d).
         settings: What happens to the maps before the post mix.
         rows: One block of N.
-        lse: (B, 1, H, N), fp32, filled in with the log-sum-exp of the rows to base 2.
+        lse: (B, 1, H, N), fp32, filled in with the log-sum-exp of the rows.
 
     Returns:
         Σ P_h, (H,), and Σ P_h P_g, (H, H), in float64, of the maps that the post mix sees.

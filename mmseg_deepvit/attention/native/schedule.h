@@ -111,11 +111,10 @@ class Schedule {
   void share_images(int64_t first, int64_t count) {
     const int64_t units = count * blocks_, heads = count * s_.heads;
     const auto start = [&](int64_t t) { return t * units / threads_; };
+    for (int64_t i = 0; i < count; ++i) images_[i].index = first + i;
     in_threads(call_.parallel, threads_, [&](int64_t t) {
-      for (int64_t i = t * heads / threads_; i < (t + 1) * heads / threads_; ++i) {
-        images_[i / s_.heads].index = first + i / s_.heads;
+      for (int64_t i = t * heads / threads_; i < (t + 1) * heads / threads_; ++i)
         images_[i / s_.heads].pack(call_, s_, pass_, i % s_.heads);
-      }
     });
     in_threads(call_.parallel, threads_, [&](int64_t t) {
       int64_t current = -1;
@@ -149,17 +148,18 @@ class Schedule {
 
   void add_totals() {
     const int H = s_.heads;
-    const auto add = [&](double* to, double* Totals::*part, int64_t count, double factor) {
+    const auto add = [&](double* to, double* Totals::*part, int64_t count, int lanes, double factor) {
       if (!to) return;
       for (int64_t i = 0; i < count; ++i) {
         double sum = 0;
-        for (Worker<R>& worker : workers_) sum += (worker.totals.*part)[i];
+        for (Worker<R>& worker : workers_)
+          for (int l = 0; l < lanes; ++l) sum += (worker.totals.*part)[i * lanes + l];
         to[i] = factor * sum;
       }
     };
     if (pass_ == MOMENTS) {
-      add(call_.first, &Totals::first, H, 1);
-      add(call_.second, &Totals::second, H * H, 1);
+      add(call_.first, &Totals::first, H, 1, 1);
+      add(call_.second, &Totals::second, H * H, LANES, 1);
       // What was summed up is P − 1/N; rows of P sum to one unless they are dropped out.
       const double rows = double(call_.batch) * s_.tokens;
       for (int h = 0; h < H; ++h) call_.first[h] += rows;
@@ -170,11 +170,11 @@ class Schedule {
         }
     }
     if (pass_ == BACKWARD) {
-      add(call_.grad_pre, &Totals::pre, H * H, double(LN_2));
-      add(call_.grad_post, &Totals::second, H * H, 1);
-      add(call_.grad_norm_weight, &Totals::norm_weight, H, 1);
-      add(call_.grad_norm_map_bias, &Totals::norm_map_bias, H, 1);
-      add(call_.grad_bias, &Totals::bias, H, 1);
+      add(call_.grad_pre, &Totals::pre, H * H, LANES, 1);
+      add(call_.grad_post, &Totals::second, H * H, LANES, 1);
+      add(call_.grad_norm_weight, &Totals::norm_weight, H, 1, 1);
+      add(call_.grad_norm_map_bias, &Totals::norm_map_bias, H, 1, 1);
+      add(call_.grad_bias, &Totals::bias, H, 1, 1);
       if (call_.grad_bias && !call_.drops_mixed) add_bias_gradients();
     }
   }

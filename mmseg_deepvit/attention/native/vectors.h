@@ -35,21 +35,22 @@ static INLINE float max_of(Floats x) {
 
 static INLINE Floats larger(Floats a, Floats b) { return a > b ? a : b; }
 
-// 2^x within 2e-9 but for rounding; 0 below 2^-126; NaN of NaN. x is at most 126.
-static INLINE Floats exp2_of(Floats x) {
+// e^x within 1e-8 but for rounding; 0 where the result is below 2^-126; NaN of NaN. x is at most 87.
+static INLINE Floats exp_of(Floats x) {
   const float shift = 12582912.0f;  // 1.5 · 2^23: adding it rounds to integers
-  const Ints normal = x < -126.0f;
-  const Floats shifted = x + shift;
-  const Floats r = x - (shifted - shift);
-  Floats p = all(1.5345811614e-4f);
-  p = p * r + 1.3399931217e-3f;
-  p = p * r + 9.6184889586e-3f;
-  p = p * r + 5.5503287770e-2f;
-  p = p * r + 2.4022646891e-1f;
-  p = p * r + 6.9314720574e-1f;
+  const Ints tiny = x < -87.3f;
+  const Floats shifted = x * 1.442695041f + shift;
+  const Floats n = shifted - shift;
+  const Floats r = x - n * 0.6931471806f;
+  Floats p = all(1.381453999e-03f);
+  p = p * r + 8.368745116e-03f;
+  p = p * r + 4.166839079e-02f;
+  p = p * r + 1.666652040e-01f;
+  p = p * r + 4.999999343e-01f;
   p = p * r + 1.0f;
-  const Ints exponent = (Ints)shifted << 23;
-  return (Floats)(~normal & ((Ints)p + exponent));
+  p = p * r + 1.0f;
+  const Words exponent = (Words)shifted << 23;
+  return (Floats)(~(Words)tiny & ((Words)p + exponent));
 }
 
 // A well-mixed word from each word (the finaliser "lowbias32" of Chris Wellons' hash-prospector).
