@@ -87,7 +87,7 @@ void one_call() {
   const auto map_bias = weights(H), products = weights(H * H), constant = weights(H);
   std::vector<float> lse(call.batch * H * call.tokens);
   std::vector<double> first(H), second(H * H), grad_pre(H * H), grad_post(H * H), grad_bias(H);
-  std::vector<double> grad_norm(H), grad_map_bias(H);
+  std::vector<double> grad_norm(H), grad_map_bias(H), totals(2 * H);
   const bool has_post = pick(0, 3), layer = has_post && !pick(0, 3), batch = !layer && pick(0, 1);
   call.q = q.array, call.k = k.array, call.v = v.array;
   call.grad_q = grad_q.array, call.grad_k = grad_k.array, call.grad_v = grad_v.array;
@@ -107,6 +107,7 @@ void one_call() {
   if (batch && has_post) call.products = products.data(), call.constant = constant.data();
   call.centred = pick(0, 1);
   call.lse = lse.data(), call.first = first.data(), call.second = second.data();
+  call.totals = totals.data();
   call.seed = generator(), call.threads = 3, call.eps = 1e-5;
   call.scale = pick(0, 4) ? 0.2 : 20;  // the latter needs row maxima
   std::vector<double> sums;
@@ -119,14 +120,17 @@ void one_call() {
     found = {checksum(first), checksum(second)};
     call.lse_known = !layer;
     if (mmseg_deepvit_run(&call, FORWARD, set)) std::exit(2);
-    call.out = grad.array;
+    call.grad = grad.array;
     call.lse_known = 1;
+    std::fill(totals.begin(), totals.end(), 0.0);
+    if (mmseg_deepvit_run(&call, TOTALS, set)) std::exit(2);
+    found.push_back(checksum(totals));
     if (mmseg_deepvit_run(&call, BACKWARD, set)) std::exit(2);
     for (const Owned* x : {&out, &grad_q, &grad_k, &grad_v}) found.push_back(checksum(*x));
     for (const auto* x : {&grad_pre, &grad_post, &grad_bias, &grad_norm, &grad_map_bias})
       found.push_back(checksum(*x));
     if (sums.empty()) sums = found;
-    const char* names[] = {"first", "second", "out", "grad q", "grad k", "grad v", "grad pre",
+    const char* names[] = {"first", "second", "totals", "out", "grad q", "grad k", "grad v", "grad pre",
                            "grad post", "grad bias", "grad norm", "grad map bias"};
     for (size_t i = 0; i < found.size(); ++i) compare(found[i], sums[i], names[i]);
   }

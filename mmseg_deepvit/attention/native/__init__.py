@@ -20,12 +20,12 @@ from ..streaming import streamed_attention, unsupported
 from ..streaming.operator import STREAMING_BACKENDS, StreamingBackend
 from . import library
 from .library import DTYPES, MOST_HEADS, MOST_WIDTH
-from .passes import backward, forward, moments
+from .passes import backward, forward, moments, totals
 
 __all__ = ["native_attention", "serves"]
 
 STREAMING_BACKENDS["native"] = StreamingBackend(
-    lambda q, batch_statistics: torch.float32, moments, forward, backward
+    lambda q, batch_statistics: torch.float32, moments, forward, backward, totals
 )
 
 

@@ -19,7 +19,8 @@ using Parallel = void (*)(void (*work)(void*), void* data, unsigned threads, uns
 struct Call {
   int64_t batch, heads, tokens, width;
   Array q, k, v;
-  Array out;                     // of forward: written; of backward: the gradient of the output
+  Array out;                     // written by forward, read by totals
+  Array grad;                    // gradient of the output
   Array grad_q, grad_k, grad_v;  // written by backward
   const float* pre;              // (H, H) mix of the logits, or null; so all that follows
   const float* post;             // (H, H) mix of the probabilities
@@ -31,6 +32,7 @@ struct Call {
   float* lse;                    // (B, H, N) log-sum-exp of the rows
   double* first;                 // (H), Σ P
   double* second;                // (H, H), Σ P_h P_g
+  double* totals;                // (2, H): Σ grad · out; Σ over images of Σ grad · Σ v over tokens
   double* grad_pre;              // (H, H)
   double* grad_post;             // (H, H)
   double* grad_bias;             // (H)
@@ -43,4 +45,4 @@ struct Call {
   double scale, eps, dropout_p;
 };
 
-enum Pass : int64_t { MOMENTS = 0, FORWARD = 1, BACKWARD = 2 };
+enum Pass : int64_t { MOMENTS = 0, FORWARD = 1, BACKWARD = 2, TOTALS = 3 };

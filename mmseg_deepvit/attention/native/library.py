@@ -43,12 +43,12 @@ class Call(ctypes.Structure):
 
     _fields_ = [
         *((name, c_int64) for name in ("batch", "heads", "tokens", "width")),
-        *((name, Array) for name in ("q", "k", "v", "out", "grad_q", "grad_k", "grad_v")),
+        *((name, Array) for name in ("q", "k", "v", "out", "grad", "grad_q", "grad_k", "grad_v")),
         *(
             (name, c_void_p)
             for name in (
                 *("pre", "post", "bias", "norm_weight", "norm_map_bias", "products", "constant"),
-                *("lse", "first", "second", "grad_pre", "grad_post", "grad_bias"),
+                *("lse", "first", "second", "totals", "grad_pre", "grad_post", "grad_bias"),
                 *("grad_norm_weight", "grad_norm_map_bias", "parallel"),
             )
         ),

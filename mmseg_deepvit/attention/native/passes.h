@@ -129,7 +129,7 @@ inline void Image::pack(const Call& call, const Sizes& s, Pass pass, int h) {
     if (call.centred)
       for (int c = 0; c < s.width; ++c) mean[c] = values[h * s.width + c] / s.tokens;
   }
-  if (pass == BACKWARD) sum_tokens(call.out, index, h, s, grads + h * s.width);
+  if (pass == BACKWARD) sum_tokens(call.grad, index, h, s, grads + h * s.width);
   for (int p = 0; p < s.panels; ++p) {
     float* k_columns = key_columns + p * s.panel_columns + int64_t(h) * s.columns * PANEL;
     float *k_rows = nullptr, *v_rows = nullptr, *v_columns = nullptr;
@@ -301,7 +301,7 @@ void Worker<R>::start_block(const Image& image, int64_t block) {
       if (pass_ != BACKWARD) continue;
       float* to = query_rows_ + (h * R + r) * s_.columns;
       for (int c = 0; c < s_.columns; ++c) to[c] = c < s_.width ? scale * row[c] : 0.0f;
-      if (r < there_) read_row(call_.out, image_, h, row_ + r, s_.width, row);
+      if (r < there_) read_row(call_.grad, image_, h, row_ + r, s_.width, row);
       to = grad_rows_ + (h * R + r) * s_.columns;
       for (int c = 0; c < s_.columns; ++c) to[c] = c < s_.width ? row[c] : 0.0f;
       column = grad_columns_ + h * s_.width * R + r;

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -13,7 +11,7 @@ from ..streaming.row_split import RowSplit
 from . import library
 from .library import Array, Call
 
-MOMENTS, FORWARD, BACKWARD = range(3)
+MOMENTS, FORWARD, BACKWARD, TOTALS = range(4)
 
 
 def moments(
@@ -34,7 +32,7 @@ def moments(
     heads = q.shape[1]
     first = lse.new_empty(heads, dtype=torch.float64)
     second = lse.new_empty(heads, heads, dtype=torch.float64)
-    call = _Arguments(q, k, settings, lse)
+    call = _Arguments.of_maps(q, k, settings, lse)
     call.point(first=first, second=second)
     call.run(MOMENTS)
     return first, second
@@ -64,7 +62,7 @@ def forward(
         (B, N, H, d) in the dtype of ``v``.
     """
     out = v.new_empty(v.transpose(1, 2).shape)
-    call = _Arguments(q, k, settings, lse)
+    call = _Arguments.of_maps(q, k, settings, lse)
     call.arrays(v=v, out=out.transpose(1, 2))
     call.call.lse_known = lse_known
     call.run(FORWARD)
@@ -97,8 +95,8 @@ def backward(
         The gradients.
     """
     found = empty_gradients(q, k, v, settings)
-    call = _Arguments(q, k, settings, lse)
-    call.arrays(v=v, out=grad.transpose(1, 2), grad_q=found.q, grad_k=found.k, grad_v=found.v)
+    call = _Arguments.of_maps(q, k, settings, lse)
+    call.arrays(v=v, grad=grad.transpose(1, 2), grad_q=found.q, grad_k=found.k, grad_v=found.v)
     if coupling is not None:
         call.point(products=coupling.products, constant=coupling.constant)
     call.point(grad_pre=found.pre, grad_post=found.post, grad_bias=found.bias)
@@ -108,23 +106,39 @@ def backward(
     return found
 
 
+def totals(grad: Tensor, out: Tensor, v: Tensor) -> Tensor:
+    """:func:`mmseg_deepvit.attention.streaming.operator.totals` in compiled code."""
+    result = v.new_zeros(2, v.shape[1], dtype=torch.float64)
+    call = _Arguments(v)
+    call.arrays(v=v, grad=grad.transpose(1, 2), out=out.transpose(1, 2))
+    call.point(totals=result)
+    call.run(TOTALS)
+    return result
+
+
 class _Arguments:
     """A call for the compiled passes; holds the tensors that it points to."""
 
-    def __init__(self, q: Tensor, k: Tensor, settings: PassSettings, lse: Tensor) -> None:
-        self.call = Call(*q.shape)
-        self._held: list[Any] = []
-        self.arrays(q=q, k=k)
-        norm, dropout = settings.norm, settings.dropout
-        self.point(lse=lse, pre=settings.pre, post=settings.post, bias=settings.bias)
+    def __init__(self, like: Tensor) -> None:
+        self.call = Call(*like.shape)
+        self._held: list[Tensor] = []
+
+    @classmethod
+    def of_maps(cls, q: Tensor, k: Tensor, settings: PassSettings, lse: Tensor) -> _Arguments:
+        """Arguments that all passes over maps have."""
+        arguments = cls(q)
+        call, norm, dropout = arguments.call, settings.norm, settings.dropout
+        arguments.arrays(q=q, k=k)
+        arguments.point(lse=lse, pre=settings.pre, post=settings.post, bias=settings.bias)
         if norm is not None:
-            self.point(norm_weight=norm.weight, norm_map_bias=norm.map_bias)
-            self.call.eps = norm.eps
+            arguments.point(norm_weight=norm.weight, norm_map_bias=norm.map_bias)
+            call.eps = norm.eps
         if dropout is not None:
-            self.call.seed, self.call.dropout_p = dropout.seed, dropout.p
-            self.call.drops_mixed = dropout.after_mix
-            self.call.drops_probabilities = not dropout.after_mix
-        self.call.scale, self.call.centred = settings.scale, settings.centred
+            call.seed, call.dropout_p = dropout.seed, dropout.p
+            call.drops_mixed = dropout.after_mix
+            call.drops_probabilities = not dropout.after_mix
+        call.scale, call.centred = settings.scale, settings.centred
+        return arguments
 
     def arrays(self, **tensors: Tensor) -> None:
         """Name (B, H, N, d) tensors of any strides."""

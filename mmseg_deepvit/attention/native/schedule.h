@@ -36,6 +36,34 @@ static void write_gradients(const Call& call, const Sizes& s, const Image& image
   }
 }
 
+// Adds Σ grad · out to `along`, if it is asked for, and Σ over images of Σ grad · Σ v over tokens,
+// the gradient of a bias that acts on outputs alone, to `bias`.
+static void add_totals_of(const Call& call, const Sizes& s, double* along, double* bias) {
+  std::vector<double> parts(2 * call.batch * s.heads);
+  in_threads(call.parallel, call.threads, [&](int64_t t) {
+    const int64_t units = call.batch * s.heads;
+    for (int64_t i = t * units / call.threads; i < (t + 1) * units / call.threads; ++i) {
+      const int64_t image = i / s.heads, h = i % s.heads;
+      double values[MOST_WIDTH], grads[MOST_WIDTH] = {}, product = 0;
+      float grad[MOST_WIDTH], out[MOST_WIDTH];
+      sum_tokens(call.v, image, h, s, values);
+      for (int j = 0; j < s.tokens; ++j) {
+        read_row(call.grad, image, h, j, s.width, grad);
+        for (int c = 0; c < s.width; ++c) grads[c] += grad[c];
+        if (!along) continue;
+        read_row(call.out, image, h, j, s.width, out);
+        for (int c = 0; c < s.width; ++c) product += double(grad[c]) * out[c];
+      }
+      parts[2 * i] = product;
+      for (int c = 0; c < s.width; ++c) parts[2 * i + 1] += values[c] * grads[c];
+    }
+  });
+  for (int64_t i = 0; i < call.batch * s.heads; ++i) {
+    if (along) along[i % s.heads] += parts[2 * i];
+    bias[i % s.heads] += parts[2 * i + 1];
+  }
+}
+
 // Gradients of keys and values that one thread sums up for one image.
 struct Sums {
   float *keys, *values;
@@ -175,19 +203,8 @@ class Schedule {
       add(call_.grad_norm_weight, &Totals::norm_weight, H, 1, 1);
       add(call_.grad_norm_map_bias, &Totals::norm_map_bias, H, 1, 1);
       add(call_.grad_bias, &Totals::bias, H, 1, 1);
-      if (call_.grad_bias && !call_.drops_mixed) add_bias_gradients();
+      if (call_.grad_bias && !call_.drops_mixed) add_totals_of(call_, s_, nullptr, call_.grad_bias);
     }
-  }
-
-  // Of a bias that acts on outputs alone: Σ over tokens of gradients, times Σ of values.
-  void add_bias_gradients() {
-    for (int64_t i = 0; i < call_.batch; ++i)
-      for (int h = 0; h < s_.heads; ++h) {
-        double values[MOST_WIDTH], grads[MOST_WIDTH];
-        sum_tokens(call_.v, i, h, s_, values);
-        sum_tokens(call_.out, i, h, s_, grads);
-        for (int c = 0; c < s_.width; ++c) call_.grad_bias[h] += values[c] * grads[c];
-      }
   }
 
   const Call& call_;
@@ -208,6 +225,7 @@ static double cost_of_rows(const Call& call, int64_t threads, int rows) {
 }
 
 static void run(const Call& call, Pass pass) {
+  if (pass == TOTALS) return add_totals_of(call, Sizes(call), call.totals, call.totals + call.heads);
   const double work = 2.0 * call.batch * call.heads * call.tokens * call.tokens *
                       (2 * call.width + call.heads);
   const int64_t threads =
