@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import threading
-from types import TracebackType
 
 import torch
 from torch import Tensor
@@ -52,12 +51,7 @@ class Buffers:
             self._memory, _kept.memory = getattr(_kept, "memory", None), None
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._made.clear()
         if self._device.type != "cpu":
             return
