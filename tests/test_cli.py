@@ -51,7 +51,7 @@ def test_the_status_of_the_tool(status):
 @pytest.mark.parametrize("buffering", [1, -1], ids=["by line", "by block"])
 @pytest.mark.parametrize("end", [lambda: 0, lambda: sys.exit(0)])
 def test_standard_output_on_a_full_device(monkeypatch, capsys, buffering, end):
-    """A full disk is reported, at the first write or at the end of the tool."""
+    """Told whether the buffer is written while the tool runs or when it ends."""
     with open("/dev/full", "w", buffering) as full:
         monkeypatch.setattr(sys, "stdout", full)
 
@@ -160,7 +160,7 @@ def test_errors_of_files_and_memory():
 
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_assertions_without_a_message_say_what_they_wanted(wrapped):
-    """mmseg's linear head asserts that in_channels and channels are equal, without a message."""
+    """mmseg's linear head whose channels were left as they were."""
 
     def build():
         try:
@@ -180,7 +180,7 @@ def test_assertions_without_a_message_say_what_they_wanted(wrapped):
 
 
 def test_bases_of_a_package_that_mmengine_does_not_find(tmp_path):
-    """OneDL is found, although mmengine asks for the names of OpenMMLab's packages."""
+    """OneDL's distributions have other names than OpenMMLab's, which mmengine asks for."""
     if find_stack() != "onedl":
         pytest.skip("OpenMMLab's own packages are found")
     path = tmp_path / "c.py"

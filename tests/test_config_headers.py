@@ -1,4 +1,4 @@
-"""Headers of configs, and the page of configs that is generated from them."""
+"""The page of configs: what headers say, and whether the page that is kept says it too."""
 
 import pytest
 
@@ -11,11 +11,11 @@ from .conftest import ROOT
 def test_the_kept_page_is_that_of_the_headers():
     kept = (ROOT / "configs" / "README.md").read_text(encoding="utf-8")
     made = page_of_configs((ROOT / "configs").glob("*.py"))
-    assert kept == made, "run python tools/list_configs.py"
+    assert kept == made, "python tools/list_configs.py writes it anew"
 
 
 def test_trained_ones_show_where():
-    """A config with a result names an existing file."""
+    """A config that claims a result names a file that is there."""
     headers = [read_header(path) for path in (ROOT / "configs").glob("*.py")]
     trained = [header for header in headers if header.state == "trained"]
     assert trained

@@ -77,7 +77,7 @@ def test_weight_decay_and_layer_decay():
     ("name", "backbone"), [("deepvit_s", "DeepViT"), ("diversepatch_t", "DiversePatchViT")]
 )
 def test_what_timm_trains_loads_into_the_backbone(name, backbone, tmp_path):
-    """A checkpoint of timm's training script loads its moving average."""
+    """A checkpoint as timm's training script writes it; its moving average is taken."""
     model = timm.create_model(name, **SMALL, num_mixing_layers=2, patch_head=True)
     ema = ModelEmaV3(model, decay=0.5)
     optimizer = create_optimizer_v2(model, "adamw", lr=0.01, weight_decay=0.05)
