@@ -16,8 +16,8 @@ from mmseg.datasets import CityscapesDataset
 from mmseg.registry import DATASETS
 
 from ..errors import UserError
-from .loading import drop_annotations
 from .pairs import list_masks, list_stems, refuse_unpaired
+from .pipeline import drop_annotations
 
 #: The id in published files of each class that counts, in the order of train ids 0 to 18.
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)

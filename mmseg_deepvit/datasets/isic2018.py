@@ -17,8 +17,8 @@ from mmseg.registry import DATASETS
 
 from ..errors import UserError
 from .decoding import NO_CLASS, data_error
-from .loading import cache_loading, check_annotations, drop_annotations
 from .pairs import list_masks, list_stems, name_some, refuse_unpaired, without_partner
+from .pipeline import cache_loading, check_annotations, drop_annotations
 from .subsets import Fold, read_split
 
 PARTS = ("Training", "Validation", "Test")

@@ -10,7 +10,7 @@ from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
 from mmseg_deepvit.datasets.cache import SharedCache
-from mmseg_deepvit.datasets.loading import CachedTransforms
+from mmseg_deepvit.datasets.pipeline import CachedTransforms
 from mmseg_deepvit.errors import UserError
 
 from ..conftest import ROOT
