@@ -141,7 +141,7 @@ def test_copies_and_pickles():
 
 
 def test_more_than_the_system_gives():
-    with pytest.raises(ValueError, match=r"cannot be had.*smaller"):
+    with pytest.raises(ValueError, match=r"the system has no .*; set a smaller"):
         SharedCache(["a"], 2**62)
 
 

@@ -306,14 +306,14 @@ def test_same_set_from_another_process_is_accepted(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_train": 0}, "num_train: expected a whole number, 1 to 1000000, got 0"),
-        ({"num_val": -2}, "num_val: expected a whole number, 1 to 1000000, got -2"),
+        ({"num_train": 0}, "num_train: expected an integer, 1 to 1000000, got 0"),
+        ({"num_val": -2}, "num_val: expected an integer, 1 to 1000000, got -2"),
         ({"num_train": 1_000_001}, "num_train: .* got 1000001"),
         ({"num_val": 2.5}, "num_val: .* got 2.5"),
         ({"num_val": True}, "num_val: .* got True"),
-        ({"size": 31}, "size: expected a whole number, at least 32, got 31"),
+        ({"size": 31}, "size: expected an integer, at least 32, got 31"),
         ({"size": "128"}, "size: .* got '128'"),
-        ({"seed": -1}, "seed: expected a whole number, at least 0, got -1"),
+        ({"seed": -1}, "seed: expected an integer, at least 0, got -1"),
     ],
 )
 def test_bad_arguments(tmp_path: Path, arguments: dict[str, int], message: str) -> None:

@@ -57,7 +57,7 @@ def test_masks_of_one_class_only(root, value):
 def test_other_masks_are_refused_by_name(root):
     mask = np.zeros((12, 16), np.uint8)
     cases = {
-        "grey": (mask + 17, r"grey_segmentation\.png holds 17 beside 0 and 255"),
+        "grey": (mask + 17, r"grey_segmentation\.png holds 17 as well as 0 and 255"),
         "rgba": (noise(12, 16, 4), r"rgba_segmentation\.png has 4 channels"),
         "size": (mask[:, 1:], r"size_segmentation\.png is 12×15 .*its image .*jpg 12×16"),
     }
@@ -176,7 +176,7 @@ def test_folds_of_a_split(root):
         ({"reduce_zero_label": True}, "ignore the background"),
         ({"metainfo": {"classes": ("lesion", "background")}}, "in this order"),
         ({"cache_images": True, "cache_limit": 0}, "above 0, got 0"),
-        ({"cache_images": True, "pipeline": PIPELINE[1:]}, "begins with LoadImageFromFile"),
+        ({"cache_images": True, "pipeline": PIPELINE[1:]}, "begin pipeline with LoadImageFromFile"),
     ],
 )
 def test_bad_arguments(root, arguments, said):
@@ -185,7 +185,7 @@ def test_bad_arguments(root, arguments, said):
 
 
 def test_more_folds_than_images(root):
-    with pytest.raises(UserError, match="num_folds=7 needs at least 7 images, and the part has 6"):
+    with pytest.raises(UserError, match="num_folds=7 needs at least 7 images and the part has 6"):
         build(root, fold=0, num_folds=7, fold_part="val")
 
 
