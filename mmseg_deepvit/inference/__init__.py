@@ -1,4 +1,4 @@
-"""Using trained segmentors: load, predict, draw; importing this registers slide inference."""
+"""Use of trained segmentors: load, predict, draw; importing it registers slide inference."""
 
 from .. import require_stack  # noqa: F401
 from ..label_pictures import draw_outline, draw_overlay, is_palette, write_png

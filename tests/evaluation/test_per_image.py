@@ -321,7 +321,7 @@ def test_bad_label_maps_are_named(prediction, truth, message):
 
 
 def test_unknown_classes_and_no_images_are_named():
-    with pytest.raises(UserError, match="'mole', .* choose from background, lesion"):
+    with pytest.raises(UserError, match=r"'mole', .* choose from background, lesion"):
         evaluate(build(classes=["mole"]), MIXED)
     with pytest.raises(UserError, match="the dataset names no classes"):
         PerImageMetric().process(None, [MIXED])

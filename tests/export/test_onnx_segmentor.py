@@ -128,7 +128,7 @@ def test_damaged_metadata(exported, tmp_path, name, value):
             else:
                 entry.value = value
 
-    with pytest.raises(CheckpointError, match=r"model\.onnx does not say what prediction needs \("):
+    with pytest.raises(CheckpointError, match=r"model\.onnx lacks metadata for prediction \("):
         OnnxSegmentor(change(exported, tmp_path, edit))
 
 
@@ -235,7 +235,7 @@ def test_files_of_others(tmp_path):
     graph = onnx.helper.make_graph([node], "other", [value], [out])
     opset = onnx.helper.make_opsetid("", 18)
     onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9), path)
-    with pytest.raises(UserError, match=r"does not say what prediction needs \(no 'classes'\)"):
+    with pytest.raises(UserError, match=r"lacks metadata for prediction \(no 'classes'\)"):
         OnnxSegmentor(path)
     with pytest.raises(UserError, match="try --device cpu"):
         OnnxSegmentor(path, "cuda:0")

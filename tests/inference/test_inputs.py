@@ -74,7 +74,7 @@ def test_the_training_crop_is_read_by_one_rule():
     assert crop_of(None, 40) == (40, 40)
     assert crop_of() is training_crop(Config(dict(model=dict()))) is None
     for size in ("x", (64,), (64, 0), (64, 48.5), [64, "48"]):
-        with pytest.raises(UserError, match=r"crop is .*: set model\.data_preprocessor\.size"):
+        with pytest.raises(UserError, match=r"crop is .*; set model\.data_preprocessor\.size"):
             crop_of(size)
 
 
