@@ -86,9 +86,7 @@ def capture(network: nn.Module, example: Tensor, dynamic: bool) -> torch.export.
     """
     hint = getattr(torch.export.Dim, "DYNAMIC", None)
     if dynamic and hint is None:
-        raise UserError(
-            "--dynamic needs PyTorch 2.6 or newer in this format; use --shape"
-        )
+        raise UserError("--dynamic needs PyTorch 2.6 or newer in this format; use --shape")
     shapes = ({0: hint, 2: hint, 3: hint},) if dynamic else None
     try:
         with torch.no_grad(), _quiet():

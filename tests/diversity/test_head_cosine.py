@@ -97,7 +97,7 @@ def test_no_map_is_ever_whole():
         (
             [*make_layers("plain", 1), *make_layers("plain", 1, tokens=6)],
             {},
-            r"one number of images, heads and tokens, got \(2, 3, 5\), \(2, 3, 6\)",
+            r"equal numbers of images, heads and tokens, got \(2, 3, 5\), \(2, 3, 6\)",
         ),
         (make_layers("plain", count=2), {"block_rows": 0}, "block_rows must be at least 1, got 0"),
     ],

@@ -344,7 +344,7 @@ TOKENS = torch.randn(2, 6, 4)
         (lambda: patch_cosine_loss(TOKENS, 0), "block_rows must be at least 1, got 0"),
         (
             lambda: patch_contrastive_loss(TOKENS[..., :3], TOKENS),
-            r"one shape, got \(2, 6, 3\) and \(2, 6, 4\)",
+            r"equal shapes, got \(2, 6, 3\) and \(2, 6, 4\)",
         ),
         (lambda: patch_contrastive_loss(TOKENS, TOKENS, "code"), "published_code, cosine, got 'co"),
         (
