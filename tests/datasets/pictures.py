@@ -32,7 +32,7 @@ def turned(form, orientation=6, image=RGB):
 
 
 def with_thumbnail(data):
-    """A JPEG with another, whole, in its header, as cameras write."""
+    """A JPEG with another, complete one in its header, as cameras write."""
     small = encode(RGB.resize((8, 8)), "JPEG")
     return data[:2] + b"\xff\xe1" + struct.pack(">H", len(small) + 2) + small + data[2:]
 
@@ -52,21 +52,16 @@ def with_page_of_reduced_size():
 
 
 def chunk(kind, content):
-    return (
-        struct.pack(">I", len(content))
-        + kind
-        + content
-        + struct.pack(">I", zlib.crc32(kind + content))
-    )
+    checksum = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + checksum
 
 
 def png_header(width, height, depth=8, colour=2):
-    return b"\x89PNG\r\n\x1a\n" + chunk(
-        b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    )
+    content = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", content)
 
 
-#: Read as the picture itself, but for rounding and loss: content and most of the mean difference.
+#: Content of files of the picture, and limit of the mean difference by rounding and loss.
 GOOD = {
     "JPEG": (encode(RGB, "JPEG", quality=95), 4),
     "progressive JPEG": (encode(RGB, "JPEG", quality=95, progressive=True), 4),
@@ -87,7 +82,7 @@ GOOD = {
     "WEBP": (encode(RGB, "WEBP", lossless=True), 0),
     "PPM": (encode(RGB, "PPM"), 0),
 }
-#: Content, and what is said of it.
+#: Content, and the cause in the error.
 BAD = {
     "nothing": (b"", "is empty"),
     "text": (b"not an image at all\n" * 9, "is no image"),

@@ -39,7 +39,7 @@ def isic_image(root, name, part="Training"):
 
 
 def write_isic(root, count=6, part="Training", size=(12, 16)):
-    """Pairs ISIC_0000000 …, each with a lesion of its own size, and the files beside them."""
+    """Pairs ISIC_0000000 …, with lesions of different sizes, and the files published with them."""
     for i in range(count):
         mask = np.zeros(size, np.uint8)
         mask[: i + 1, : i + 2] = 255

@@ -155,11 +155,8 @@ def test_folds_of_a_split(root):
     arguments = dict(split="split.txt", fold=1, num_folds=3)
     held_out = names(build(root, fold_part="val", **arguments))
     assert len(held_out) == 1
-    assert sorted(held_out + names(build(root, fold_part="train", **arguments))) == [
-        "ISIC_0000001",
-        "ISIC_0000002",
-        "ISIC_0000004",
-    ]
+    found = sorted(held_out + names(build(root, fold_part="train", **arguments)))
+    assert found == ["ISIC_0000001", "ISIC_0000002", "ISIC_0000004"]
 
 
 @pytest.mark.parametrize(
@@ -191,7 +188,7 @@ def test_more_folds_than_images(root):
 
 @pytest.mark.parametrize(("part", "count"), [("Training", 1600), ("Validation", 400)])
 def test_real_images(part, count):
-    """They are those that the results are of, by the names beside the results."""
+    """The data set lists the images of the recorded results."""
     root = ROOT / "data" / "isic2018"
     if not root.is_dir():
         pytest.skip("no ISIC 2018 images in data/isic2018")
@@ -206,8 +203,7 @@ def test_real_images(part, count):
 
 def test_the_results_split_parts_the_images():
     folder = ROOT / "results" / "isic2018-split"
-    train, val = (
-        (folder / f"{p}.txt").read_text().splitlines() for p in ("training", "validation")
-    )
+    parts = ("training", "validation")
+    train, val = ((folder / f"{part}.txt").read_text().splitlines() for part in parts)
     assert (len(train), len(val)) == (1600, 400)
     assert len({*train, *val}) == 2000
