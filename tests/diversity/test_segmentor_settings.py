@@ -1,4 +1,4 @@
-"""What the segmentor reads from its settings, and what it refuses."""
+"""Settings that the segmentor takes, and those that it refuses."""
 
 import pytest
 from mmengine.config import Config

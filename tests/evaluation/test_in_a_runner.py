@@ -27,7 +27,7 @@ NUM_IMAGES = 7
 
 
 def evaluate(csv_path):
-    """What the processes together make of seven images, each of its own share."""
+    """Evaluate seven images in two processes, each with its part."""
     init_default_scope("mmseg")
     config = dict(type="PerImageMetric", metrics=["Dice", "HD95"], csv_path=csv_path)
     evaluator = Evaluator([config])

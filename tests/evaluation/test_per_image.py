@@ -154,8 +154,8 @@ def test_ignored_pixels_change_nothing():
     ignored = np.hstack([truth, np.full((4, 3), 255)])
     plain = build(metrics=ALL, num_resamples=10)
     expected = evaluate(plain, sample(prediction, truth))
-    for beside in (0, 1):  # whatever is predicted there
-        padded = np.hstack([prediction, np.full((4, 3), beside)])
+    for predicted in (0, 1):  # any prediction on ignored pixels
+        padded = np.hstack([prediction, np.full((4, 3), predicted)])
         assert evaluate(plain, sample(padded, ignored)) == pytest.approx(expected)
     other = build(metrics=ALL, num_resamples=10, ignore_index=7)
     relabelled = np.where(ignored == 255, 7, ignored)
@@ -202,7 +202,7 @@ def test_the_table_has_a_row_a_class(logged):
 def test_the_csv_file(tmp_path, logged):
     path = tmp_path / "new" / "scores.csv"
     metric = build(metrics=["Sensitivity", "Dice"], absent="perfect", csv_path=str(path))
-    for _ in range(2):  # the second evaluation writes it anew
+    for _ in range(2):  # the second evaluation replaces it
         evaluate(metric, MIXED, NO_LESION)
     assert path.read_text(encoding="utf-8").splitlines() == [
         "image,class,Sensitivity,Dice",

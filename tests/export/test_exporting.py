@@ -12,6 +12,7 @@ from mmseg_deepvit.export.metadata import describe
 
 CAIT, DEEPVIT = "linear_cait-xxs24_ade20k", "upernet_deepvit_ade20k"
 DIVERSE, SWIN = "upernet_diversepatch-b_ade20k", "upernet_diversepatch-swin-l_cityscapes"
+TO_THE_SIZE = {"test_pipeline.1.keep_ratio": False, "test_pipeline.1.scale": (96, 64)}
 
 
 def export(model, folder, kind, **settings):
@@ -43,17 +44,13 @@ def test_sizes_vary(small, tmp_path, kind, name, options):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        (DEEPVIT, "exported-program"),
-        (DIVERSE, "torchscript"),
-        (SWIN, "onnx"),
-        (SWIN, "torchscript"),
-    ],
-)
+ONE_SIZE = [(DEEPVIT, "exported-program"), (DIVERSE, "torchscript")]
+ONE_SIZE += [(SWIN, "onnx"), (SWIN, "torchscript")]
+
+
+@pytest.mark.parametrize(("name", "kind"), ONE_SIZE)
 def test_one_size(small, tmp_path, name, kind):
-    """Where the test pipeline gives it too, and nothing slides, predictions are compared."""
+    """Predictions are compared if the test pipeline gives that size and nothing slides."""
     _, (result, *predicted) = export(small(name), tmp_path, kind, shape=(70, 90))
     assert result.shape == (1, 3, 70, 90)
     assert result.relative < 1e-4
@@ -155,15 +152,7 @@ def test_predictions_from_an_image_file_must_agree(small, tmp_path, monkeypatch)
         ((64, 64), {}, True),  # in windows
         ((64, 96), {}, False),
         ((64, 64), {"model.test_cfg.mode": "whole"}, False),  # proportions are kept
-        (
-            (64, 96),
-            {
-                "model.test_cfg.mode": "whole",
-                "test_pipeline.1.keep_ratio": False,
-                "test_pipeline.1.scale": (96, 64),
-            },
-            True,
-        ),
+        ((64, 96), {"model.test_cfg.mode": "whole", **TO_THE_SIZE}, True),
     ],
 )
 def test_whether_images_come_at_the_files_size(small, size, options, told):

@@ -81,7 +81,7 @@ def exported(tmp_path_factory):
 
 
 def change(model, tmp_path, edit):
-    """A file of what is left of a model after an edit."""
+    """Write the file of a model after an edit."""
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     edit(changed)
@@ -144,28 +144,22 @@ def test_files_of_older_versions_have_no_padding(exported, tmp_path):
 def loop(model):
     """A loop whose condition is always true, in the place of the network."""
     make, bool_type = onnx.helper.make_node, onnx.TensorProto.BOOL
-    condition = [
-        onnx.helper.make_tensor_value_info(name, bool_type, []) for name in ("cond", "same")
-    ]
-    step = onnx.helper.make_tensor_value_info("step", onnx.TensorProto.INT64, [])
-    body = onnx.helper.make_graph(
-        [make("Identity", ["cond"], ["same"])], "body", [step, condition[0]], condition[1:]
-    )
-    true = onnx.numpy_helper.from_array(np.array(True), "true")
-    model.graph.initializer.append(true)
+    value = onnx.helper.make_tensor_value_info
+    cond, same = (value(name, bool_type, []) for name in ("cond", "same"))
+    step = value("step", onnx.TensorProto.INT64, [])
+    identity = make("Identity", ["cond"], ["same"])
+    body = onnx.helper.make_graph([identity], "body", [step, cond], [same])
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(True), "true"))
     model.graph.node.append(make("Loop", ["", "true"], [], body=body))
 
 
 def functions(model):
-    """A function that calls the next one twice, and so on: 2³⁰ nodes once it is written out."""
-    opsets = [onnx.helper.make_opsetid(domain, 1) for domain in ("", "x")]
+    """A chain of functions that call the next one twice: 2³⁰ nodes when expanded."""
+    make = onnx.helper
+    opsets = [make.make_opsetid(domain, 1) for domain in ("", "x")]
     for i in range(30):
-        once, again = (
-            onnx.helper.make_node(f"F{i + 1}", [x], [y], domain="x") for x, y in ("ab", "bc")
-        )
-        model.functions.append(
-            onnx.helper.make_function("x", f"F{i}", ["a"], ["c"], [once, again], opsets)
-        )
+        calls = [make.make_node(f"F{i + 1}", [x], [y], domain="x") for x, y in ("ab", "bc")]
+        model.functions.append(make.make_function("x", f"F{i}", ["a"], ["c"], calls, opsets))
 
 
 def weights_elsewhere(model):
