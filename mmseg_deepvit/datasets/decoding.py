@@ -279,7 +279,7 @@ def _check_header(data: bytes, path: str) -> Header:
 
 def _read_header(image: Image.Image, data: bytes) -> Header:
     lossy = ""
-    if image.format == "JPEG2000":  # a lossless file may still be cut to a size
+    if image.format == "JPEG2000":  # even lossless coding may be truncated to a file size
         lossy = "JPEG 2000"
     elif image.format == "TIFF":
         compression = _LOSSY_TIFF.get(image.info.get("compression", ""))

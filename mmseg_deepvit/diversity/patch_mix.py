@@ -140,13 +140,6 @@ class PatchMix:
         pixels = pixels.repeat_interleave(self.patch_size[1], 2)
         return pixels[:, : size[0], : size[1]]
 
-    def __repr__(self) -> str:
-        """Show the settings."""
-        return (
-            f"PatchMix(patch_size={self.patch_size}, alpha={self.alpha}, prob={self.prob}, "
-            f"aspect={self.aspect!r}, shared={self.shared})"
-        )
-
 
 def _sides_like_the_grid(rows: int, columns: int, area: float) -> tuple[int, int]:
     """Height and width, in patches, of a share of the grid, in the grid's shape."""

@@ -89,7 +89,7 @@ def _check_graph(model: Any, path: str | os.PathLike[str]) -> None:
 def _check_weights(onnx: Any, model: Any, path: str | os.PathLike[str]) -> None:
     types = onnx.TensorProto
     floats = (types.FLOAT, types.DOUBLE, types.FLOAT16, types.BFLOAT16)
-    bad = {}  # bad tensors alone: all of them would take the file's size in memory again
+    bad = {}  # bad tensors only: all weights would take the file's size in memory again
     for tensor in model.graph.initializer:
         try:
             array = onnx.numpy_helper.to_array(tensor)

@@ -60,16 +60,10 @@ def _tile(image: np.ndarray, labels: np.ndarray, name: str, survey: Survey) -> n
 def _arrange(tiles: list[np.ndarray]) -> np.ndarray:
     """Place tiles on white, with about as many rows as columns."""
     columns = math.ceil(math.sqrt(len(tiles)))
-    rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
-    widths = [max(row[c].shape[1] for row in rows if c < len(row)) for c in range(len(rows[0]))]
-    heights = [max(tile.shape[0] for tile in row) for row in rows]
-    shape = (sum(heights) + _GAP * (len(rows) + 1), sum(widths) + _GAP * (len(widths) + 1), 3)
-    sheet = np.full(shape, 255, dtype=np.uint8)
-    top = _GAP
-    for row, height in zip(rows, heights, strict=True):
-        left = _GAP
-        for tile, width in zip(row, widths, strict=False):
-            sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
-            left += width + _GAP
-        top += height + _GAP
+    rows = math.ceil(len(tiles) / columns)
+    height, width = (max(tile.shape[axis] for tile in tiles) + _GAP for axis in (0, 1))
+    sheet = np.full((rows * height + _GAP, columns * width + _GAP, 3), 255, dtype=np.uint8)
+    for i, tile in enumerate(tiles):
+        top, left = i // columns * height + _GAP, i % columns * width + _GAP
+        sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
     return sheet

@@ -201,11 +201,8 @@ def _unpaired(dataset: BaseSegDataset, infos: list[Results]) -> tuple[dict[int, 
     _, extra = without_partner(images, masks)
     root = folders["seg_map_path"].rstrip("/")
     there = {f"{root}/{stem}{mask_suffix}" for stem in masks}
-    missing = {}
-    for i, info in enumerate(infos):
-        path = info.get("seg_map_path", "").replace("\\", "/")
-        if path not in there:
-            missing[i] = path
+    paths = [info.get("seg_map_path", "").replace("\\", "/") for info in infos]
+    missing = {i: path for i, path in enumerate(paths) if path not in there}
     return missing, [f"{root}/{stem}{mask_suffix}" for stem in extra]
 
 
