@@ -66,13 +66,13 @@ GOOD = {
     "JPEG": (encode(RGB, "JPEG", quality=95), 4),
     "progressive JPEG": (encode(RGB, "JPEG", quality=95, progressive=True), 4),
     "JPEG with a thumbnail": (with_thumbnail(encode(RGB, "JPEG", quality=95)), 4),
-    "JPEG with notes behind its end": (encode(RGB, "JPEG", quality=95) + b"notes\xff", 4),
+    "JPEG with notes after its end": (encode(RGB, "JPEG", quality=95) + b"notes\xff", 4),
     "CMYK JPEG": (encode(RGB.convert("CMYK"), "JPEG", quality=95), 5),
     "two pictures of a phone": (encode(RGB, "MPO", save_all=True, append_images=[RGB]), 6),
     "PNG": (encode(RGB, "PNG"), 0),
     "interlaced PNG": (by_opencv(PICTURE, ".png"), 0),
     "PNG with transparency": (encode(RGB.convert("RGBA"), "PNG"), 0),
-    "PNG with notes behind its end": (encode(RGB, "PNG") + b"notes", 0),
+    "PNG with notes after its end": (encode(RGB, "PNG") + b"notes", 0),
     "palette": (encode(RGB.convert("P", palette=Image.Palette.ADAPTIVE), "PNG"), 8),
     "one frame of a GIF": (encode(RGB.convert("P", palette=Image.Palette.ADAPTIVE), "GIF"), 8),
     "BMP": (encode(RGB, "BMP"), 0),
@@ -146,7 +146,7 @@ def palette_png(array):
 
 
 def grey_png(labels, bits):
-    """Grey of 1 to 8 bits a pixel, as few tools but some of annotators write it."""
+    """Grey of 1 to 8 bits a pixel, as some annotation tools write it."""
     places = 2 ** np.arange(bits)[::-1]
     rows = np.packbits((labels[..., None] & places > 0).reshape(len(labels), -1), axis=1)
     pixels = b"".join(b"\0" + row.tobytes() for row in rows)

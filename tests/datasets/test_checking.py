@@ -140,8 +140,8 @@ def test_test_pipelines_and_augmented_ones_read_alike(root):
         assert found(root, dataset_config(root, pipeline=pipeline)) == expected
 
 
-def test_masks_of_nothing_but_what_is_ignored(tmp_path):
-    """No error, as published sets have some; but said."""
+def test_masks_with_ignored_pixels_only(tmp_path):
+    """The report counts them without an error: published sets have some."""
     root = write_cityscapes(tmp_path)
     path = next(root.rglob("*labelIds.png"))
     write(path, np.full_like(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), 255))
@@ -171,14 +171,14 @@ def test_a_sheet_of_nothing_but_bad_labels(root):
     assert min(sheet.shape[:2]) > 2 * 288
 
 
-def test_what_cameras_write_behind_the_end_is_no_damage(root):
+def test_notes_of_cameras_after_the_end_are_no_damage(root):
     with isic_image(root, "ISIC_0000000").open("ab") as file:
         file.write(b"maker's notes")
     assert found(root) == []
 
 
 def test_other_data_sets_of_mmseg(tmp_path):
-    """Of BaseSegDataset, which looks at nothing itself; labels 0 are ignored on request."""
+    """BaseSegDataset checks nothing; labels 0 are ignored on request."""
     for name, value in (("a", 0), ("b", 1), ("c", 2), ("d", 3)):
         write(tmp_path / "img" / f"{name}.jpg", noise(8, 8, 3))
         write(tmp_path / "ann" / f"{name}.png", np.full((8, 8), value, np.uint8))

@@ -77,8 +77,8 @@ def test_images_and_masks_are_turned_by_exif_alike(form, orientation):
         np.testing.assert_array_equal(decode_mask(data, "x"), upright)
 
 
-def test_what_is_turned_by_other_tags_is_refused():
-    """Decoders do not agree on them."""
+def test_images_turned_by_other_tags_are_refused():
+    """Decoders disagree about other tags."""
     data = turned("AVIF", 3)
     for decode in (decode_image, decode_mask):
         with pytest.raises(DataError, match=r"x is turned by a tag of AVIF.*; save it upright"):
@@ -153,7 +153,7 @@ def test_turned_bits(kind):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_noise_behind_a_magic_number(seed):
+def test_noise_after_a_magic_number(seed):
     magic = [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*", b"GIF89a"]
     magic += [b"RIFF\0\1\0\0WEBPVP8 ", b"P6\n9 9\n255\n", b"\0\0\0\x0cjP  \r\n\x87\n"]
     magic += [b"\x76\x2f1\1"]
@@ -223,7 +223,7 @@ def test_one_sided_turns_that_sizes_do_not_tell_are_refused(tmp_path, image, mas
 
 
 @pytest.mark.parametrize("transform", [LoadImageFromFile, LoadAnnotations])
-def test_what_is_no_file(tmp_path, transform):
+def test_paths_that_are_no_file(tmp_path, transform):
     (tmp_path / "folder.jpg").mkdir()
     for name, said in (("folder.jpg", "cannot be opened"), ("nowhere.jpg", "does not exist")):
         path = str(tmp_path / name)

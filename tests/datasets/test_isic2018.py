@@ -74,7 +74,7 @@ def test_other_masks_are_refused_by_name(root):
                 dataset[names(dataset).index(name)]
 
 
-def test_pairs_that_are_not_whole_are_named(root):
+def test_files_without_a_partner_are_named(root):
     for i in range(5):
         isic_mask(root, f"ISIC_{i:07d}").unlink()
     said = r"5 images of .*Input have no mask in .*ISIC_0000000, .*1, .*2 and 2 more\)"

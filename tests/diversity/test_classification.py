@@ -139,7 +139,7 @@ def test_a_criterion_that_cannot_be_mixed_is_refused(criterion, message):
         make_task(make_model(patch_head=True), criterion)
 
 
-def test_what_is_refused():
+def test_models_and_settings_that_are_refused():
     with pytest.raises(UserError, match=r"no patch_head .*; add --model-kwargs patch_head=True"):
         make_task(make_model())
     with pytest.raises(UserError, match="Identity is no model of mmseg_deepvit"):

@@ -21,7 +21,7 @@ TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 4e-3, tor
 
 
 class Watch(TorchDispatchMode):
-    """Record the largest tensor made and how often each operator runs."""
+    """Record the size of the largest new tensor and the called operators."""
 
     def __init__(self):
         super().__init__()
@@ -45,7 +45,7 @@ def random_mix(batch, tokens, classes, ignored=1):
 
 
 def calls(grid, channels=6, batch=2, dtype=torch.float64, scale=1.0):
-    """Each loss by name: ours, the reference's, and the inputs that get a gradient."""
+    """Each loss by name: our function, the reference, and the input that gets a gradient."""
     tokens = grid[0] * grid[1]
     early, last, logits = (
         (scale * torch.randn(batch, tokens, channels)).to(dtype) for _ in range(3)

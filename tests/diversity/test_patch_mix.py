@@ -8,7 +8,7 @@ from mmseg_deepvit.diversity.patch_mix import PUBLISHED
 
 
 def make_batch(batch=4, size=(32, 48), fields=("gt_sem_seg",)):
-    """Images and labels all of whose pixels hold the number of the image."""
+    """Images and labels whose pixels all hold the number of the image."""
     inputs = torch.arange(batch).float().view(-1, 1, 1, 1).expand(-1, 3, *size).contiguous()
     samples = []
     for i in range(batch):
@@ -29,7 +29,7 @@ def pixels(mix, batch, size):
 
 @pytest.mark.parametrize("size", [(32, 48), (30, 45), (5, 5)])
 @pytest.mark.parametrize("patch", [8, (16, 4)])
-def test_images_and_labels_share_one_rectangle_of_whole_patches(size, patch):
+def test_images_and_labels_share_one_rectangle_of_patches(size, patch):
     sides = (patch, patch) if isinstance(patch, int) else patch
     inputs, samples = make_batch(size=size, fields=("gt_sem_seg", "gt_edge_map", "gt_depth_map"))
     replaced = 0

@@ -31,7 +31,7 @@ class Pictures(Dataset):
 
 
 def train(work_dir, iterations, resume):
-    """Train to an iteration; returns the factor of the weights in each, and the segmentor."""
+    """Train to an iteration; return the factor of the weights in each, and the runner."""
     model = make_config("ours", diversity=dict(warmup_iters=8, patch_mix=dict(patch_size=8)))
     model["data_preprocessor"] = dict(type="SegDataPreProcessor", size=(64, 64))
     runner = Runner(

@@ -1,4 +1,4 @@
-"""The metric, driven as mmengine drives it."""
+"""The metric, called as mmengine calls it."""
 
 import csv
 import logging
@@ -171,7 +171,7 @@ def test_an_ignored_image_is_left_out(logged):
     assert "–" in logged[-1]
 
 
-def test_a_threshold_of_its_own():
+def test_another_threshold():
     metric = build(metrics=["TJaccard"], classes=["lesion"], threshold=0.6)
     assert evaluate(metric, MIXED)["per_image/TJaccard"] == pytest.approx(60)
 
@@ -229,7 +229,7 @@ def test_an_interrupted_csv_leaves_the_old_one(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_csv_file_goes_beside_the_log(tmp_path, monkeypatch):
+def test_the_csv_file_goes_next_to_the_log(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(MMLogger, "_instance_dict", MMLogger._instance_dict.copy())
     folder = tmp_path / "run"
@@ -243,7 +243,7 @@ def test_the_csv_file_goes_beside_the_log(tmp_path, monkeypatch):
     assert (tmp_path / "per_image.csv").is_file()
 
 
-def test_beside_mmsegs_metric_from_configs():
+def test_together_with_mmsegs_metric_from_configs():
     init_default_scope("mmseg")
     evaluator = Evaluator(
         [

@@ -11,7 +11,7 @@ CAIT = "linear_cait-xxs24_ade20k"
 
 
 def picture(height, width):
-    """Something smooth: noise would put many pixels between two classes."""
+    """A smooth picture: noise would put many pixels between two classes."""
     noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     return cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
 
@@ -32,7 +32,7 @@ def test_any_size_is_the_models_prediction(small, tmp_path):
         assert agree(model, path, picture(*size)) > 0.999
 
 
-def test_windows_of_a_file_of_their_size(small, tmp_path):
+def test_windows_of_the_size_of_the_file(small, tmp_path):
     model = small(CAIT)
     path = tmp_path / "model.onnx"
     export_segmentor(model, path)
@@ -40,7 +40,7 @@ def test_windows_of_a_file_of_their_size(small, tmp_path):
 
 
 def test_one_size_and_a_single_logit(small, tmp_path):
-    """An image is brought to the file's size; one logit is compared with the threshold."""
+    """An image is resized to the file's size; one logit is compared with the threshold."""
     options = {"model.decode_head.out_channels": 1, "model.decode_head.num_classes": 2}
     options |= {"model.decode_head.threshold": 0.4, "model.test_cfg.mode": "whole"}
     model = small("linear_cait-xxs24_isic2018", **options)
@@ -53,7 +53,7 @@ def test_one_size_and_a_single_logit(small, tmp_path):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """A file of one convolution that says all that it must."""
+    """Model of one convolution with complete metadata."""
     weight = onnx.numpy_helper.from_array(np.ones((2, 3, 1, 1), np.float32), "weight")
     node = onnx.helper.make_node("Conv", ["images", "weight"], ["logits"])
     value, out = (
@@ -142,7 +142,7 @@ def test_files_of_older_versions_have_no_padding(exported, tmp_path):
 
 
 def loop(model):
-    """A loop whose condition is always true, in the place of the network."""
+    """Add a loop whose condition is always true."""
     make, bool_type = onnx.helper.make_node, onnx.TensorProto.BOOL
     value = onnx.helper.make_tensor_value_info
     cond, same = (value(name, bool_type, []) for name in ("cond", "same"))
@@ -154,7 +154,7 @@ def loop(model):
 
 
 def functions(model):
-    """A chain of functions that call the next one twice: 2³⁰ nodes when expanded."""
+    """Add a chain of functions that call the next one twice: 2³⁰ nodes when expanded."""
     make = onnx.helper
     opsets = [make.make_opsetid(domain, 1) for domain in ("", "x")]
     for i in range(30):
@@ -189,7 +189,7 @@ def too_short(model):
     ],
 )
 def test_graphs_that_are_refused(exported, tmp_path, edit, said):
-    """At once: nothing is run, and no other file is opened."""
+    """The refusal runs nothing and opens no other file."""
     with pytest.raises(CheckpointError, match=rf"model\.onnx {said}"):
         OnnxSegmentor(change(exported, tmp_path, edit))
 

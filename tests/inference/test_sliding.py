@@ -66,7 +66,7 @@ def test_windows_cover_the_image_and_stay_in_it():
 
 @pytest.mark.parametrize("mode", ["slide", "whole"])
 def test_the_class_that_is_never_scored(mode):
-    """It has the largest logit everywhere and is predicted nowhere; the others stay."""
+    """Prediction skips the class although its logit is largest; the other logits stay."""
     plain = segmentor("SlidingEncoderDecoder")
     model = segmentor("SlidingEncoderDecoder", unscored_classes=1)
     plain.test_cfg.mode = model.test_cfg.mode = mode
