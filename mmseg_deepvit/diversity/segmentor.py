@@ -183,8 +183,8 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
             )
         if torch.is_grad_enabled() and not last.tokens.requires_grad:
             raise ValueError(
-                f"diversity.last={names.last!r} gets no gradient, frozen or inside a block that "
-                "with_cp recomputes; name a full block that is trained"
+                f"diversity.last={names.last!r} gets no gradient: it is frozen, or lies inside a "
+                "block that with_cp recomputes; name a full block that is trained"
             )
         if names.mixing > 0 and widths[1] != self.patch_head.in_features:
             raise ValueError(

@@ -86,8 +86,7 @@ class DiversitySettings(LossSettings):
 
         Raises:
             TypeError: The argument is no dict, or has an unknown key.
-            ValueError: ``warmup_iters`` is no integer of at least 0, or ``head_pairs`` of at
-                least 1.
+            ValueError: ``warmup_iters`` is no integer from 0 on, or ``head_pairs`` none from 1 on.
         """
         if not isinstance(settings, Mapping):
             raise TypeError(f"diversity must be a dict, got {settings!r}")

@@ -47,7 +47,7 @@ def summarize(scores: NDArray[np.float64], num_resamples: int, seed: int) -> Sum
     """
     mean = nan_mean(scores, axis=0)
     std = np.sqrt(nan_mean((scores - mean) ** 2, axis=0))
-    # Resampling differences from the mean gives equal scores an interval of width exactly 0.
+    # Resampled differences from the mean give equal scores an interval of width exactly 0.
     shifts = resampled_means(scores - mean, num_resamples, seed)
     low, high = np.full((2, scores.shape[1]), np.nan)
     some = ~np.isnan(mean)  # nanpercentile warns of columns without a score
