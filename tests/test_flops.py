@@ -28,7 +28,7 @@ def segmentor(**backbone):
 
 
 def flops_by_hand(height, width, mixes):
-    """Twice the multiplications: embedding, blocks, mixes over maps, classifier."""
+    """FLOPs are twice the multiplications of embedding, blocks, mixes and classifier."""
     patches = (height // PATCH) * (width // PATCH)
     tokens = patches + 1
     embedding = patches * 3 * PATCH**2 * DIMS

@@ -15,7 +15,7 @@ FILES = ("setup.cfg", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The names in a wheel built from a copy of the sources."""
+    """Return the names in a wheel that is built from a copy of the sources."""
     folder = tmp_path_factory.mktemp("wheel")
     for name in SOURCES:
         ignore = shutil.ignore_patterns("__pycache__")

@@ -1,4 +1,4 @@
-"""Loading is replaced where somebody asks for it, and by no import of the package."""
+"""Loading is replaced on request only, never by an import of the package."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import sys
 from .checkpoints.attacks import beside, touch
 from .conftest import ROOT
 
-#: Prints who reads files, one line for each step.
+#: Code that prints the modules that read files, one line for each step.
 STEPS = """
 import sys
 import mmseg_deepvit
@@ -45,7 +45,7 @@ for _ in range(2):
 
 
 def test_only_our_configs_and_install_replace_loading(tmp_path):
-    """Our backbones read safely before, too."""
+    """Our backbones read safely before the replacement, too."""
     canary, weights = tmp_path / "canary", tmp_path / "weights.pth"
     weights.write_bytes(beside(touch(canary)))
     config = ROOT / "configs" / "_base_" / "default_runtime.py"
