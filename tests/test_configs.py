@@ -100,7 +100,7 @@ def test_images_are_normalised_as_the_weights_take_them(path):
     """Published DeepViTs have a named arch; what is trained from scratch keeps what it recorded."""
     model = load_config(str(path)).model
     published = model.backbone.type == "DeepViT" and isinstance(model.backbone.get("arch"), str)
-    from_scratch = any(word in path.stem for word in ("scratch", "isic2018-128", "demo"))
+    from_scratch = any(word in path.stem for word in ("isic2018-128x128", "isic2018-256x256", "demo"))
     halves = published and not from_scratch
     assert (model.data_preprocessor.mean == [127.5] * 3) == halves
     assert (model.data_preprocessor.std == [127.5] * 3) == halves
@@ -108,7 +108,7 @@ def test_images_are_normalised_as_the_weights_take_them(path):
 
 def test_the_published_recipe_of_cityscapes():
     """Batch, scales and windows of the published config; a class that is never scored."""
-    cfg = load_config(str(ROOT / "configs/upernet_diversepatch-swin-l_cityscapes.py"))
+    cfg = load_config(str(ROOT / "configs/upernet_diversepatch-swin-l_cityscapes-1025x1025.py"))
     assert cfg.auto_scale_lr.base_batch_size == 4 * cfg.train_dataloader.batch_size == 8
     assert [step.scale for step in cfg.train_pipeline if "scale" in step] == [(2049, 1025)]
     assert [step.scale for step in cfg.test_pipeline if "scale" in step] == [(2049, 1025)]

@@ -1,10 +1,10 @@
 # 32 narrow blocks, re-attention in all, on ISIC 2018 at 128²: to see whether maps collapse.
 # Paper:   DeepViT, https://arxiv.org/abs/2103.11886.
-# Start:   python tools/train.py configs/upernet_deepvit-tiny-32_isic2018-128.py
+# Start:   python tools/train.py configs/upernet_deepvit-w96-d32_isic2018-128x128.py
 # Note:    ImageNet's normalisation, as in all runs from scratch; published weights take 127.5.
 # Cost:    3.4 M parameters, 0.6 GFLOPs at 128×128
-# Result:  results/collapse/README.md, beside the plain ViT of upernet_vit-tiny-32_isic2018-128.py.
-_base_ = "./upernet_deepvit-tiny_isic2018-128.py"
+# Result:  results/collapse/README.md, beside the plain ViT of upernet_vit-w96-d32_isic2018-128x128.py.
+_base_ = "./upernet_deepvit-w128-d6_isic2018-128x128.py"
 embed_dims = 96
 model = dict(
     backbone=dict(

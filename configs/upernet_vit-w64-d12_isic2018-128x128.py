@@ -1,10 +1,10 @@
-# A narrow plain ViT + a linear head on ISIC 2018 at 128², from scratch, on a CPU.
+# A narrow plain ViT + UPerNet on ISIC 2018 at 128², from scratch, on a CPU.
 # Paper:   ViT, https://arxiv.org/abs/2010.11929.
-# Start:   python tools/train.py configs/linear_vit-64_isic2018-128.py
-# Cost:    0.7 M parameters, 0.1 GFLOPs at 128×128
-# Result:  results/depth/README.md, at three depths.
+# Start:   python tools/train.py configs/upernet_vit-w64-d12_isic2018-128x128.py
+# Cost:    0.8 M parameters, 0.6 GFLOPs at 128×128
+# Result:  results/isic2018-scratch-64/README.md.
 _base_ = [
-    "_base_/models/linear_vit-64.py",
+    "_base_/models/upernet_vit-64.py",
     "_base_/datasets/isic2018_128.py",
     "_base_/schedules/adamw_1500.py",
     "_base_/default_runtime.py",

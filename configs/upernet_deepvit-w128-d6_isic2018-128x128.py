@@ -1,6 +1,6 @@
 # A small DeepViT + UPerNet on ISIC 2018 at 128², from scratch: under 20 minutes on two CPU cores.
 # Paper:   DeepViT, https://arxiv.org/abs/2103.11886.
-# Start:   python tools/train.py configs/upernet_deepvit-tiny_isic2018-128.py
+# Start:   python tools/train.py configs/upernet_deepvit-w128-d6_isic2018-128x128.py
 # Note:    ImageNet's normalisation, as in all runs from scratch; published weights take 127.5.
 # Cost:    1.3 M parameters, 0.9 GFLOPs at 128×128
 # Result:  mean Dice 88.0 on 400 images, a third party's split (results/isic2018-128/README.md).

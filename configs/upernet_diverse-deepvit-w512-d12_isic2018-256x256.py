@@ -1,6 +1,6 @@
 # DeepViT with the diversity losses + UPerNet on ISIC 2018, from scratch: 256², 400 epochs.
 # Paper:   Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753.
-# Start:   python tools/train.py configs/upernet_diverse-deepvit_isic2018-scratch.py
+# Start:   python tools/train.py configs/upernet_diverse-deepvit-w512-d12_isic2018-256x256.py
 # Note:    ImageNet's normalisation, as in all runs from scratch; published weights take 127.5.
 # Cost:    43.0 M parameters, 122 GFLOPs at 256×256
 # Result:  not trained here.

@@ -1,7 +1,6 @@
-# A narrow DeepViT + a linear head on ISIC 2018 at 128², from scratch, on a CPU.
-# Paper:   DeepViT, https://arxiv.org/abs/2103.11886.
-# Start:   python tools/train.py configs/linear_deepvit-64_isic2018-128.py
-# Note:    ImageNet's normalisation, as in all runs from scratch; published weights take 127.5.
+# A narrow plain ViT + a linear head on ISIC 2018 at 128², from scratch, on a CPU.
+# Paper:   ViT, https://arxiv.org/abs/2010.11929.
+# Start:   python tools/train.py configs/linear_vit-w64-d12_isic2018-128x128.py
 # Cost:    0.7 M parameters, 0.1 GFLOPs at 128×128
 # Result:  results/depth/README.md, at three depths.
 _base_ = [
@@ -11,7 +10,7 @@ _base_ = [
     "_base_/default_runtime.py",
 ]
 model = dict(
-    backbone=dict(type="DeepViT", mix_norm_cfg=dict(type="BN")),
+    backbone=dict(type="DeepViT", num_mixing_layers=0),
 )
 default_hooks = dict(checkpoint=dict(interval=1500, save_best=None))
 randomness = dict(seed=0)

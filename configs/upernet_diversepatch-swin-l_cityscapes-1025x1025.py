@@ -1,7 +1,7 @@
 # Swin-L + UPerNet on Cityscapes, the published recipe: plain fine-tuning, crops of 1025², 80k
 # iterations of 8 images (4 GPUs × 2), drop path 0.5, tests on whole images of 2049×1025.
 # Paper:   Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753.
-# Start:   tools/dist_train.sh configs/upernet_diversepatch-swin-l_cityscapes.py 4 --cfg-options \
+# Start:   tools/dist_train.sh configs/upernet_diversepatch-swin-l_cityscapes-1025x1025.py 4 --cfg-options \
 #              model.backbone.with_cp=True
 # Weights: as configs/upernet_diversepatch-swin-l_ade20k.py says.
 # Note:    the published heads have 20 outputs for the 19 classes. No label names the last one, and

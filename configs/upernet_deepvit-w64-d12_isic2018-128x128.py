@@ -1,6 +1,6 @@
 # A narrow DeepViT + UPerNet on ISIC 2018 at 128², from scratch, on a CPU.
 # Paper:   DeepViT, https://arxiv.org/abs/2103.11886.
-# Start:   python tools/train.py configs/upernet_deepvit-64_isic2018-128.py
+# Start:   python tools/train.py configs/upernet_deepvit-w64-d12_isic2018-128x128.py
 # Note:    ImageNet's normalisation, as in all runs from scratch; published weights take 127.5.
 # Cost:    0.8 M parameters, 0.7 GFLOPs at 128×128
 # Result:  results/isic2018-scratch-64/README.md.

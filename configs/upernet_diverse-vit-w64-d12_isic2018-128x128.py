@@ -1,9 +1,8 @@
-# A narrow DeepViT with the diversity losses + UPerNet on ISIC 2018 at 128², from scratch, on a CPU.
+# A narrow plain ViT with diversity losses + UPerNet on ISIC 2018 at 128², on a CPU.
 # Paper:   Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753.
-# Start:   python tools/train.py configs/upernet_diverse-deepvit-64_isic2018-128.py
-# Note:    ImageNet's normalisation, as in all runs from scratch; published weights take 127.5.
-# Cost:    0.8 M parameters, 0.7 GFLOPs at 128×128
-# Result:  results/isic2018-steps/README.md.
+# Start:   python tools/train.py configs/upernet_diverse-vit-w64-d12_isic2018-128x128.py
+# Cost:    0.8 M parameters, 0.6 GFLOPs at 128×128
+# Result:  results/isic2018-scratch-64/README.md.
 _base_ = [
     "_base_/models/upernet_vit-64.py",
     "_base_/models/diversity_1500.py",
@@ -14,7 +13,7 @@ _base_ = [
 model = dict(
     type="DiverseEncoderDecoder",
     diversity={{_base_.diversity}},
-    backbone=dict(type="DeepViT", mix_norm_cfg=dict(type="BN")),
+    backbone=dict(type="DeepViT", num_mixing_layers=0),
 )
 default_hooks = dict(checkpoint=dict(interval=1500, save_best=None))
 randomness = dict(seed=0)
