@@ -5,7 +5,7 @@
 # Result:  not trained here.
 _base_ = [
     "_base_/models/linear_vit-512.py",
-    "_base_/datasets/isic2018_256.py",
+    "_base_/datasets/isic2018_256x256.py",
     "_base_/schedules/adam_400e.py",
     "_base_/default_runtime.py",
 ]

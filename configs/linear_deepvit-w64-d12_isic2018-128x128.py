@@ -6,7 +6,7 @@
 # Result:  results/depth/README.md, at three depths.
 _base_ = [
     "_base_/models/linear_vit-64.py",
-    "_base_/datasets/isic2018_128.py",
+    "_base_/datasets/isic2018_128x128.py",
     "_base_/schedules/adamw_1500.py",
     "_base_/default_runtime.py",
 ]

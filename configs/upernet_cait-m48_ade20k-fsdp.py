@@ -6,7 +6,7 @@
 # Cost:    382.9 M parameters, 1369 GFLOPs at 512×512
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
-    "_base_/models/upernet_cait-m48.py",
+    "_base_/backbones/cait-m48.py",
     "_base_/datasets/ade20k.py",
     "_base_/schedules/adamw_160k.py",
     "_base_/strategies/fsdp2.py",

@@ -5,7 +5,7 @@
 # Cost:    75.2 M parameters, 567 GFLOPs at 512×512
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
-    "_base_/models/upernet_cait-s24.py",
+    "_base_/backbones/cait-s24.py",
     "_base_/datasets/ade20k.py",
     "_base_/schedules/adamw_160k.py",
     "_base_/default_runtime.py",

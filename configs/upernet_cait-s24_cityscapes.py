@@ -5,7 +5,7 @@
 # Cost:    75.6 M parameters, 1398 GFLOPs at 768×768
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
-    "_base_/models/upernet_cait-s24.py",
+    "_base_/backbones/cait-s24.py",
     "_base_/datasets/cityscapes.py",
     "_base_/schedules/adamw_80k.py",
     "_base_/default_runtime.py",

@@ -5,7 +5,7 @@
 # Cost:    75.1 M parameters, 565 GFLOPs at 512×512
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
-    "_base_/models/upernet_cait-s24.py",
+    "_base_/backbones/cait-s24.py",
     "_base_/datasets/isic2018.py",
     "_base_/schedules/adamw_20k.py",
     "_base_/default_runtime.py",

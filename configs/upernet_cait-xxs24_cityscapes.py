@@ -5,7 +5,7 @@
 # Cost:    39.7 M parameters, 1106 GFLOPs at 768×768
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
-    "_base_/models/upernet_cait-xxs24.py",
+    "_base_/backbones/cait-xxs24.py",
     "_base_/datasets/cityscapes.py",
     "_base_/schedules/adamw_80k.py",
     "_base_/default_runtime.py",

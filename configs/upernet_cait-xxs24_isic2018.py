@@ -5,7 +5,7 @@
 # Cost:    39.5 M parameters, 465 GFLOPs at 512×512
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
-    "_base_/models/upernet_cait-xxs24.py",
+    "_base_/backbones/cait-xxs24.py",
     "_base_/datasets/isic2018.py",
     "_base_/schedules/adamw_20k.py",
     "_base_/default_runtime.py",

@@ -7,7 +7,7 @@
 # Cost:    79.9 M parameters, 593 GFLOPs at 512×512
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
-    "_base_/models/upernet_deepvit-32b.py",
+    "_base_/backbones/deepvit-32b.py",
     "_base_/datasets/ade20k.py",
     "_base_/schedules/adamw_160k.py",
     "_base_/default_runtime.py",

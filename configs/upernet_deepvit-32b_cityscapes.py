@@ -5,7 +5,7 @@
 # Cost:    80.3 M parameters, 1502 GFLOPs at 768×768
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
-    "_base_/models/upernet_deepvit-32b.py",
+    "_base_/backbones/deepvit-32b.py",
     "_base_/datasets/cityscapes.py",
     "_base_/schedules/adamw_80k.py",
     "_base_/default_runtime.py",

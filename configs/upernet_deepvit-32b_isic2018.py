@@ -5,7 +5,7 @@
 # Cost:    79.8 M parameters, 591 GFLOPs at 512×512
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
-    "_base_/models/upernet_deepvit-32b.py",
+    "_base_/backbones/deepvit-32b.py",
     "_base_/datasets/isic2018.py",
     "_base_/schedules/adamw_20k.py",
     "_base_/default_runtime.py",

@@ -10,7 +10,7 @@
 # Cost:    53.9 M parameters, 676 GFLOPs at 512×512
 # Result:  not trained here.
 _base_ = [
-    "_base_/models/upernet_vit.py",
+    "_base_/heads/upernet_vit.py",
     "_base_/datasets/ade20k.py",
     "_base_/schedules/adamw_160k.py",
     "_base_/default_runtime.py",

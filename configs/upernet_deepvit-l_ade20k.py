@@ -7,7 +7,7 @@
 # Cost:    91.4 M parameters, 622 GFLOPs at 512×512
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
-    "_base_/models/upernet_deepvit-l.py",
+    "_base_/backbones/deepvit-l.py",
     "_base_/datasets/ade20k.py",
     "_base_/schedules/adamw_160k.py",
     "_base_/default_runtime.py",

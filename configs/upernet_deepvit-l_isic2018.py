@@ -5,7 +5,7 @@
 # Cost:    91.3 M parameters, 620 GFLOPs at 512×512
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
-    "_base_/models/upernet_deepvit-l.py",
+    "_base_/backbones/deepvit-l.py",
     "_base_/datasets/isic2018.py",
     "_base_/schedules/adamw_20k.py",
     "_base_/default_runtime.py",

@@ -5,8 +5,8 @@
 # Cost:    1.3 M parameters, 0.9 GFLOPs at 128×128
 # Result:  mean Dice 88.0 on 400 images, a third party's split (results/isic2018-128/README.md).
 _base_ = [
-    "_base_/models/upernet_vit.py",
-    "_base_/datasets/isic2018_128.py",
+    "_base_/heads/upernet_vit.py",
+    "_base_/datasets/isic2018_128x128.py",
     "_base_/schedules/adamw_20k.py",
     "_base_/default_runtime.py",
 ]

@@ -5,8 +5,8 @@
 # Cost:    0.8 M parameters, 0.7 GFLOPs at 128×128
 # Result:  results/isic2018-scratch-64/README.md.
 _base_ = [
-    "_base_/models/upernet_vit-64.py",
-    "_base_/datasets/isic2018_128.py",
+    "_base_/backbones/w64-d12.py",
+    "_base_/datasets/isic2018_128x128.py",
     "_base_/schedules/adamw_1500.py",
     "_base_/default_runtime.py",
 ]

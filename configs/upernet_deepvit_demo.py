@@ -5,7 +5,7 @@
 # Cost:    1.0 M parameters, 0.7 GFLOPs at 128×128
 # Result:  mIoU 90.6 on 80 held-out pictures, in minutes (README.md).
 _base_ = [
-    "_base_/models/upernet_vit.py",
+    "_base_/heads/upernet_vit.py",
     "_base_/datasets/demo.py",
     "_base_/schedules/adamw_160k.py",
     "_base_/default_runtime.py",

@@ -5,9 +5,9 @@
 # Cost:    43.0 M parameters, 122 GFLOPs at 256×256
 # Result:  not trained here.
 _base_ = [
-    "_base_/models/upernet_vit-512.py",
-    "_base_/models/diversity.py",
-    "_base_/datasets/isic2018_256.py",
+    "_base_/backbones/w512-d12.py",
+    "_base_/diversity/published.py",
+    "_base_/datasets/isic2018_256x256.py",
     "_base_/schedules/adam_400e.py",
     "_base_/default_runtime.py",
 ]

@@ -7,5 +7,5 @@
 # Note:    it adds the three losses and PatchMix to that config, nothing else.
 # Cost:    234.1 M parameters, 839 GFLOPs at 512×512
 # Result:  not trained here; the paper's numbers belong to the published recipe.
-_base_ = ["./upernet_diversepatch-swin-l_ade20k.py", "_base_/models/diversity_swin-l.py"]
+_base_ = ["./upernet_diversepatch-swin-l_ade20k.py", "_base_/diversity/swin-l.py"]
 model = dict(type="DiverseEncoderDecoder", diversity={{_base_.diversity}})

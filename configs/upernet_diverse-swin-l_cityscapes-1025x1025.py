@@ -7,5 +7,5 @@
 # Note:    as configs/upernet_diverse-swin-l_ade20k.py says.
 # Cost:    233.9 M parameters, 3343 GFLOPs at 1025×1025
 # Result:  not trained here; the paper's numbers belong to the published recipe.
-_base_ = ["./upernet_diversepatch-swin-l_cityscapes-1025x1025.py", "_base_/models/diversity_swin-l.py"]
+_base_ = ["./upernet_diversepatch-swin-l_cityscapes-1025x1025.py", "_base_/diversity/swin-l.py"]
 model = dict(type="DiverseEncoderDecoder", diversity={{_base_.diversity}})

@@ -5,7 +5,7 @@
 # Cost:    213.6 M parameters, 2294 GFLOPs at 768×768
 # Result:  not trained here; the paper's segmentation is Swin-L.
 _base_ = [
-    "_base_/models/upernet_diversepatch-b24.py",
+    "_base_/backbones/diversepatch-b24.py",
     "_base_/datasets/cityscapes.py",
     "_base_/schedules/adamw_80k.py",
     "_base_/default_runtime.py",

@@ -5,7 +5,7 @@
 # Cost:    212.6 M parameters, 905 GFLOPs at 512×512
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
-    "_base_/models/upernet_diversepatch-b24.py",
+    "_base_/backbones/diversepatch-b24.py",
     "_base_/datasets/isic2018.py",
     "_base_/schedules/adamw_20k.py",
     "_base_/default_runtime.py",

@@ -7,7 +7,7 @@
 # Cost:    127.8 M parameters, 687 GFLOPs at 512×512
 # Result:  not trained here; the paper's segmentation is Swin-L.
 _base_ = [
-    "_base_/models/upernet_diversepatch-b.py",
+    "_base_/backbones/diversepatch-b.py",
     "_base_/datasets/ade20k.py",
     "_base_/schedules/adamw_160k.py",
     "_base_/default_runtime.py",

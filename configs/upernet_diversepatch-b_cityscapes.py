@@ -5,7 +5,7 @@
 # Cost:    128.6 M parameters, 1670 GFLOPs at 768×768
 # Result:  not trained here; the paper's segmentation is Swin-L.
 _base_ = [
-    "_base_/models/upernet_diversepatch-b.py",
+    "_base_/backbones/diversepatch-b.py",
     "_base_/datasets/cityscapes.py",
     "_base_/schedules/adamw_80k.py",
     "_base_/default_runtime.py",

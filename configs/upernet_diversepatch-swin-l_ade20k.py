@@ -16,8 +16,8 @@
 # Cost:    234.0 M parameters, 839 GFLOPs at 512×512
 # Result:  not trained here; mIoU 53.1, multi-scale 54.4, after both stages (published).
 _base_ = [
-    "_base_/models/upernet_diversepatch-swin-l.py",
-    "_base_/datasets/ade20k_1024.py",
+    "_base_/backbones/swin-l.py",
+    "_base_/datasets/ade20k_2048x1024.py",
     "_base_/schedules/adamw_160k.py",
     "_base_/default_runtime.py",
 ]

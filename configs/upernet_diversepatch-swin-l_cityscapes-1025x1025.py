@@ -11,8 +11,8 @@
 # Cost:    233.9 M parameters, 3343 GFLOPs at 1025×1025
 # Result:  not trained here; mIoU 82.7, multi-scale 83.6 (published).
 _base_ = [
-    "_base_/models/upernet_diversepatch-swin-l.py",
-    "_base_/datasets/cityscapes_1025.py",
+    "_base_/backbones/swin-l.py",
+    "_base_/datasets/cityscapes_1025x1025.py",
     "_base_/schedules/adamw_80k.py",
     "_base_/default_runtime.py",
 ]

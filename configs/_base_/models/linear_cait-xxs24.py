@@ -1,5 +1,5 @@
 # CaiT-XXS24 under a linear head.
-_base_ = "./linear_vit.py"
+_base_ = "../heads/linear.py"
 embed_dims = 192
 model = dict(
     backbone=dict(

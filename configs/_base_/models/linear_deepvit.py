@@ -1,5 +1,5 @@
 # DeepViT-S under a linear head, whose published weights take images from -1 to 1.
-_base_ = "./linear_vit.py"
+_base_ = "../heads/linear.py"
 embed_dims = 396
 model = dict(
     data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),

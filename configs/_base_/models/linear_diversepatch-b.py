@@ -1,5 +1,5 @@
 # DiversePatch-B (12 blocks) under a linear head, with the diversity losses.
-_base_ = ["./linear_vit.py", "./diversity.py"]
+_base_ = ["../heads/linear.py", "../diversity/published.py"]
 embed_dims = 768
 model = dict(
     type="DiverseEncoderDecoder",

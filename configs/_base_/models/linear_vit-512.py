@@ -1,5 +1,5 @@
 # As upernet_vit-512.py, under a linear head.
-_base_ = "./linear_vit.py"
+_base_ = "../heads/linear.py"
 embed_dims = 512
 loss_decode = [
     dict(type="CrossEntropyLoss", use_sigmoid=False, loss_name="loss_ce"),

@@ -1,5 +1,5 @@
 # DiversePatch-B (12 blocks) under UPerNet, with the diversity losses.
-_base_ = ["./upernet_vit.py", "./diversity.py"]
+_base_ = ["../heads/upernet_vit.py", "../diversity/published.py"]
 embed_dims = 768
 model = dict(
     type="DiverseEncoderDecoder",

@@ -1,6 +1,6 @@
 # mmseg's Swin-L under UPerNet, as the Swin and DiversePatch papers have it (window 12, pretrained
 # at 384²).
-_base_ = "./upernet.py"
+_base_ = "../heads/upernet.py"
 model = dict(
     type="SlidingEncoderDecoder",
     backbone=dict(

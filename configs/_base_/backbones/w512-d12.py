@@ -1,7 +1,7 @@
 # The published protocol of ISIC 2018 from scratch: 8×8 patches of 256² images, width 512, 12
 # blocks, 8 heads, Dice and cross-entropy. A config adds the backbone's type. All keep ImageNet's
 # normalisation, with which the recorded results came out.
-_base_ = "./upernet_vit.py"
+_base_ = "../heads/upernet_vit.py"
 embed_dims = 512
 loss_decode = [
     dict(type="CrossEntropyLoss", use_sigmoid=False, loss_name="loss_ce"),

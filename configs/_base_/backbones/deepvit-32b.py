@@ -1,12 +1,12 @@
-# DeepViT-S under UPerNet, whose published weights take images from -1 to 1.
-_base_ = "./upernet_vit.py"
-embed_dims = 396
+# DeepViT-32B (32 blocks) under UPerNet, whose published weights take images from -1 to 1.
+_base_ = "../heads/upernet_vit.py"
+embed_dims = 384
 model = dict(
     data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
     backbone=dict(
         type="DeepViT",
-        arch="deepvit-s",
-        out_indices=(3, 7, 11, 15),
+        arch="deepvit-32b",
+        out_indices=(7, 15, 23, 31),
         mix_norm_cfg={{_base_.norm_cfg}},
     ),
     neck=dict(embed_dim=embed_dims),

@@ -1,5 +1,5 @@
 # CaiT-M48 under UPerNet.
-_base_ = "./upernet_vit.py"
+_base_ = "../heads/upernet_vit.py"
 embed_dims = 768
 model = dict(
     backbone=dict(

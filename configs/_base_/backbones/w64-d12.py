@@ -1,5 +1,5 @@
 # upernet_vit-512.py an eighth as wide, on 128² images: the protocol for a CPU.
-_base_ = "./upernet_vit-512.py"
+_base_ = "./w512-d12.py"
 embed_dims = 64
 norm_cfg = dict(type="BN", requires_grad=True)
 loss_decode = [
