@@ -3,16 +3,5 @@
 # Start:   python tools/train.py configs/linear_diversepatch-w512-d12_isic2018-256x256.py
 # Cost:    38.5 M parameters, 107 GFLOPs at 256×256
 # Result:  not trained here.
-_base_ = [
-    "_base_/models/linear_vit-512.py",
-    "_base_/diversity/published.py",
-    "_base_/datasets/isic2018_256x256.py",
-    "_base_/schedules/adam_400e.py",
-    "_base_/default_runtime.py",
-]
-model = dict(
-    type="DiverseEncoderDecoder",
-    diversity={{_base_.diversity}},
-    backbone=dict(type="DiversePatchViT"),
-)
-default_hooks = dict(checkpoint=dict(interval=6485, save_best="per_image/Dice"))
+_base_ = ["_base_/backbones/diversepatch-w512-d12.py", "_base_/tasks/linear_isic2018-256x256.py"]
+model = {{_base_.under_linear}}

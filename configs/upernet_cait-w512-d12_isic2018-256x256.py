@@ -3,13 +3,5 @@
 # Start:   python tools/train.py configs/upernet_cait-w512-d12_isic2018-256x256.py
 # Cost:    49.3 M parameters, 136 GFLOPs at 256×256
 # Result:  not trained here.
-_base_ = [
-    "_base_/backbones/w512-d12.py",
-    "_base_/datasets/isic2018_256x256.py",
-    "_base_/schedules/adam_400e.py",
-    "_base_/default_runtime.py",
-]
-model = dict(
-    backbone=dict(type="CaiT"),
-)
-default_hooks = dict(checkpoint=dict(interval=6485, save_best="per_image/Dice"))
+_base_ = ["_base_/backbones/cait-w512-d12.py", "_base_/tasks/upernet_isic2018-256x256.py"]
+model = {{_base_.under_upernet}}

@@ -30,7 +30,9 @@ options:
   model.backbone.arch.num_layers: 2
 measures: [patch_similarity]
 models:
-  plain: {{config: configs/linear_vit-w64-d12_isic2018-128x128.py, tests: {{once: [], tta: [--tta]}}}}
+  plain:
+    config: configs/linear_vit-w64-d12_isic2018-128x128.py
+    tests: {{once: [], tta: [--tta]}}
   mixed:
     config: configs/linear_deepvit-w64-d12_isic2018-128x128.py
     baseline: plain

@@ -1,5 +1,5 @@
-# What every segmentor here shares: ImageNet's normalisation unless the backbone's published weights
-# take another, crops padded to 512².
+# All segmentors begin here: ImageNet's normalisation, unless the backbone's published weights take
+# another, and crops padded to 512².
 norm_cfg = dict(type="SyncBN", requires_grad=True)
 model = dict(
     type="EncoderDecoder",

@@ -1,4 +1,5 @@
-# UPerNet on four maps, with an auxiliary head on the third.
+# UPerNet on four maps, with an auxiliary head on the third. `under_upernet` of a backbone file adds
+# the backbone and its widths.
 _base_ = "./segmentor.py"
 norm_cfg = {{_base_.norm_cfg}}
 model = dict(

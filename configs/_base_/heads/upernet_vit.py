@@ -1,6 +1,5 @@
-# UPerNet on four blocks of a vision transformer. A config adds the backbone, its out_indices, and
-# its width as neck.embed_dim and the heads' in_channels. Tests slide windows of the training crop,
-# to which positions belong; map_tokens keeps mixed attention maps right at any other size.
+# UPerNet on four blocks of a vision transformer. Tests slide windows of the training crop, to which
+# positions belong; map_tokens keeps mixed attention maps right at any other size.
 _base_ = "./upernet.py"
 norm_cfg = {{_base_.norm_cfg}}
 model = dict(
