@@ -106,6 +106,28 @@ def test_images_are_normalised_as_the_weights_take_them(path):
     assert (model.data_preprocessor.std == [127.5] * 3) == halves
 
 
+LEAF = """
+_base_ = ["{0}/configs/_base_/backbones/{1}.py", "{0}/configs/_base_/tasks/linear_ade20k.py"]
+model = {{{{_base_.under_linear}}}}
+"""
+LINEAR = "".join(path.read_text() for path in CONFIGS if path.stem.startswith("linear"))
+BACKBONES = sorted(
+    path.stem
+    for path in (ROOT / "configs/_base_/backbones").glob("[!sw]*.py")  # no Swin, no mere sizes
+    if f"backbones/{path.name}" not in LINEAR
+)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_any_backbone_goes_with_a_task(tmp_path, backbone):
+    """Also where no config of ours has them together."""
+    (tmp_path / "config.py").write_text(LEAF.format(ROOT, backbone))
+    cfg = load_config(str(tmp_path / "config.py"))
+    shape = (112, 112)
+    cfg.model.backbone.img_size = shape
+    assert count_cost(cfg.model, shape).parameters > 0
+
+
 def test_the_published_recipe_of_cityscapes():
     """Batch, scales and windows of the published config; a class that is never scored."""
     cfg = load_config(str(ROOT / "configs/upernet_diversepatch-swin-l_cityscapes-1025x1025.py"))
