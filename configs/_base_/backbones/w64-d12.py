@@ -1,4 +1,4 @@
-# Width 64, 12 blocks, 8 heads: an eighth of that protocol's width, for a CPU.
+# Width 64, 12 blocks, 8 heads: an eighth of the width of ISIC 2018's published protocol, for a CPU.
 # A backbone file adds the kind of backbone.
 embed_dims = 64
 arch = dict(embed_dims=embed_dims, num_layers=12, num_heads=8, mlp_ratio=4)
