@@ -1,14 +1,13 @@
 """DeepViT, DiversePatch ViT and plain ViT as timm classifiers, for timm's training script.
 
-Importing this registers ``deepvit_s``, ``diversepatch_b24``, ``vit_base_patch16`` and so on (the
-names of :mod:`mmseg_deepvit.backbones` with underscores) in timm's registry. Trunk and parameter
-names are the backbones' own, so that what was trained loads there unchanged. CaiT is in timm
-already. timm's own plain ViTs have the size of the image in their names (``…_patch16_224``); these
-here take the diversity losses.
+Importing this module registers ``deepvit_s``, ``diversepatch_b24``, ``vit_base_patch16`` and so on
+in timm's registry: the names of :mod:`mmseg_deepvit.backbones` with underscores. The trunk is the
+same class, so the trained weights load into the backbones. CaiT is in timm already. timm's own
+plain ViTs have the image's size in their names (``…_patch16_224``); the plain ViTs here take
+diversity losses.
 
-Reference: timm ``models/vision_transformer.py`` for what training script and optimizers ask of a
-model.
-Deviations: no pretrained weights; no ``features_only``, which is what the backbones are for.
+Reference: timm ``models/vision_transformer.py`` (interface for training script and optimizers).
+Deviations: no pretrained weights; the backbones take the place of ``features_only``.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _ARCHS = {
 
 
 def _normalization(name: str) -> dict[str, tuple[float, ...]]:
-    """How images were normalised that the published weights were trained on."""
+    """Normalisation of the images that the published weights were trained on."""
     if name.startswith(("deepvit", "vit")):
         return dict(mean=IMAGENET_INCEPTION_MEAN, std=IMAGENET_INCEPTION_STD)
     return dict(mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
@@ -68,19 +67,19 @@ class HeadMixingClassifier(ViTTrunk):
     """The trunk under a linear classifier of the class token, with timm's interface.
 
     Args:
-        num_classes: Classes; 0 for features.
+        num_classes: Number of classes; 0 for features.
         in_chans: Channels of the image.
-        global_pool: What is classified: ``'token'`` (class token), ``'avg'`` (mean of the patch
-            tokens), or ``''`` for all tokens.
+        global_pool: Input of the classifier: ``'token'`` (class token), ``'avg'`` (mean of the
+            patch tokens), or ``''`` for all tokens.
         drop_rate: Dropout before the classifier, in [0, 1).
         proj_drop_rate: Dropout after position embedding, in MLPs and output projections, in [0, 1).
-        patch_head: Whether there is a second classifier, of pooled patch tokens, for the mixing
-            loss of :mod:`mmseg_deepvit.diversity.classification`. Predictions do not use it.
+        patch_head: Whether the model has a second classifier, of pooled patch tokens, for the
+            mixing loss of :mod:`mmseg_deepvit.diversity.classification`. Predictions do not use it.
         **trunk: Arguments of :class:`~mmseg_deepvit.backbones.vit.ViTTrunk`.
 
     Raises:
-        ValueError: A value outside what is said above.
-        TypeError: An argument that the trunk does not have.
+        ValueError: A value is outside its range.
+        TypeError: The trunk has no argument of this name.
     """
 
     def __init__(
@@ -102,18 +101,18 @@ class HeadMixingClassifier(ViTTrunk):
         self.reset_classifier(num_classes, global_pool)
         self.init_weights()
 
-    def forward(  # type: ignore[override]
+    def forward(
         self, x: Tensor, measure: Callable[[HeadMixingClassifier, Tensor], Any] | None = None
     ) -> Any:
-        """Classify, or have losses measured on the way.
+        """Classify images, or measure losses on them.
 
         Args:
             x: Normalised images, (B, in_chans, H, W).
-            measure: What is run in place of classifying, on this model and the images, so that
-                training may look at more than logits inside what wraps the model.
+            measure: Function of this model and the images, which replaces the classification. With
+                it losses can use tokens inside a wrapper such as ``DistributedDataParallel``.
 
         Returns:
-            (B, num_classes) logits, or what ``measure`` returns.
+            Logits, (B, num_classes), or the result of ``measure``.
         """
         if measure is not None:
             return measure(self, x)
@@ -123,11 +122,11 @@ class HeadMixingClassifier(ViTTrunk):
         """Pool and classify.
 
         Args:
-            x: (B, prefix + h·w, C) of ``forward_features``.
-            pre_logits: Whether to return what the classifier would get.
+            x: Tokens of ``forward_features``, (B, prefix + h·w, C).
+            pre_logits: Whether to return the input of the classifier.
 
         Returns:
-            (B, num_classes), or (B, C); with ``global_pool=''`` of all tokens.
+            Logits, (B, num_classes), or features, (B, C); with ``global_pool=''`` for all tokens.
         """
         if self.global_pool == "token":
             x = x[:, 0]
@@ -141,18 +140,18 @@ class HeadMixingClassifier(ViTTrunk):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put in new classifiers of so many classes (0: none), and another pooling if given."""
+        """Replace the classifiers by new ones (none for 0 classes), and the pooling if given."""
         if global_pool is not None:
             check_choice("global_pool", global_pool, ("token", "avg", ""))
             if global_pool == "token" and self.cls_token is None:
-                raise ValueError("global_pool='token' needs with_cls_token=True")
+                raise ValueError("global_pool='token' needs a class token; set with_cls_token=True")
             self.global_pool = global_pool
         self.num_classes = num_classes
         self.head: nn.Module = self._linear(num_classes) or nn.Identity()
         self.patch_head = self._linear(num_classes) if self.with_patch_head else None
 
     def _linear(self, num_classes: int) -> nn.Linear | None:
-        """A new linear classifier in the other parameters' dtype, None for no classes."""
+        """A new linear classifier in the dtype of the model; None for no classes."""
         if num_classes == 0:
             return None
         old = self.pos_embed
@@ -163,12 +162,12 @@ class HeadMixingClassifier(ViTTrunk):
 
     @torch.jit.ignore
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Recompute blocks in backward, or not."""
+        """Set whether blocks are recomputed in the backward pass."""
         self.with_cp = enable
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
-        """Parameters that timm's optimizers do not decay, beside biases and norms."""
+        """Parameters that timm's optimizers do not decay, in addition to biases and norms."""
         mixes = (name for name, _ in self.named_parameters() if "_mix.weight" in name)
         return {"pos_embed", "cls_token", "reg_token", *mixes}
 
@@ -184,7 +183,7 @@ class HeadMixingClassifier(ViTTrunk):
 def _create(variant: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
     if kwargs.pop("features_only", False):
         raise ValueError(
-            f"{variant} has no features_only in timm: build the backbone from mmseg's registry, "
+            f"{variant} has no features_only in timm; build the backbone from mmseg's registry, "
             "with out_indices"
         )
     settings = {**_ARCHS[variant], **kwargs}

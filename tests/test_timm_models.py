@@ -135,7 +135,7 @@ def test_the_patch_head_has_the_classes_and_changes_no_prediction():
     ("arguments", "error", "message"),
     [
         ({"global_pool": "max"}, ValueError, "global_pool must be one of 'token', 'avg'"),
-        ({"with_cls_token": False}, ValueError, "global_pool='token' needs with_cls_token"),
+        ({"with_cls_token": False}, ValueError, "global_pool='token' needs .*with_cls_token=True"),
         ({"features_only": True}, ValueError, "build the backbone from mmseg's registry"),
         ({"drop_rate": 1.0}, ValueError, "drop_rate must be"),
         ({"pretrained": True}, RuntimeError, "(?i)no pretrained weights"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from timm.layers import to_2tuple
 
-#: Sizes of a transformer that no default can know.
+#: Sizes without a default.
 _SIZES = ("embed_dims", "num_layers", "num_heads")
 
 
@@ -20,14 +20,14 @@ def settings_of(
     """The trunk's arguments for an architecture.
 
     Args:
-        arch: A key of ``archs``, or arguments that go before ``defaults``.
-        archs: The published architectures.
-        defaults: What all of them share.
-        overrides: Arguments that go before all others.
+        arch: Key of ``archs``, or arguments that override ``defaults``.
+        archs: Arguments of the published architectures.
+        defaults: Arguments that all of them share.
+        overrides: Arguments that override all others.
 
     Raises:
-        ValueError: A name that is not published, or a dict without a size; the message lists the
-            names, or the sizes.
+        ValueError: ``arch`` is not in ``archs``, or is a dict that leaves a size unset. The message
+            lists the names or the sizes.
     """
     if not isinstance(arch, dict):
         if not isinstance(arch, str) or arch not in archs:
@@ -35,7 +35,7 @@ def settings_of(
         return {**archs[arch], **overrides}
     settings = {**defaults, **arch, **overrides}
     if lacking := [name for name in _SIZES if name not in settings]:
-        raise ValueError(f"arch as a dict lacks {', '.join(lacking)}: give {', '.join(_SIZES)}")
+        raise ValueError(f"arch as a dict lacks {', '.join(lacking)}; give {', '.join(_SIZES)}")
     return settings
 
 
@@ -43,7 +43,7 @@ def pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
     """Two positive integers from one or two.
 
     Raises:
-        ValueError: They are not.
+        ValueError: ``value`` is anything else.
     """
     both = tuple(to_2tuple(value))
     if len(both) != 2 or not all(isinstance(v, int) and v > 0 for v in both):
@@ -74,8 +74,8 @@ def normalize_out_indices(out_indices: int | Sequence[int], num_layers: int) -> 
     """Indices of blocks, counted from the start.
 
     Raises:
-        TypeError: Neither an integer nor a sequence of them.
-        ValueError: None, or one that is no block.
+        TypeError: ``out_indices`` is neither an integer nor a sequence of integers.
+        ValueError: ``out_indices`` is empty, or an index is out of range.
     """
     indices = (out_indices,) if isinstance(out_indices, int) else out_indices
     if not isinstance(indices, Sequence) or not all(isinstance(i, int) for i in indices):

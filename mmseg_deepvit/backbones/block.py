@@ -2,7 +2,7 @@
 
 Paper: ViT, https://arxiv.org/abs/2010.11929; residual scale: DeepViT, https://arxiv.org/abs/2103.11886;
 LayerScale: CaiT, https://arxiv.org/abs/2103.17239.
-Reference: zhoudaquan/dvit_repo for the place of the residual scale; timm for LayerScale's names.
+Reference: zhoudaquan/dvit_repo (where the residual scale acts); timm (names of LayerScale).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class Block(nn.Module):
     a is the residual scale, γ (C,) the learned LayerScale.
 
     Args:
-        attn: The attention, (B, N, C) to (B, N, C).
+        attn: Attention module, (B, N, C) to (B, N, C).
         embed_dims: Width C of the tokens.
         mlp_ratio: Hidden width of the MLP over C.
-        residual_scale: a; DeepViT-S and -L use 0.5.
-        layer_scale_init: Start of γ; None for no LayerScale.
+        residual_scale: Factor a; DeepViT-S and -L use 0.5.
+        layer_scale_init: Initial value of γ; None for no LayerScale.
         drop: Dropout inside the MLP, in [0, 1).
         drop_path: Probability of skipping a branch for an image, in [0, 1).
     """
@@ -56,44 +56,48 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, C) tokens to (B, N, C) tokens."""
         a = self.residual_scale
-        if a == 1.0:
-            x = x + self.drop_path(self.ls1(self.attn(self.norm1(x))))
-            return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
-        x = x + self.drop_path(self.ls1(self.attn(self.norm1(a * x)))) / a
-        return x + self.drop_path(self.ls2(self.mlp(self.norm2(a * x)))) / a
+        x = x + self._branch(x, self.norm1, self.attn, self.ls1, a)
+        return x + self._branch(x, self.norm2, self.mlp, self.ls2, a)
+
+    def _branch(
+        self, x: Tensor, norm: nn.Module, layer: nn.Module, scale: nn.Module, a: float
+    ) -> Tensor:
+        y: Tensor = self.drop_path(scale(layer(norm(x if a == 1.0 else a * x))))
+        return y if a == 1.0 else y / a
 
 
 def layer_scale(embed_dims: int, init: float | None) -> nn.Module:
-    """LayerScale of a width that starts at ``init``, or nothing for None."""
+    """LayerScale of width ``embed_dims`` whose factors start at ``init``; nothing for None."""
     return nn.Identity() if init is None else LayerScale(embed_dims, init)
 
 
 def recompute_in_backward(block: nn.Module, x: Tensor) -> Tensor:
-    """Run a block without keeping its activations; backward runs it a second time.
+    """Run a block without keeping its activations; the backward pass runs it a second time.
 
-    The second run sees each BatchNorm exactly as the first did and leaves the running statistics
-    alone, which a plain ``torch.utils.checkpoint`` would update twice.
+    A plain ``torch.utils.checkpoint`` would update the running statistics of BatchNorms twice.
+    Here the second run starts from the same statistics and does not change them.
 
     Args:
-        block: Maps (B, N, C) to (B, N, C).
-        x: (B, N, C).
+        block: Module that maps (B, N, C) to (B, N, C).
+        x: Tokens, (B, N, C).
 
     Returns:
         (B, N, C), the same as ``block(x)``.
     """
 
-    def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), _statistics_untouched(block)
 
-    return checkpoint(block, x, use_reentrant=False, context_fn=contexts)
+    y: Tensor = checkpoint(block, x, use_reentrant=False, context_fn=contexts)
+    return y
 
 
 @contextmanager
 def _statistics_untouched(module: nn.Module) -> Iterator[None]:
-    """Have the BatchNorms below update copies of their running statistics, which are thrown away.
+    """Let the BatchNorms of a module update copies of their statistics; drop the copies at the end.
 
-    Not tracking any would save fewer tensors for backward than the first run did, which
-    checkpointing takes for an error.
+    Checkpointing compares both runs and refuses a different number of saved tensors. The second
+    run must therefore update statistics as the first did.
     """
     kept = [(norm, dict(norm.named_buffers())) for norm in module.modules() if is_batch_norm(norm)]
     for norm, buffers in kept:

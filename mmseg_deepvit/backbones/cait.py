@@ -1,11 +1,10 @@
-"""CaiT: talking heads and LayerScale; class-attention apart from the patches.
+"""CaiT: talking heads and LayerScale, then class-attention.
 
 Paper: Going deeper with Image Transformers, https://arxiv.org/abs/2103.17239; talking heads:
 https://arxiv.org/abs/2003.02436.
-Reference: facebookresearch/deit (Apache-2.0) and timm ``models/cait.py`` for architectures and
-behaviour.
-Deviations: feature maps are returned; class-attention is optional, since the patch tokens never
-see the class token; the LayerScale factors are ``ls1.gamma`` and ``ls2.gamma``.
+Reference: facebookresearch/deit (Apache-2.0); timm ``models/cait.py``.
+Deviations: feature maps in place of a classifier; class-attention is optional, since the patch
+tokens never see the class token; the LayerScale factors are ``ls1.gamma`` and ``ls2.gamma``.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _XXS = dict(_TALKING_HEADS, embed_dims=192, num_heads=4)
 _S = dict(_TALKING_HEADS, embed_dims=384, num_heads=8)
 _M = dict(_TALKING_HEADS, embed_dims=768, num_heads=16, layer_scale_init=1e-6)
 
-#: The published architectures: arguments of the trunk. Any of them takes any image size.
+#: Arguments of the published architectures. Any of them takes any image size.
 ARCHS: dict[str, dict[str, Any]] = {
     "cait-xxs24": dict(_XXS, num_layers=24),
     "cait-xxs36": dict(_XXS, num_layers=36),
@@ -53,19 +52,19 @@ class CaiT(ViTTrunk):
     """CaiT backbone (talking heads, LayerScale).
 
     Args:
-        arch: A published architecture (``'cait-xxs24'``, ``'-xxs36'``, ``'-xs24'``, ``'-s24'``,
-            ``'-s36'``, ``'-m36'``, ``'-m48'``), or a dict of the trunk's arguments in place of one,
-            over CaiT's own defaults.
-        with_cls_blocks: Whether the two class-attention blocks are there. Feature maps do not
-            depend on them, so ``forward`` leaves them out and they want no gradient until
-            ``requires_grad_`` says so; :meth:`forward_features` runs them.
-        **overrides: Any argument of :class:`~mmseg_deepvit.backbones.vit.ViTTrunk`; it goes before
-            the architecture's value.
+        arch: Name of a published architecture (``'cait-xxs24'``, ``'-xxs36'``, ``'-xs24'``,
+            ``'-s24'``, ``'-s36'``, ``'-m36'``, ``'-m48'``), or a dict of the trunk's arguments that
+            override CaiT's defaults. The dict gives ``embed_dims``, ``num_layers`` and
+            ``num_heads``.
+        with_cls_blocks: Whether the model has the two class-attention blocks. Feature maps do not
+            depend on them: ``forward`` does not run them, and they are frozen until
+            ``requires_grad_`` is called. :meth:`forward_features` runs them.
+        **overrides: Arguments of :class:`~mmseg_deepvit.backbones.vit.ViTTrunk` that override the
+            architecture's values.
 
     Raises:
-        ValueError: An unknown architecture, a dict without ``embed_dims``, ``num_layers`` or
-            ``num_heads``, or a value that the trunk refuses.
-        TypeError: An argument that the trunk does not have.
+        ValueError: ``arch`` is unknown or lacks a size, or the trunk refuses a value.
+        TypeError: The trunk has no argument of this name.
 
     Example:
         >>> model = CaiT('cait-xxs24', out_indices=(5, 11, 17, 23))
@@ -89,7 +88,7 @@ class CaiT(ViTTrunk):
 
     def _add_cls_blocks(self, settings: dict[str, Any]) -> None:
         if settings["with_cls_token"]:
-            raise ValueError("with_cls_blocks brings its own class token: set with_cls_token=False")
+            raise ValueError("with_cls_blocks adds a class token; set with_cls_token=False")
         self.cls_token = self._zeros(1)
         self.cls_token.requires_grad_(False)
         self.blocks_token_only = nn.ModuleList(
@@ -104,14 +103,14 @@ class CaiT(ViTTrunk):
         ).requires_grad_(False)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """All tokens behind the last block and the final norm, as timm's models name it.
+        """All tokens after the last block and the final norm, as in timm.
 
         Args:
             x: Normalised images, (B, in_channels, H, W).
 
         Returns:
-            (B, h·w, C) patch tokens row by row; with class blocks (B, 1 + h·w, C), the class token
-            in front.
+            Patch tokens row by row, (B, h·w, C); with class blocks (B, 1 + h·w, C), the class token
+            first.
         """
         if self.blocks_token_only is None or self.cls_token is None:
             return super().forward_features(x)
@@ -119,4 +118,5 @@ class CaiT(ViTTrunk):
         cls_token = self.cls_token.expand(x.shape[0], -1, -1)
         for block in self.blocks_token_only:
             cls_token = block(cls_token, patches)
-        return self.norm(torch.cat([cls_token, patches], dim=1))
+        tokens: Tensor = self.norm(torch.cat([cls_token, patches], dim=1))
+        return tokens

@@ -1,9 +1,8 @@
 """DeepViT: a deep vision transformer whose attention maps are mixed across heads.
 
 Paper: DeepViT: Towards Deeper Vision Transformer, https://arxiv.org/abs/2103.11886.
-Reference: zhoudaquan/dvit_repo (MIT), ``models/deep_vision_transformer.py``, for the six published
-architectures.
-Deviations: no classifier; feature maps are returned.
+Reference: zhoudaquan/dvit_repo (MIT), ``models/deep_vision_transformer.py``.
+Deviations: feature maps in place of a classifier.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _S = dict(
 )
 _L = dict(_S, embed_dims=420, num_layers=32, num_mixing_layers=12, mix_scale=1.0)
 
-#: The published architectures: arguments of the trunk.
+#: Arguments of the published architectures.
 ARCHS: dict[str, dict[str, Any]] = {
     "deepvit-16b": dict(_RE_ATTENTION, embed_dims=384, num_layers=16),
     "deepvit-24b": dict(_RE_ATTENTION, embed_dims=384, num_layers=24),
@@ -51,16 +50,16 @@ class DeepViT(ViTTrunk):
     """DeepViT backbone (Re-attention).
 
     Args:
-        arch: A published architecture (``'deepvit-16b'``, ``'-24b'``, ``'-32b'``, ``'-s'``,
-            ``'-l'``, ``'-l-384'``), or a dict of the trunk's arguments in place of one, over
-            DeepViT's own defaults (12 heads, mlp_ratio 3, Re-attention with BatchNorm everywhere).
-        **overrides: Any argument of :class:`~mmseg_deepvit.backbones.vit.ViTTrunk`; it goes before
-            the architecture's value.
+        arch: Name of a published architecture (``'deepvit-16b'``, ``'-24b'``, ``'-32b'``, ``'-s'``,
+            ``'-l'``, ``'-l-384'``), or a dict of the trunk's arguments that override DeepViT's
+            defaults (12 heads, mlp_ratio 3, Re-attention with BatchNorm in all blocks). The dict
+            gives ``embed_dims`` and ``num_layers``.
+        **overrides: Arguments of :class:`~mmseg_deepvit.backbones.vit.ViTTrunk` that override the
+            architecture's values.
 
     Raises:
-        ValueError: An unknown architecture, a dict without ``embed_dims``, ``num_layers`` or
-            ``num_heads``, or a value that the trunk refuses.
-        TypeError: An argument that the trunk does not have.
+        ValueError: ``arch`` is unknown or lacks a size, or the trunk refuses a value.
+        TypeError: The trunk has no argument of this name.
 
     Example:
         >>> import torch

@@ -1,9 +1,8 @@
-"""DiversePatch ViT: heads mixed before and after the softmax; made for the diversity losses.
+"""DiversePatch ViT: attention heads are mixed before and after the softmax.
 
 Paper: Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753.
-Reference: ChengyueGongR/PatchVisionTransformer for the published architectures (no licence; no code
-of it is used).
-Deviations: no classifier; feature maps are returned. The losses are in
+Reference: ChengyueGongR/PatchVisionTransformer, for the sizes alone: it has no licence.
+Deviations: feature maps in place of a classifier. The diversity losses are in
 :mod:`mmseg_deepvit.diversity` and work with any backbone.
 """
 
@@ -27,7 +26,7 @@ _MIXING = dict(
 _S = dict(_MIXING, embed_dims=384, num_heads=6)
 _B = dict(_MIXING, embed_dims=768, num_heads=12)
 
-#: The published architectures: arguments of the trunk.
+#: Arguments of the published architectures.
 ARCHS: dict[str, dict[str, Any]] = {
     "diversepatch-t": dict(_MIXING, embed_dims=192, num_heads=3, num_layers=12),
     "diversepatch-s": dict(_S, num_layers=12),
@@ -48,16 +47,16 @@ class DiversePatchViT(ViTTrunk):
     """DiversePatch ViT backbone (talking heads without bias).
 
     Args:
-        arch: A published architecture (``'diversepatch-t'``, ``'-s'``, ``'-s24'``, ``'-s48'``,
-            ``'-b'``, ``'-b24'``, ``'-b48'``, ``'-l'``), or a dict of the trunk's arguments in place
-            of one, over DiversePatch's own defaults.
-        **overrides: Any argument of :class:`~mmseg_deepvit.backbones.vit.ViTTrunk`; it goes before
-            the architecture's value.
+        arch: Name of a published architecture (``'diversepatch-t'``, ``'-s'``, ``'-s24'``,
+            ``'-s48'``, ``'-b'``, ``'-b24'``, ``'-b48'``, ``'-l'``), or a dict of the trunk's
+            arguments that override DiversePatch's defaults. The dict gives ``embed_dims``,
+            ``num_layers`` and ``num_heads``.
+        **overrides: Arguments of :class:`~mmseg_deepvit.backbones.vit.ViTTrunk` that override the
+            architecture's values.
 
     Raises:
-        ValueError: An unknown architecture, a dict without ``embed_dims``, ``num_layers`` or
-            ``num_heads``, or a value that the trunk refuses.
-        TypeError: An argument that the trunk does not have.
+        ValueError: ``arch`` is unknown or lacks a size, or the trunk refuses a value.
+        TypeError: The trunk has no argument of this name.
 
     Example:
         >>> import torch

@@ -3,7 +3,7 @@
 Paper: ViT, https://arxiv.org/abs/2010.11929 (linear patch embedding); DeepViT,
 https://arxiv.org/abs/2103.11886 (convolutional stem of DeepViT-S and -L, after T2T-ViT).
 Reference: zhoudaquan/dvit_repo for the stem's layers and names.
-Deviations: any height and width; the image is padded to a multiple of the patch.
+Deviations: images of any height and width are padded to a multiple of the patch.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ def pad_to_multiple(x: Tensor, size: tuple[int, int]) -> Tensor:
 
     Args:
         x: Images, (B, C, H, W).
-        size: Height and width that the result is a multiple of.
+        size: Height and width of the unit, in pixels.
 
     Returns:
-        (B, C, H', W') with H' and W' the next multiples; ``x`` itself where nothing is missing.
+        (B, C, H', W') with H' and W' the next multiples of ``size``; ``x`` itself where H and W are
+        multiples already.
     """
     pad_h, pad_w = (-x.shape[-2] % size[0], -x.shape[-1] % size[1])
     if is_fixed((pad_h, pad_w)) and not (pad_h or pad_w):
@@ -34,7 +35,7 @@ def pad_to_multiple(x: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def is_fixed(grid: Grid) -> bool:
-    """Whether a size is plain numbers, and not what a graph that is being exported computes."""
+    """Whether both sides are plain integers, not symbols of a graph that is being exported."""
     return all(isinstance(side, int) for side in grid)
 
 
@@ -59,19 +60,20 @@ class PatchEmbed(nn.Module):
             x: (B, in_channels, H, W).
 
         Returns:
-            Tokens, (B, h·w, C), row by row, and their grid (h, w), patches begun counted.
+            Tokens, (B, h·w, C), row by row, and their grid (h, w) of ⌈H / patch⌉ × ⌈W / patch⌉.
         """
-        x = self._features(pad_to_multiple(x, self.patch_size))
+        x = self.proj(self._stem(pad_to_multiple(x, self.patch_size)))
         return x.flatten(2).transpose(1, 2), (x.shape[-2], x.shape[-1])
 
-    def _features(self, x: Tensor) -> Tensor:
-        return self.proj(x)
+    def _stem(self, x: Tensor) -> Tensor:
+        return x
 
 
 class ConvStem(PatchEmbed):
     """DeepViT's convolutional stem: two convolutions at half the resolution, then patches.
 
-    7×7 stride 2 to 64 channels, BN, ReLU; 3×3, BN, ReLU; then a projection of half a patch.
+    The layers are: 7×7 of stride 2 to 64 channels, BN, ReLU; 3×3, BN, ReLU; a linear embedding of
+    patches of half the size.
 
     Args:
         in_channels: Channels of the image.
@@ -79,14 +81,14 @@ class ConvStem(PatchEmbed):
         patch_size: Height and width of a patch in pixels, both even.
 
     Raises:
-        ValueError: An odd patch size.
+        ValueError: A side of the patch is odd.
     """
 
     width = 64
 
     def __init__(self, in_channels: int, embed_dims: int, patch_size: tuple[int, int]) -> None:
         if patch_size[0] % 2 or patch_size[1] % 2:
-            raise ValueError(f"the conv stem halves the patch and needs it even, got {patch_size}")
+            raise ValueError(f"the conv stem needs an even patch_size, got {patch_size}")
         super().__init__(self.width, embed_dims, (patch_size[0] // 2, patch_size[1] // 2))
         self.patch_size = patch_size
         self.conv1 = nn.Conv2d(in_channels, self.width, 7, stride=2, padding=3, bias=False)
@@ -94,10 +96,9 @@ class ConvStem(PatchEmbed):
         self.conv2 = nn.Conv2d(self.width, self.width, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(self.width)
 
-    def _features(self, x: Tensor) -> Tensor:
+    def _stem(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
-        return self.proj(x)
+        return F.relu(self.bn2(self.conv2(x)), inplace=True)
 
 
 def resize_pos_embed(
@@ -111,16 +112,17 @@ def resize_pos_embed(
     """Resize position embeddings to another grid of patches.
 
     Args:
-        pos_embed: (1, num_prefix + h·w, C); the first ``num_prefix`` belong to no patch.
-        old_grid: (h, w) of ``pos_embed``.
-        new_grid: (h', w') wanted.
-        num_prefix: Number of leading positions that are kept as they are.
-        mode: ``'bicubic'``, ``'bilinear'`` or ``'nearest'``.
-        antialias: Whether the first two average over what a smaller grid leaves out. PyTorch's
-            bicubic filters differ in larger grids too, by some percent.
+        pos_embed: Positions, (1, num_prefix + h·w, C).
+        old_grid: Grid (h, w) of ``pos_embed``.
+        new_grid: Grid (h', w') of the result.
+        num_prefix: Number of leading positions of class token and registers, which do not change.
+        mode: Interpolation: ``'bicubic'``, ``'bilinear'`` or ``'nearest'``.
+        antialias: Whether bicubic and bilinear average over the old grid where the new one is
+            smaller. PyTorch's bicubic results differ in larger grids too, by some percent.
 
     Returns:
-        (1, num_prefix + h'·w', C), in the dtype of ``pos_embed``; itself where the grids agree.
+        (1, num_prefix + h'·w', C) in the dtype of ``pos_embed``; ``pos_embed`` itself where the
+        grids agree.
 
     Raises:
         ValueError: ``pos_embed`` does not hold ``old_grid``.
@@ -133,7 +135,7 @@ def resize_pos_embed(
     if is_fixed(new_grid) and old_grid == new_grid:
         return pos_embed
     prefix, patches = pos_embed.split([num_prefix, old_grid[0] * old_grid[1]], dim=1)
-    # At least fp32: interpolation has no half kernels on CPU, and positions are worth it.
+    # At least fp32: interpolation has no half kernels on CPU, and fp16 would round the weights.
     dtype = torch.promote_types(patches.dtype, torch.float32)
     maps = patches.to(dtype).unflatten(1, old_grid).permute(0, 3, 1, 2)
     smooth = mode in ("bicubic", "bilinear")

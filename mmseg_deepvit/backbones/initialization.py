@@ -1,7 +1,7 @@
 """Weights of a trunk that starts from scratch.
 
 Reference: timm ``models/vision_transformer.py`` (truncated normal of deviation 0.02); for the mixes
-zhoudaquan/dvit_repo (a convolution's own initialisation) and timm ``models/cait.py``.
+zhoudaquan/dvit_repo (a convolution's default initialisation) and timm ``models/cait.py``.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-#: How the head mixes may start: as PyTorch starts a linear layer or 1×1 convolution (DeepViT), as
-#: all other layers (CaiT, DiversePatch), or as no mixing at all.
+#: Initialisations of the head mixes: PyTorch's default of a 1×1 convolution (DeepViT), the one of
+#: all other layers (CaiT, DiversePatch), or no mixing.
 MIX_INITS = ("uniform", "trunc_normal", "identity")
 
 
@@ -22,9 +22,9 @@ def initialize_from_scratch(
     """Fill a trunk with truncated normals of deviation 0.02, and biases with zero.
 
     Args:
-        model: The trunk.
-        tokens: Its parameters that belong to no layer: positions, class token, registers.
-        mix_init: How mixes start, one of :data:`MIX_INITS`.
+        model: Trunk, changed in place.
+        tokens: Parameters of the trunk outside its layers: positions, class token, registers.
+        mix_init: Initialisation of the mixes, one of :data:`MIX_INITS`.
     """
     for parameter in tokens:
         if parameter is not None:

@@ -1,8 +1,8 @@
-"""Whether the maps' BatchNorms know the number of tokens that they are used with.
+"""A warning where BatchNorms of attention maps are used with another number of tokens.
 
-The mean of mixed maps is Σ_g post[h,g] / N + bias exactly, so a running mean tells which N it is
-of: far from that value, the model was trained with another, and what it predicts is worth little.
-With ``map_tokens``, it is that number which must be training's.
+The mean of mixed maps is exactly Σ_g post[h,g] / N + bias. A running mean far from that value was
+measured in training with another number N of tokens, and the predictions are worth little. A model
+with ``map_tokens`` uses that number in place of N.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from torch import nn
 from ..attention import HeadMixingAttention
 from .block import is_batch_norm
 
-#: A mean further off than this warns, in standard deviations of the maps. Running means lag the
-#: weights by about 0.04 at the end of training; at other image sizes they are 1 to 30 off.
+#: Largest distance of a mean without a warning, in standard deviations of the maps. At the end of
+#: training the distance is about 0.04, at other image sizes 1 to 30.
 _TOLERANCE = 0.5
 
-#: Without and with ``map_tokens``.
+#: Remedies for models without and with ``map_tokens``.
 _REMEDIES = (
-    "Test with windows of the training crop, or set model.backbone.map_tokens=img_size, where "
+    "test with windows of the training crop, or set model.backbone.map_tokens=img_size, where "
     "img_size is that crop",
-    "Set model.backbone.map_tokens to the number of tokens of the training crop",
+    "set model.backbone.map_tokens to the number of tokens of the training crop",
 )
 
 
 class MapMeanCheck:
-    """Warns once for each number of tokens that running means are not of."""
+    """Warns once for each number of tokens that does not match the running means."""
 
     def __init__(self) -> None:
         self._seen: set[int] = set()
 
     def __call__(self, blocks: Iterable[nn.Module], num_tokens: int) -> None:
-        """Look at blocks that are about to run in evaluation.
+        """Check blocks that are about to run in evaluation.
 
         Args:
-            blocks: Of a trunk.
-            num_tokens: N, class and register tokens among them.
+            blocks: Blocks of a trunk.
+            num_tokens: Number N of tokens, class and register tokens included.
         """
         if torch.compiler.is_compiling() or torch.jit.is_tracing() or num_tokens in self._seen:
             return
@@ -52,19 +52,22 @@ class MapMeanCheck:
         deviations = [_deviation(attention, own or num_tokens) for attention in mixing]
         if (worst := max(deviations, default=0.0)) > _TOLERANCE:
             print_log(
-                f"The maps' BatchNorm is of another number of tokens than {own or num_tokens}: its "
-                f"mean is {worst:.1f} standard deviations off. {_REMEDIES[own is not None]}",
+                f"The maps' BatchNorm is of another number of tokens than {own or num_tokens} "
+                f"(its mean is {worst:.1f} standard deviations off); {_REMEDIES[own is not None]}",
                 "current",
                 logging.WARNING,
             )
 
 
 def _deviation(attention: HeadMixingAttention, num_tokens: int) -> float:
-    """Of the heads' median, in standard deviations; 0 where nothing can be off."""
+    """Distance of the running mean, the median over heads, in standard deviations of the maps.
+
+    0 without a BatchNorm, and for one that has seen no data.
+    """
     norm: Any = attention.mix_norm
     if norm is None or not is_batch_norm(norm) or norm.running_mean is None:
         return 0.0
-    if norm.running_mean.is_meta or not norm.num_batches_tracked:  # never trained
+    if norm.running_mean.is_meta or not norm.num_batches_tracked:
         return 0.0
     mix: Any = attention.post_mix
     with torch.no_grad():

@@ -1,9 +1,9 @@
-"""Plain ViT: the trunk without mixing of heads, which the other backbones are compared with.
+"""Plain ViT: the trunk without mixing of heads; the baseline of the other backbones.
 
 Paper: An Image is Worth 16x16 Words, https://arxiv.org/abs/2010.11929; the sizes Ti and S: DeiT,
 https://arxiv.org/abs/2012.12877.
 Reference: timm ``models/vision_transformer.py`` for architectures, names and behaviour.
-Deviations: no classifier; feature maps are returned.
+Deviations: feature maps in place of a classifier.
 """
 
 from __future__ import annotations
@@ -35,16 +35,17 @@ class PlainViT(ViTTrunk):
     """Plain vision transformer backbone.
 
     Args:
-        arch: A published architecture (``'vit-tiny-patch16'``, ``'vit-small-patch16'``,
-            ``'vit-base-patch16'``, ``'vit-large-patch16'``), or a dict of the trunk's arguments in
-            place of one, over the ViT's own defaults (mlp_ratio 4).
-        **overrides: Any argument of :class:`~mmseg_deepvit.backbones.vit.ViTTrunk`; it goes before
-            the architecture's value. Arguments of mixed maps have no effect.
+        arch: Name of a published architecture (``'vit-tiny-patch16'``, ``'vit-small-patch16'``,
+            ``'vit-base-patch16'``, ``'vit-large-patch16'``), or a dict of the trunk's arguments
+            that override the ViT's defaults (mlp_ratio 4). The dict gives ``embed_dims``,
+            ``num_layers`` and ``num_heads``.
+        **overrides: Arguments of :class:`~mmseg_deepvit.backbones.vit.ViTTrunk` that override the
+            architecture's values. ``map_tokens`` and other settings of mixed maps have no effect.
 
     Raises:
-        ValueError: An unknown architecture, a dict without ``embed_dims``, ``num_layers`` or
-            ``num_heads``, an argument that asks for mixing, or a value that the trunk refuses.
-        TypeError: An argument that the trunk does not have.
+        ValueError: ``arch`` is unknown or lacks a size, an argument asks for mixing, or the trunk
+            refuses a value.
+        TypeError: The trunk has no argument of this name.
 
     Example:
         >>> import torch
@@ -58,7 +59,7 @@ class PlainViT(ViTTrunk):
         for name in _MIXING:
             if settings.get(name):
                 raise ValueError(
-                    f"PlainViT mixes no heads, got {name}={settings[name]!r}: leave it out, or "
+                    f"PlainViT mixes no heads, got {name}={settings[name]!r}; leave it out, or "
                     "take DeepViT, DiversePatchViT or CaiT"
                 )
         super().__init__(**settings)

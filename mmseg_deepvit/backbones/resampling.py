@@ -1,9 +1,10 @@
-"""Resizing as a matrix, for graphs whose sizes are not known when they are written.
+"""Resizing as a matrix product, for exported graphs whose sizes vary.
 
-Reference: PyTorch's ``aten/src/ATen/native/cpu/UpSampleKernel.cpp`` for the filters of
-``F.interpolate``: the triangle and Keys' cubic, with a = -½ where it antialiases and -¾ where not.
-Deviations: the weights are written out, as standard operators, in place of operators that export
-formats do not have for sizes that vary.
+Export formats have no ``F.interpolate`` for sizes that vary, so its filters are computed here with
+standard operators.
+
+Reference: PyTorch's ``aten/src/ATen/native/cpu/UpSampleKernel.cpp``: the triangle filter, and Keys'
+cubic with a = -½ with antialiasing and -¾ without.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ def resampling_weights(
 
     Args:
         old: Number of values.
-        new: Number wanted; a size of the exported graph, or an integer.
-        mode: ``'bicubic'``, ``'bilinear'`` or ``'nearest'``.
-        like: Has the dtype and the device of the result.
-        antialias: Whether the first two average over what fewer values leave out.
+        new: Number of values of the result: an integer, or a size of the exported graph.
+        mode: Interpolation: ``'bicubic'``, ``'bilinear'`` or ``'nearest'``.
+        like: Tensor with the dtype and the device of the result.
+        antialias: Whether bicubic and bilinear average over the values where ``new`` is smaller.
 
     Returns:
         (new, old); each row sums to one.
     """
     targets = torch.arange(new, dtype=like.dtype, device=like.device)[:, None]
     sources = torch.arange(-2, old + 2, dtype=like.dtype, device=like.device)
-    # Read off the tensor: divisions by a traced size do not stay in every kind of graph.
+    # The size is read from a tensor: some export formats lose a division by a traced size.
     ratio = old / (targets[-1:] + 1)
     if mode == "nearest":
         return ((targets * ratio).floor() == sources[2:-2]).to(like.dtype)
@@ -37,14 +38,15 @@ def resampling_weights(
     if antialias:
         weights = _filter(mode, distance[:, 2:-2] / ratio.clamp(min=1), -0.5)
         return weights / weights.sum(dim=1, keepdim=True)
-    # Beyond its ends a row goes on with its first and its last value.
-    before, inside, after = _filter(mode, distance, -0.75).split([2, old, 2], dim=1)
+    # Beyond its ends, a row repeats its first and its last value.
+    weights = _filter(mode, distance, -0.75)
     is_first, is_last = (sources[2:-2] == end for end in (0, old - 1))
-    return inside + before.sum(1, keepdim=True) * is_first + after.sum(1, keepdim=True) * is_last
+    before, after = (part.sum(1, keepdim=True) for part in (weights[:, :2], weights[:, -2:]))
+    return weights[:, 2:-2] + before * is_first + after * is_last
 
 
 def _filter(mode: str, x: Tensor, a: float) -> Tensor:
-    """The triangle, or Keys' cubic of a parameter a, at distances x ≥ 0."""
+    """The triangle filter, or Keys' cubic with parameter a, at distances x ≥ 0."""
     if mode == "bilinear":
         return (1 - x).clamp(min=0)
     near = ((a + 2) * x - (a + 3)) * x * x + 1

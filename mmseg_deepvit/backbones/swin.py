@@ -1,13 +1,13 @@
-"""mmseg's Swin Transformer, whose weights come from any published file.
+"""mmseg's Swin Transformer with weights from any published file.
 
-mmseg loads what has its own names and passes over the rest without a word: of a file with the Swin
-repository's names it takes the norms alone. :func:`mmseg_deepvit.safe_loading.install` registers
-the class in mmseg's place, under mmseg's name, so that configs stay as they are.
+mmseg ignores names that are not its own, without a message: from a file of the Swin repository it
+loads the norms alone. :func:`mmseg_deepvit.safe_loading.install` registers this class under mmseg's
+name, so configs need no change.
 
 Paper: Swin Transformer, https://arxiv.org/abs/2103.14030.
-Reference: mmseg ``mmseg/models/backbones/swin.py`` (``init_weights``: tables of another window are
-resized, bicubic).
-Deviations: names of every Swin family are taken; what is missing is an error.
+Reference: mmseg ``mmseg/models/backbones/swin.py`` (``init_weights`` resizes tables of another
+window, bicubic).
+Deviations: files of every Swin family load; missing weights are an error.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import os
 import re
 from collections.abc import Iterator
 
-import torch.nn.functional as F
 from mmengine.logging import print_log
 from mmseg.models.backbones.swin import SwinTransformer as MMSegSwinTransformer
+from timm.layers import resize_rel_pos_bias_table_simple
 from torch import Tensor
 
 from ..checkpoints import read_backbone
@@ -27,7 +27,7 @@ from ..checkpoints.fit import check_kinds, check_shapes
 from ..checkpoints.normalization import Normalization
 from ..errors import CheckpointError
 
-#: What the model makes itself, and the norms of its outputs, which classifiers do not have.
+#: Names of a model that classifiers lack: the computed index, and the norms of the outputs.
 _OWN = re.compile(r".+\.relative_position_index|norm\d*\..+")
 
 
@@ -35,14 +35,13 @@ class SwinTransformer(MMSegSwinTransformer):
     """Swin Transformer of mmseg, with mmseg's arguments.
 
     Args:
-        init_cfg: Initialisation: ``dict(type='Pretrained', checkpoint=…)`` loads a file as
-            :func:`load_pretrained_swin` describes (further keys are passed on to it); otherwise as
-            in mmseg.
+        init_cfg: Initialisation: ``dict(type='Pretrained', checkpoint=…)`` calls
+            :func:`load_pretrained_swin`, with its other keys as arguments; otherwise as in mmseg.
         **arguments: Any other argument of mmseg's class.
 
     Attributes:
-        trained_input: The file that was loaded, and how the images were normalised that it was
-            trained on or None; None where none was loaded.
+        trained_input: File that was loaded, and the normalisation of its training images (None
+            where unknown); None where no file was loaded.
     """
 
     trained_input: tuple[str, Normalization | None] | None = None
@@ -57,24 +56,24 @@ class SwinTransformer(MMSegSwinTransformer):
             super().init_weights()
 
 
-#: Keys of ``init_cfg`` that say nothing here: mmseg reads every prefix, and to the CPU.
+#: Keys of mmengine's ``init_cfg`` without a use here: all prefixes are read, to the CPU.
 _MMENGINE_KEYS = ("type", "prefix", "map_location")
 
 
 def load_pretrained_swin(
-    model: SwinTransformer, checkpoint: str | os.PathLike, weights: str | None = None
+    model: SwinTransformer, checkpoint: str | os.PathLike[str], weights: str | None = None
 ) -> None:
     """Load a published or own checkpoint into mmseg's Swin Transformer.
 
     Args:
-        model: The backbone; changed in place, or not at all where an error is raised.
-        checkpoint: A file, an http(s) address, or ``timm://NAME``.
-        weights: ``'ema'`` or ``'model'`` where the file holds a model and its moving average; None
-            for what the published accuracy was measured with.
+        model: Backbone, changed in place; an error leaves it unchanged.
+        checkpoint: Path of a file, http(s) address, or ``timm://NAME``.
+        weights: Choice in files with a model and its moving average, ``'ema'`` or ``'model'``; None
+            for the one whose accuracy was published.
 
     Raises:
         CheckpointError: The file cannot be read, or belongs to another model.
-        ValueError: ``weights`` is no choice.
+        ValueError: ``weights`` is another string.
     """
     conversion = read_backbone(checkpoint, "swin", weights)
     own = model.state_dict()
@@ -100,7 +99,7 @@ def load_pretrained_swin(
 
 
 def _is_beyond(key: str, num_stages: int) -> bool:
-    """Whether a name belongs to stages that the model leaves out, or to the norm of an output."""
+    """Whether a name belongs to a stage that the model does not have, or to an output's norm."""
     stage = re.match(r"stages\.(\d+)\.(downsample)?", key)
     if stage is None:
         return _OWN.fullmatch(key) is not None
@@ -110,12 +109,12 @@ def _is_beyond(key: str, num_stages: int) -> bool:
 def _resized_tables(
     state: dict[str, Tensor], own: dict[str, Tensor]
 ) -> Iterator[tuple[str, Tensor]]:
-    """Tables of relative positions, ((2·w - 1)², heads), at the model's window w."""
+    """Tables of relative positions, ((2·w - 1)², heads), resized to the model's window w."""
     for key, table in state.items():
-        if key.endswith("relative_position_bias_table") and len(table) != len(own[key]):
-            old, new = (math.isqrt(len(t)) for t in (table, own[key]))
-            if old * old != len(table):
-                continue  # of no window; its shape is refused
-            maps = table.T.float().reshape(1, -1, old, old)
-            resized = F.interpolate(maps, (new, new), mode="bicubic", align_corners=False)
-            yield key, resized.flatten(2)[0].T.contiguous()
+        is_table = key.endswith("relative_position_bias_table")
+        if is_table and math.isqrt(len(table)) ** 2 == len(table):
+            window = (math.isqrt(len(own[key])) + 1) // 2
+            resized = resize_rel_pos_bias_table_simple(
+                table.float(), (window, window), own[key].shape
+            )
+            yield key, resized

@@ -1,12 +1,11 @@
-"""The trunk that all our vision transformers share: embed, blocks, feature maps.
+"""The trunk of all our vision transformers: embedding, blocks, feature maps.
 
 Paper: ViT, https://arxiv.org/abs/2010.11929.
-Reference: parameter names and behaviour after timm ``models/vision_transformer.py``; argument names
-after mmsegmentation ``mmseg/models/backbones/vit.py``.
-Deviations: any input size, also rectangular; blocks may mix attention heads; ``out_indices`` in
-any order and negative; blocks behind the last output are not run; ``norm_eval`` and frozen stages
-keep BatchNorm statistics (mmseg's ``norm_eval`` concerns LayerNorm, where it does nothing); with
-``map_tokens``, mixes and norms of attention maps hold for any number of tokens.
+Reference: timm ``models/vision_transformer.py`` (parameter names, behaviour); mmsegmentation
+``mmseg/models/backbones/vit.py`` (argument names).
+Deviations: images of any size; blocks may mix attention heads; ``out_indices`` may be negative and
+in any order; blocks after the last output do not run; ``norm_eval`` and frozen stages keep the
+statistics of BatchNorms (mmseg's ``norm_eval`` concerns LayerNorm, which has none).
 """
 
 from __future__ import annotations
@@ -31,7 +30,8 @@ from .map_settings import MapSettings
 
 STEMS: dict[str, type[PatchEmbed]] = {"linear": PatchEmbed, "conv": ConvStem}
 
-#: Under which name mmseg's registry has what loads weights into a trunk: a floor above this one.
+#: Name of the function that loads weights into a trunk, in mmseg's registry of initialisers. The
+#: registry lets this room call ``weights``, which is a floor above.
 TRUNK_LOADER = "PretrainedTrunk"
 
 
@@ -39,69 +39,71 @@ class ViTTrunk(BaseModule):
     """Vision transformer whose blocks may mix attention heads; the base of the backbones.
 
     Args:
-        img_size: Height and width (or one number for both) that the position embeddings are made
-            for, in pixels. Any other input size works: they are resized to its grid.
+        img_size: Height and width (or one number for both) of the position embeddings' grid, in
+            pixels. For images of other sizes the embeddings are resized.
         patch_size: Height and width of a patch (or one number for both), in pixels.
         in_channels: Channels of the image.
         embed_dims: Width C of the tokens.
         num_layers: Number of blocks.
-        num_heads: Attention heads; divides ``embed_dims``.
+        num_heads: Number of attention heads; divides ``embed_dims``.
         mlp_ratio: Hidden width of the MLP over C.
         qkv_bias: Whether queries, keys and values have a bias.
-        stem: ``'linear'`` (patches) or ``'conv'`` (DeepViT's convolutional stem).
-        with_cls_token: Whether a class token runs along (it is not returned).
-        num_register_tokens: Learned tokens without a position that run along behind the class
-            token (DINOv2's registers, a distilled DeiT's distillation token).
-        residual_scale: a in x + f(norm(a·x)) / a.
-        layer_scale_init: Start of the learned factor of each channel behind attention and MLP
-            (LayerScale); None for none.
-        num_mixing_layers: How many of the last blocks mix heads; None for all. The others are
-            plain attention.
+        stem: Patch embedding: ``'linear'`` or ``'conv'`` (DeepViT's convolutional stem).
+        with_cls_token: Whether there is a class token. It is not returned.
+        num_register_tokens: Number of learned tokens without a position, after the class token
+            (DINOv2's registers, the distillation token of DeiT).
+        residual_scale: Factor a in x + f(norm(a·x)) / a.
+        layer_scale_init: Initial value of LayerScale, a learned factor of each channel after
+            attention and MLP; None for no LayerScale.
+        num_mixing_layers: Number of blocks that mix heads, counted from the last; None for all. The
+            others have plain attention.
         pre_mix: Whether mixing blocks mix logits before the softmax.
         post_mix: Whether mixing blocks mix probabilities after it.
         mix_bias: Whether the mixes have a bias.
         mix_norm_cfg: Norm of the mixed maps: ``dict(type='BN' | 'SyncBN' | 'LN')`` or None.
         mix_scale: Factor of the mixed maps; None for (head width)^-½.
-        map_tokens: Number of tokens that mixes and norms of the maps are for, or ``'img_size'`` for
-            those of ``img_size``: images of other sizes then get maps that act alike (see
-            :meth:`~mmseg_deepvit.attention.HeadMixingAttention.post_mix_of`), in training too.
-            None is the published models, which need the training crop; a warning says where a
-            BatchNorm shows that they do not have it.
-        mix_init: How the mixes start from scratch: ``'uniform'`` (as a convolution),
-            ``'trunc_normal'`` (deviation 0.02) or ``'identity'`` (no mixing).
+        map_tokens: Number of tokens of the training crop, or ``'img_size'`` for the number at
+            ``img_size``. Mixes and norms then act alike on images of every size (see
+            :meth:`~mmseg_deepvit.attention.HeadMixingAttention.post_mix_of`). With None, as
+            published, they need images of the training crop; a warning tells where a BatchNorm
+            shows another size.
+        mix_init: Initialisation of the mixes: ``'uniform'`` (as a convolution), ``'trunc_normal'``
+            (deviation 0.02) or ``'identity'`` (no mixing).
         drop_rate: Dropout after position embedding, in MLPs and output projections, in [0, 1).
         attn_drop_rate: Dropout of attention maps, in [0, 1).
-        attn_drop_position: ``'softmax'`` (before post mixing) or ``'mix'`` (after it).
-        attn_backend: How mixing attention is computed: ``'auto'``, ``'explicit'``,
+        attn_drop_position: Place of that dropout: ``'softmax'`` (before post mixing) or ``'mix'``
+            (after it).
+        attn_backend: Implementation of mixing attention: ``'auto'``, ``'explicit'``,
             ``'blockwise'`` or ``'fused'``; see
             :func:`~mmseg_deepvit.attention.functional.head_mixing_attention`.
         drop_path_rate: Stochastic depth of the last block, in [0, 1).
-        drop_path_mode: ``'linear'`` (growing from 0 at the first block) or ``'constant'``.
-        out_indices: Block or blocks whose tokens are returned, in this order; negative counts
-            from the end.
+        drop_path_mode: Stochastic depth of the others: ``'linear'`` (0 at the first block) or
+            ``'constant'``.
+        out_indices: Block or blocks whose tokens are returned, in this order; negative indices
+            count from the end.
         final_norm: Whether the last block's output passes the final LayerNorm.
-        interpolate_mode: How position embeddings are resized, where weights of another grid are
-            loaded and for images of another size: bicubic, bilinear or nearest.
-        interpolate_antialias: Whether bicubic and bilinear resizing is antialiased. The published
-            code of DeepViT, DiversePatch, CaiT and DeiT does without, timm and DINOv2 with
-            registers do with it.
-        frozen_stages: -1 freezes nothing, 0 the embedding, k also the first k blocks (and
-            ``num_layers`` the final norm too).
-        norm_eval: Whether BatchNorms keep their statistics in training. Those of attention maps
-            belong to one number of tokens: keep it when you set this.
-        with_cp: Whether blocks are recomputed in backward to save memory.
-        init_cfg: ``dict(type='Pretrained', checkpoint=…)`` loads a file as
-            :func:`~mmseg_deepvit.weights.pretrained.load_pretrained` describes (further keys are
-            passed on to it); other mmengine initialisers work as usual; None is truncated normal.
+        interpolate_mode: Interpolation of position embeddings, for weights of another grid and for
+            images of another size: ``'bicubic'``, ``'bilinear'`` or ``'nearest'``.
+        interpolate_antialias: Whether bicubic and bilinear resizing is antialiased. timm and DINOv2
+            with registers do so; the published code of DeepViT, DiversePatch, CaiT and DeiT does
+            not.
+        frozen_stages: Number of frozen blocks, with the embedding; -1 freezes nothing, 0 the
+            embedding alone, ``num_layers`` the final norm too.
+        norm_eval: Whether BatchNorms keep their statistics in training. Statistics of attention
+            maps belong to one number of tokens, so do not change the crop then.
+        with_cp: Whether blocks are recomputed in the backward pass, to save memory.
+        init_cfg: Initialisation: ``dict(type='Pretrained', checkpoint=…)`` calls
+            :func:`~mmseg_deepvit.weights.pretrained.load_pretrained`, with its other keys as
+            arguments; mmengine's other initialisers work as usual; None is truncated normal.
 
     Attributes:
-        trained_input: The file that was loaded, and how the images were normalised that it was
-            trained on or None; None where none was loaded.
+        trained_input: File that was loaded, and the normalisation of its training images (None
+            where unknown); None where no file was loaded.
 
     Raises:
-        ValueError: A value outside what is said above; the message names it.
-        TypeError: An argument that there is not; or ``out_indices`` is neither an integer nor a
-            sequence of integers.
+        ValueError: A value is outside its range; the message names it.
+        TypeError: An argument is unknown, or ``out_indices`` is neither an integer nor a sequence
+            of integers.
     """
 
     trained_input: tuple[str, Normalization | None] | None = None
@@ -136,7 +138,7 @@ class ViTTrunk(BaseModule):
         frozen_stages: int = -1,
         norm_eval: bool = False,
         with_cp: bool = False,
-        init_cfg: dict | list[dict] | None = None,
+        init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
         **maps: Any,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
@@ -199,7 +201,7 @@ class ViTTrunk(BaseModule):
             math.ceil(self.img_size[0] / self.patch_size[0]),
             math.ceil(self.img_size[1] / self.patch_size[1]),
         )
-        #: Tokens in front of the patches' tokens, and how many of them have a position.
+        #: Number of tokens before those of the patches, and how many of them have a position.
         self.num_prefix_tokens = int(with_cls_token) + num_register_tokens
         self.num_prefix_positions = int(with_cls_token)
 
@@ -231,7 +233,7 @@ class ViTTrunk(BaseModule):
         return tuple(maps[i] for i in self.out_indices)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """All tokens behind the last block and the final norm, as timm's models name it.
+        """All tokens after the last block and the final norm, as in timm.
 
         Args:
             x: Normalised images, (B, in_channels, H, W).
@@ -239,10 +241,11 @@ class ViTTrunk(BaseModule):
         Returns:
             (B, prefix + h·w, C): class token, registers, patches row by row.
         """
-        return self.norm(self.run_blocks(x)[0])
+        tokens: Tensor = self.norm(self.run_blocks(x)[0])
+        return tokens
 
     def run_blocks(self, x: Tensor) -> tuple[Tensor, Grid]:
-        """Images through all blocks; (B, prefix + h·w, C) tokens, not normalised, and the grid."""
+        """All tokens after the last block, (B, prefix + h·w, C), not normalised, and the grid."""
         x, grid = self.embed(x)
         self._check_tokens(x)
         for block in self.blocks:
@@ -256,7 +259,7 @@ class ViTTrunk(BaseModule):
             x: Normalised images, (B, in_channels, H, W).
 
         Returns:
-            (B, prefix + h·w, C) tokens with positions, and the grid (h, w).
+            Tokens with positions, (B, prefix + h·w, C), and the grid (h, w) of the patches.
         """
         x, grid = self.patch_embed(x)
         count = self.num_prefix_positions
@@ -277,7 +280,7 @@ class ViTTrunk(BaseModule):
         return self.pos_drop(x), grid
 
     def _check_tokens(self, x: Tensor) -> None:
-        """Warn, in evaluation, where the maps' BatchNorms are of another number of tokens."""
+        """Warn in evaluation where the maps' BatchNorms are of another number of tokens."""
         if not self.training:
             self._check_map_means(self.blocks, x.shape[1])
 
@@ -288,11 +291,11 @@ class ViTTrunk(BaseModule):
         return self.with_cp and torch.is_grad_enabled()
 
     def _to_map(self, tokens: Tensor, grid: Grid) -> Tensor:
-        patches = tokens[:, self.num_prefix_tokens :]
-        return patches.transpose(1, 2).unflatten(2, grid).contiguous()
+        maps: Tensor = tokens[:, self.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid)
+        return maps.contiguous()
 
     def init_weights(self) -> None:
-        """Initialise as ``init_cfg`` says; see the class."""
+        """Initialise as ``init_cfg`` says."""
         cfgs = [self.init_cfg] if isinstance(self.init_cfg, dict) else list(self.init_cfg or [])
         pretrained = [cfg for cfg in cfgs if cfg.get("type") == "Pretrained"]
         others = [cfg for cfg in cfgs if cfg.get("type") != "Pretrained"]
@@ -307,7 +310,7 @@ class ViTTrunk(BaseModule):
         self.is_init = True
 
     def train(self, mode: bool = True) -> ViTTrunk:
-        """Set training mode; frozen parts, and with ``norm_eval`` all BatchNorms, stay in eval."""
+        """Set the mode; frozen parts, and BatchNorms with ``norm_eval``, stay in evaluation."""
         super().train(mode)
         for module in self._frozen_modules():
             module.eval()
@@ -327,7 +330,7 @@ class ViTTrunk(BaseModule):
         for module in self._frozen_modules():
             module.requires_grad_(False)
         if (last := max(self.out_indices)) < self.num_layers - 1:
-            # Not run, so they get no gradient: distributed training wants them declared so.
+            # They do not run and get no gradient; distributed training must know.
             self.blocks[last + 1 :].requires_grad_(False)
             self.norm.requires_grad_(False)
         if self.frozen_stages >= 0:

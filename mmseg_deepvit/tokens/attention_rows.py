@@ -1,10 +1,11 @@
-"""Rows of the attention maps of any transformer's layer, made from what the layer is given.
+"""Rows of attention maps, computed from the inputs of any transformer's attention layer.
 
-Knows our :class:`~mmseg_deepvit.attention.HeadMixingAttention`, timm's ``Attention``, PyTorch's
+These layers are known, each in evaluation mode: our
+:class:`~mmseg_deepvit.attention.HeadMixingAttention`, timm's ``Attention``, PyTorch's
 ``MultiheadAttention`` (mmseg's ``VisionTransformer``; with fewer keys than queries,
-``MixVisionTransformer`` and ``PCPVT``) and mmseg's ``WindowMSA`` (Swin), each in evaluation. A
-subclass with a forward pass of its own, or a call with a mask, is refused: its maps are others. No
-map is ever whole: rows are made when they are asked for.
+``MixVisionTransformer`` and ``PCPVT``) and mmseg's ``WindowMSA`` (Swin). A subclass that overrides
+``forward`` and a call with a mask are refused, because their maps differ. Rows are computed when
+they are asked for, so memory never holds a full map.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from ..errors import UserError
 from ..module_calls import Call, watch_calls
 
 _SUPPORTED = (
-    "maps are read of our ViTs, of timm's VisionTransformer, and of mmseg's VisionTransformer, "
-    "SwinTransformer, MixVisionTransformer and PCPVT"
+    "give one of our ViTs, timm's VisionTransformer, or mmseg's VisionTransformer, "
+    "SwinTransformer, MixVisionTransformer or PCPVT"
 )
-_MASKED = "attention with a mask cannot be read: give a backbone that attends to all of its keys"
+_MASKED = "attention with a mask cannot be read; give a backbone that attends to all of its keys"
 
-#: Which query rows.
+#: Selection of query rows.
 Block = slice | list[int]
 
 _Read = TypeVar("_Read")
@@ -41,15 +42,16 @@ _Read = TypeVar("_Read")
 
 @dataclass(frozen=True)
 class AttentionRows:
-    """The maps of one layer, to be had in blocks of query rows.
+    """The maps of one layer, computed in blocks of query rows.
 
     Attributes:
-        q: (B, H, N, d), at least fp32; B counts windows where attention is within windows.
-        k: (B, H, M, d); M = N unless keys are fewer, as where attention reduces them.
+        q: Queries, (B, H, N, d), at least fp32; B counts windows in window attention.
+        k: Keys, (B, H, M, d); M < N in layers that reduce their keys, else M = N.
         scale: Factor of the logits.
-        finish: From (B, H, R, M) logits and which rows they are: P and A, which is P itself where
-            nothing is mixed.
-        layout: Maps of layers with the same layout have the same tokens in the same places.
+        finish: Function of logits, (B, H, R, M), and their rows. It returns P and A, which is P
+            itself in a layer without mixing.
+        layout: Key of the token order: equal in two layers whose maps have the same tokens in the
+            same places.
     """
 
     q: Tensor
@@ -59,35 +61,37 @@ class AttentionRows:
     layout: Hashable
 
     def rows(self, block: Block) -> tuple[Tensor, Tensor]:
-        """P and A of some queries, a slice or a list of them, (B, H, R, M) each."""
+        """P and A of R queries, a slice or a list of them, (B, H, R, M) each."""
         logits = self.scale * (self.q[:, :, block] @ self.k.transpose(-2, -1))
         return self.finish(logits, block)
 
 
-def attention_rows(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> AttentionRows:
+def attention_rows(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> AttentionRows:
     """The maps of an attention layer for an input.
 
     Args:
-        module: One that :func:`has_attention_rows` knows.
-        args: What it was called with.
-        kwargs: Likewise.
+        module: Layer that :func:`has_attention_rows` knows.
+        args: Positional arguments of its call.
+        kwargs: Keyword arguments of its call.
 
     Returns:
-        Its maps.
+        Rows of its maps P and A.
 
     Raises:
-        TypeError: It is none of those.
-        UserError: It was called with a mask.
+        TypeError: The layer is of no known kind.
+        UserError: The call had a mask.
     """
     if not has_attention_rows(module):
-        raise TypeError(f"no attention layer that is known: {type(module).__name__}")
+        raise TypeError(f"{type(module).__name__} is no known attention layer; {_SUPPORTED}")
     return _ADAPTERS[_known_kind(module)](module, *args, **kwargs)
 
 
 def has_attention_rows(module: nn.Module) -> bool:
-    """Whether a module is an attention layer whose maps can be made."""
+    """Whether a module is an attention layer whose maps can be computed."""
     if isinstance(module, nn.MultiheadAttention):
-        # Keys of another width than queries, or keys that are not of the input.
+        # Keys of another width than queries, or keys that are not computed from the input.
         own_keys = module.bias_k is not None or module.add_zero_attn
         if module.in_proj_weight is None or own_keys:
             return False
@@ -95,7 +99,7 @@ def has_attention_rows(module: nn.Module) -> bool:
 
 
 def _known_kind(module: nn.Module) -> Any:
-    """The class whose forward pass a module has, of those that there is an adapter for."""
+    """The known class whose ``forward`` a module runs, or None."""
     for kind in _ADAPTERS:
         if isinstance(module, kind) and type(module).forward is kind.forward:
             return kind
@@ -103,17 +107,17 @@ def _known_kind(module: nn.Module) -> Any:
 
 
 def attention_layers(backbone: nn.Module) -> dict[str, str]:
-    """Names of the blocks that have an attention layer, in order, and of that layer.
+    """Names of the blocks with an attention layer, in order, and the name of that layer.
 
     Raises:
-        UserError: There is none, or there are blocks among them whose attention cannot be read.
+        UserError: No block has one, or one block has two, or some blocks have an unknown one.
     """
     kind, names = type(backbone).__name__, {}
     for name, module in backbone.named_modules():
-        block = re.match(r"(.*\d+)\.", name)  # the innermost that stands in a list
+        block = re.match(r"(.*\d+)\.", name)  # the innermost member of a list
         found = has_attention_rows(module)
         if isinstance(module, ParallelThingsBlock) or (found and block and block[1] in names):
-            raise UserError(f"{kind}: {name} is of several attentions in a block; {_SUPPORTED}")
+            raise UserError(f"{kind} has several attentions in a block ({name}); {_SUPPORTED}")
         if found and block:
             names[block[1]] = name
     if not names:
@@ -124,8 +128,8 @@ def attention_layers(backbone: nn.Module) -> dict[str, str]:
         if isinstance(blocks, (nn.ModuleList, nn.Sequential)) and set(others) - set(names):
             other = next(other for other in others if other not in names)
             raise UserError(
-                f"{kind}: no attention maps of {other} can be read, and a part of the blocks would "
-                f"be figures of another model; {_SUPPORTED}"
+                f"{kind} has attention maps that cannot be read in {other}, and figures of some "
+                f"blocks alone would mislead; {_SUPPORTED}"
             )
     return names
 
@@ -138,15 +142,15 @@ def _parent(name: str) -> str:
 def catch_attention(
     backbone: nn.Module, names: Mapping[str, str], read: Callable[[AttentionRows], _Read]
 ) -> Iterator[dict[str, _Read]]:
-    """Catch what a function reads of each block's attention while the context lasts.
+    """Apply a function to each block's attention maps while the context lasts.
 
     Args:
         backbone: Module that runs within the context.
-        names: As :func:`attention_layers` returns them.
+        names: Blocks and attention layers, as :func:`attention_layers` returns them.
         read: Function of a block's maps.
 
     Yields:
-        What was read, by the block's name, of the blocks that have run.
+        Results of the function for the blocks that have run, by the block's name.
     """
     caught: dict[str, _Read] = {}
 
@@ -158,7 +162,7 @@ def catch_attention(
 
 
 def split_queries_and_keys(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
-    """Queries and keys, (B, H, N, d) each, at least fp32, of (B, N, 3·H·d)."""
+    """Queries and keys, (B, H, N, d) each and at least fp32, from (B, N, 3·H·d)."""
     qkv = qkv.unflatten(-1, (3, num_heads, -1))[:, :, :2]
     q, k = qkv.to(torch.promote_types(qkv.dtype, torch.float32)).permute(2, 0, 3, 1, 4)
     return q, k
@@ -231,7 +235,7 @@ def _of_windows(module: Any, x: Tensor, mask: Tensor | None = None) -> Attention
         return _softmax(logits, block)
 
     q, k = split_queries_and_keys(module.qkv(x), module.num_heads)
-    # Windows that are shifted have other tokens in them.
+    # Shifted windows, which have a mask, hold other tokens.
     return AttentionRows(q, k, module.scale, finish, (q.shape[0], tokens, mask is not None))
 
 
@@ -244,7 +248,7 @@ _ADAPTERS: dict[type[nn.Module], Callable[..., AttentionRows]] = {
 
 
 def row_blocks(layer: AttentionRows, max_bytes: int) -> list[slice]:
-    """Blocks of query rows of which one map takes no more than some bytes."""
+    """Blocks of query rows; one map's rows of a block take at most ``max_bytes``."""
     batch, heads, tokens, _ = layer.q.shape
     size = max(1, max_bytes // (4 * batch * heads * layer.k.shape[2]))
     return [slice(start, min(start + size, tokens)) for start in range(0, tokens, size)]

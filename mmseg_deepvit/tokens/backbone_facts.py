@@ -1,4 +1,4 @@
-"""Facts that a backbone tells before it has run: its blocks, prefix tokens, patch size, width."""
+"""Attributes of a backbone before it runs: blocks, prefix tokens, patch size, width."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ from ..weights.warm_start import map_norms
 #: One of a backbone's outputs by its index, or one of its submodules by its dotted name.
 Source = int | str
 
-#: Modules that hold blocks, and how many names a message says.
+#: Modules that hold blocks.
 _LISTS = (nn.ModuleList, nn.Sequential)
-_NAMES_SAID = 5
+#: Number of names in a message.
+_NUM_SUGGESTIONS = 5
 
 
 def check_source(backbone: nn.Module, source: Source) -> None:
-    """Look whether a submodule that is named is there.
+    """Raise an error unless a backbone has a submodule of a name.
 
     Args:
-        backbone: Whose submodule it is.
-        source: Name or index; an index is looked at when there are outputs.
+        backbone: Any module.
+        source: Name of a submodule; an index is not checked before the backbone runs.
 
     Raises:
-        ValueError: There is no such submodule; the message names some that there are: those spelled
-            alike, then the blocks, nearest first.
+        ValueError: The backbone has no such submodule. The message suggests names of similar
+            spelling, then names of blocks.
     """
     names = [name for name, _ in backbone.named_modules() if name]
     if isinstance(source, str) and source not in names:
         alike = difflib.get_close_matches(source, names)
         blocks = sorted(block_names(backbone), key=lambda name: -_likeness(source, name))
-        nearest = list(dict.fromkeys([*alike, *blocks]))[:_NAMES_SAID] or names[:_NAMES_SAID]
+        nearest = list(dict.fromkeys([*alike, *blocks])) or names
         raise ValueError(
-            f"{type(backbone).__name__} has no submodule {source!r}: name one that it has, nearest "
-            f"first {', '.join(map(repr, nearest))}"
+            f"{type(backbone).__name__} has no submodule {source!r}; name one that it has, nearest "
+            f"first {', '.join(map(repr, nearest[:_NUM_SUGGESTIONS]))}"
         )
 
 
 def block_names(backbone: nn.Module) -> list[str]:
-    """Names of what looks like a backbone's blocks and stages, in its order.
+    """Names of a backbone's blocks and stages, in its order.
 
-    Args:
-        backbone: Any module. Members of its lists count where a list has one type of them, with
-            submodules of their own.
+    A member of a list counts as a block where it has submodules and the list has one type of
+    members.
     """
     return [
         f"{name}.{i}"
@@ -59,7 +59,7 @@ def block_names(backbone: nn.Module) -> list[str]:
 
 
 def sibling_blocks(backbone: nn.Module) -> tuple[str, str] | None:
-    """Names of the first and the last block of the last list of several blocks, None for none."""
+    """Names of the first and the last block of the last list of two or more; None without one."""
     lists: dict[str, list[str]] = {}
     for name in block_names(backbone):
         lists.setdefault(name.rpartition(".")[0], []).append(name)
@@ -72,7 +72,7 @@ def _likeness(a: str, b: str) -> float:
 
 
 def count_prefix_tokens(backbone: nn.Module) -> int:
-    """How many tokens a backbone has before those of the patches, class token and registers."""
+    """Number of a backbone's tokens before those of the patches: class token and registers."""
     if isinstance(count := getattr(backbone, "num_prefix_tokens", None), int):
         return count
     has_one = getattr(backbone, "with_cls_token", isinstance(_class_token(backbone), Tensor))
@@ -80,7 +80,7 @@ def count_prefix_tokens(backbone: nn.Module) -> int:
 
 
 def normalizes_maps(module: nn.Module) -> bool:
-    """Whether a BatchNorm of attention maps ties a model to its training number of tokens."""
+    """Whether BatchNorms of attention maps tie a model to the number of tokens in training."""
     return any(is_batch_norm(norm) for norm in map_norms(module).values())
 
 
@@ -88,53 +88,53 @@ def count_norm_tokens(backbone: nn.Module, crop: tuple[int, int]) -> int | None:
     """Number of tokens that the BatchNorms of the maps belong to.
 
     Args:
-        backbone: Anything.
-        crop: Height and width that it was trained on, in pixels.
+        backbone: Any module.
+        crop: Height and width of the training crop, in pixels.
 
     Returns:
-        Prefix and patches of the crop; None where no map passes a BatchNorm.
+        Number of prefix tokens and patches of the crop; None without a BatchNorm of maps.
     """
     if not normalizes_maps(backbone):
         return None
-    height, width = to_2tuple(backbone.patch_size)
+    height, width = map(int, to_2tuple(backbone.patch_size))
     return count_prefix_tokens(backbone) + -(-crop[0] // height) * -(-crop[1] // width)
 
 
 def find_patch_size(
     backbone: nn.Module, grid: tuple[int, int], size: tuple[int, int]
 ) -> tuple[int, int] | None:
-    """A backbone's own patch size, if that makes the grid.
+    """Patch size of a backbone, if it leads to a grid.
 
     Args:
-        backbone: May say its ``patch_size``.
-        grid: (h, w) of the tokens.
+        backbone: Any module, with or without a ``patch_size``.
+        grid: Grid (h, w) of the tokens.
         size: Height and width of the images, in pixels.
 
     Returns:
-        Height and width of a patch in pixels, or None.
+        Height and width of a patch in pixels; None where they are unknown or lead to another grid.
     """
     sides = to_2tuple(getattr(backbone, "patch_size", 0))
     if all(isinstance(p, int) and p > 0 for p in sides):
-        height, width = sides
+        height, width = map(int, sides)
         if grid == (math.ceil(size[0] / height), math.ceil(size[1] / width)):
             return height, width
     return None
 
 
 def find_width(backbone: nn.Module, source: Source) -> int | None:
-    """Width of the tokens of a source as far as the backbone tells it before it has run.
+    """Width of the tokens of a source, as far as it is known before the backbone runs.
 
     Args:
-        backbone: One of ours, mmseg's ``VisionTransformer`` or ``SwinTransformer``, or one that
-            says what they do.
-        source: Index or name.
+        backbone: One of ours, mmseg's ``VisionTransformer`` or ``SwinTransformer``, or one with the
+            same attributes.
+        source: Index of an output, or name of a submodule.
 
     Returns:
-        C, or None where it cannot be told.
+        Width C, or None where it is unknown.
     """
     token = _class_token(backbone)
     if isinstance(token, Tensor):
-        return token.shape[-1]  # plain, so of one width throughout
+        return token.shape[-1]  # with a class token, all layers have one width
     if isinstance(source, str):
         module = backbone.get_submodule(source)
         norms = [m for m in (module, *module.children()) if isinstance(m, nn.LayerNorm)]
@@ -146,7 +146,8 @@ def find_width(backbone: nn.Module, source: Source) -> int | None:
         indices = tuple(getattr(backbone, "out_indices", range(len(per_stage))))
         if isinstance(source, str) or not -len(indices) <= source < len(indices):
             return None
-        return per_stage[indices[source]]
+        width = per_stage[indices[source]]
+        return width if isinstance(width, int) else None
     width = getattr(backbone, "embed_dims", None)
     return width if isinstance(width, int) else None
 

@@ -1,4 +1,4 @@
-"""Patch tokens out of any backbone: caught on the way, class tokens cut off, laid on their grid."""
+"""Read patch tokens of any backbone: catch them, remove prefix tokens, find their grid."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..module_calls import catch_results
 from .backbone_facts import Source, block_names, count_prefix_tokens
 
-#: Name under which the backbone's own outputs are caught.
+#: Name of the backbone itself, for its outputs.
 _OUTPUTS = ""
 
 
@@ -21,8 +21,8 @@ class PatchTokens(NamedTuple):
     """Tokens of the patches of some images.
 
     Attributes:
-        tokens: (B, h·w, C), row by row.
-        grid: (h, w).
+        tokens: Tokens row by row, (B, h·w, C).
+        grid: Grid (h, w) of the patches.
     """
 
     tokens: Tensor
@@ -32,15 +32,14 @@ class PatchTokens(NamedTuple):
 def catch_outputs(
     backbone: nn.Module, sources: Iterable[Source]
 ) -> AbstractContextManager[dict[str, Any]]:
-    """Catch what a backbone and some of its submodules return while the context lasts.
+    """Catch results of a backbone and some of its submodules while the context lasts.
 
     Args:
         backbone: Module that runs within the context.
-        sources: What is wanted; the names among them are those of submodules.
+        sources: Indices of outputs and names of submodules.
 
     Returns:
-        A context with the results of each, to be read by :func:`read_tokens` after the backbone has
-        run.
+        A context that yields the results, for :func:`read_tokens` after the backbone has run.
     """
     names = {_OUTPUTS, *(source for source in sources if isinstance(source, str))}
     return catch_results({name: backbone.get_submodule(name) for name in names})
@@ -52,18 +51,18 @@ def read_tokens(
     """The patch tokens of one source.
 
     Args:
-        caught: As :func:`catch_outputs` yields it.
-        source: Index or name.
-        images: What the backbone was given, (B, 3, H, W).
-        backbone: Module that ran. In (B, N, C) results its prefix tokens come before the patches;
-            where N is a grid without them, there are none.
+        caught: Results, as :func:`catch_outputs` yields them.
+        source: Index of an output, or name of a submodule.
+        images: Input of the backbone, (B, 3, H, W).
+        backbone: Module that ran. In a (B, N, C) result its prefix tokens come before the patches,
+            unless N tokens without a prefix fill a grid.
 
     Returns:
-        Tokens and their grid, in the graph.
+        Tokens with their gradients, and their grid.
 
     Raises:
-        ValueError: No such output, a submodule that did not run, or a result that is no patch
-            tokens or map.
+        ValueError: There is no such output, the submodule did not run, or the result is neither
+            patch tokens nor a map.
     """
     num_prefix = count_prefix_tokens(backbone)
     outputs = caught[_OUTPUTS]
@@ -80,21 +79,21 @@ def read_tokens(
             return PatchTokens(value[:, -grid[0] * grid[1] :], grid)
     raise ValueError(
         f"{source!r} gives {_describe(value)}, no patch tokens or map of {len(images)} images of "
-        f"{size[0]}×{size[1]}: name a whole block{_such_as(backbone)}"
+        f"{size[0]}×{size[1]}; name a block{_such_as(backbone)}"
     )
 
 
 @torch.no_grad()
 def read_layers(backbone: nn.Module, images: Tensor) -> dict[str, PatchTokens]:
-    """Patch tokens behind every layer that runs, or where layers give none, in every output.
+    """Patch tokens after every block that runs, or of every output where blocks give none.
 
     Args:
-        backbone: Module in evaluation mode. The blocks of our ViTs, of timm's and of mmseg's
-            ``VisionTransformer`` are known; of others the outputs are taken.
+        backbone: Module in evaluation mode. Blocks are read in our ViTs, timm's and mmseg's
+            ``VisionTransformer``; outputs in others.
         images: One normalised image, (1, 3, H, W).
 
     Returns:
-        Tokens of the layers in their order, by the layer's name or ``output`` and its index.
+        Tokens in their order, by the block's name or ``output`` and its index.
 
     Raises:
         ValueError: The backbone gives neither tokens nor maps, or values that are not finite.
@@ -118,25 +117,25 @@ def read_layers(backbone: nn.Module, images: Tensor) -> dict[str, PatchTokens]:
 def _pick(caught: dict[str, Any], outputs: list[Any], source: Source) -> Any:
     if isinstance(source, str):
         if source not in caught:
-            raise ValueError(f"{source!r} did not run: name a block up to the last output's")
+            raise ValueError(f"{source!r} did not run; name a block up to the last output's")
         return _first(caught[source])
     if -len(outputs) <= source < len(outputs):
         return outputs[source]
     raise ValueError(
-        f"the backbone has {len(outputs)} outputs and no output {source}: set out_indices, or "
+        f"the backbone has {len(outputs)} outputs and no output {source}; set out_indices, or "
         "diversity.early and diversity.last"
     )
 
 
 def _first(output: Any) -> Any:
-    """A module's result without what comes along with it (grid, class token)."""
+    """The first part of a module's result; further parts are a grid or a class token."""
     return output[0] if isinstance(output, (list, tuple)) and len(output) else output
 
 
 def _find_grid(
     num_tokens: int, num_prefix: int, grids: list[tuple[int, int]]
 ) -> tuple[int, int] | None:
-    """The first grid that all tokens fill, or all but the prefix."""
+    """The first grid that all tokens fill, with or without the prefix."""
     for grid in grids:
         if num_tokens - grid[0] * grid[1] in (0, num_prefix):
             return grid
@@ -144,7 +143,7 @@ def _find_grid(
 
 
 def _grids(size: tuple[int, int]) -> list[tuple[int, int]]:
-    """All grids of square patches on an image; no two of them have the same number of patches."""
+    """All grids of square patches on an image, for each number of patches at most one."""
     strides = range(1, max(size) + 1)
     return [(math.ceil(size[0] / p), math.ceil(size[1] / p)) for p in strides]
 

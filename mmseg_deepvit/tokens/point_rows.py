@@ -1,4 +1,4 @@
-"""Rows of attention maps: how the patches under a few points attend, block by block.
+"""Rows of attention maps: the attention of the patches under a few points, block by block.
 
 Paper: see :mod:`mmseg_deepvit.attention.explicit`, which holds the mathematics of P and A.
 """
@@ -16,11 +16,11 @@ from .attention_rows import AttentionRows, attention_layers, catch_attention
 
 
 class PointRows(NamedTuple):
-    """How R tokens of one image attend in one block.
+    """Attention of R tokens of one image in one block.
 
     Attributes:
-        probabilities: Their rows of P, (R, H, N), on the CPU.
-        mixed: Their rows of A, (R, H, N), on the CPU; None where A is P itself.
+        probabilities: Rows of P, (R, H, N), on the CPU.
+        mixed: Rows of A, (R, H, N), on the CPU; None where A is P itself.
     """
 
     probabilities: Tensor
@@ -31,18 +31,18 @@ class PointRows(NamedTuple):
 def read_point_rows(
     backbone: nn.Module, images: Tensor, tokens: Sequence[int], num_tokens: int
 ) -> list[PointRows | None]:
-    """Run a backbone and read what some tokens attend to in every block, without a whole map.
+    """Run a backbone and read the attention of some tokens in every block.
 
     Args:
         backbone: Module in evaluation mode, ours or another's.
         images: Normalised images, (B, 3, H, W).
-        tokens: Which queries, by their place among the N tokens, prefix counted.
-        num_tokens: N.
+        tokens: Indices of the queries among the N tokens, prefix tokens included.
+        num_tokens: Number N of tokens.
 
     Returns:
-        The rows of each block that runs, in order, those of the first image. None stands for a
-        block where not all N tokens attend to all N: within windows (Swin), to reduced keys (MiT),
-        on a coarser grid. The list is empty where maps cannot be read.
+        Rows of the first image for each block that runs, in order. None stands for a block where
+        not all N tokens attend to all N: windows (Swin), reduced keys (MiT), a coarser grid. The
+        list is empty where maps cannot be read.
     """
     queries = list(tokens)
 

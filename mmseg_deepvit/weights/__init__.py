@@ -1,4 +1,4 @@
-"""Weights of any origin into a trunk; importing this lets configs name files of weights."""
+"""Load weights of any origin into a trunk; after this import configs can name files of weights."""
 
 from .. import require_stack  # noqa: F401
 from .pretrained import load_pretrained

@@ -1,11 +1,11 @@
-"""Fit a file's position embeddings to a trunk: which belong to prefix tokens, and what grid.
+"""Fit a file's position embeddings to a trunk's prefix tokens and grid.
 
-Files differ in whether class token and registers have a position of their own. Here the class token
-has one and registers have none; a position is only ever added to its token, so one that has no
-place of its own is added to the token for good.
+In some files class token or registers have positions, in others they have none. In the trunk the
+class token has a position and registers have none. Models only ever add a position to its token,
+so the positions of registers are added to the registers on loading.
 
-Reference: timm ``models/vision_transformer.py`` (``no_embed_class``), facebookresearch/dinov2 and
-facebookresearch/deit for where positions are added.
+Reference: timm ``models/vision_transformer.py`` (``no_embed_class``), facebookresearch/dinov2,
+facebookresearch/deit.
 """
 
 from __future__ import annotations
@@ -22,22 +22,25 @@ from ..errors import CheckpointError
 
 
 def fit_positions(
-    model: ViTTrunk, state: dict[str, Tensor], pos_grid: Grid | None, path: str | os.PathLike
+    model: ViTTrunk,
+    state: dict[str, Tensor],
+    pos_grid: Grid | None,
+    path: str | os.PathLike[str],
 ) -> Grid:
-    """Give a state dict the positions that a trunk has.
+    """Fit the position embeddings of some weights to a trunk.
 
     Args:
-        model: The trunk.
-        state: Weights in the trunk's names; ``pos_embed``, and ``reg_token`` where registers have
-            a position, are replaced.
+        model: Trunk that the weights go into.
+        state: Weights in the trunk's names; ``pos_embed`` is replaced, and ``reg_token`` where
+            registers have positions.
         pos_grid: Height and width of the file's grid, or None to guess.
-        path: Named in errors.
+        path: Path of the file, for errors.
 
     Returns:
-        The file's grid.
+        Height and width of the file's grid.
 
     Raises:
-        CheckpointError: The grid cannot be told, or is not ``pos_grid``.
+        CheckpointError: The number of positions fits no grid, or not ``pos_grid``.
     """
     pos_embed = state["pos_embed"]
     num_class, num_registers = (
@@ -47,9 +50,8 @@ def fit_positions(
     found = find_grid(pos_embed.shape[1], choices, model.patch_grid, pos_grid)
     if found is None:
         raise CheckpointError(
-            f"{path} has {pos_embed.shape[1]} positions, and the grid they form cannot be told: "
-            "give its height and width, init_cfg=dict(type='Pretrained', checkpoint=…, "
-            "pos_grid=(h, w))"
+            f"{path} has {pos_embed.shape[1]} positions of an unknown grid; give its height and "
+            "width, init_cfg=dict(type='Pretrained', checkpoint=…, pos_grid=(h, w))"
         )
     num_prefix, grid = found
     prefix, patches = pos_embed[:, :num_prefix], pos_embed[:, num_prefix:]
@@ -68,18 +70,17 @@ def fit_positions(
 def find_grid(
     num_positions: int, num_prefix: list[int], own_grid: Grid, pos_grid: Grid | None = None
 ) -> tuple[int, Grid] | None:
-    """Tell how many of a file's positions belong to prefix tokens, and the grid of the others.
+    """Find the number of prefix positions in a file, and the grid of the others.
 
     Args:
-        num_positions: Positions in the file.
-        num_prefix: The numbers of prefix positions that are possible, the likeliest first.
-        own_grid: The model's grid (h, w).
-        pos_grid: The file's grid, where it is known.
+        num_positions: Number of positions in the file.
+        num_prefix: Possible numbers of prefix positions, the likeliest first.
+        own_grid: Grid (h, w) of the model.
+        pos_grid: Grid of the file, where it is known.
 
     Returns:
         A number of prefix positions, and a grid: ``pos_grid`` if given, else the model's own, else
-        a square, else one of the model's aspect ratio; None if no number of prefix positions leads
-        to such a grid.
+        a square, else one of the model's aspect ratio. None if no number leads to such a grid.
     """
     if pos_grid is not None:
         grid = (pos_grid[0], pos_grid[1])

@@ -1,4 +1,4 @@
-"""Fit published weights into a trunk: positions to its grid, a clear word on what does not fit."""
+"""Load a checkpoint of any origin into a trunk, or say what does not fit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ..errors import CheckpointError
 from .positions import fit_positions
 from .warm_start import uncalibrated_map_norms, unmixed_state
 
-#: Part of a missing or unexpected name, what it means, what to set.
+#: Part of a missing or unexpected name, its meaning, and the argument to set.
 _HINTS = (
     (
         "post_mix",
@@ -42,40 +42,39 @@ _HINTS = (
     ("reg_token", "register tokens", "num_register_tokens"),
     (".ls1.", "LayerScale", "layer_scale_init"),
 )
-#: Names in which file and model must agree; the others may be absent or in excess.
+#: Prefixes of names in which file and model must agree; others may be missing or unexpected.
 _CORE = ("blocks.", "blocks_token_only.", "patch_embed.", "cls_token", "reg_token")
 
 
 @WEIGHT_INITIALIZERS.register_module(name=TRUNK_LOADER)
 def load_pretrained(
     model: ViTTrunk,
-    checkpoint: str | os.PathLike,
+    checkpoint: str | os.PathLike[str],
     pos_grid: Grid | None = None,
     warm_start: bool = False,
     weights: str | None = None,
 ) -> None:
     """Load a published or own checkpoint into a trunk.
 
-    Containers, prefixes, published names and classifiers are seen to by
-    :mod:`mmseg_deepvit.checkpoints`; position embeddings of another grid are resized. One line
-    each is logged for what was loaded, missing keys and unexpected keys. ``model.trained_input``
-    tells how the images were normalised that the weights were trained on, where that is known.
+    :mod:`mmseg_deepvit.checkpoints` reads the file and translates its names. Position embeddings of
+    another grid are resized. The log has one line each for loaded, missing and unexpected keys.
+    ``model.trained_input`` receives the normalisation of the training images, where it is known.
 
     Args:
-        model: The backbone; changed in place, or not at all where an error is raised.
-        checkpoint: A file, an http(s) address, or ``timm://NAME``.
-        pos_grid: Height and width of the grid that the file's position embeddings were made for.
-            Needed only where it is neither the model's, nor square, nor of the model's aspect.
-        warm_start: Whether the file may be a plain transformer's: mixes begin at the identity,
-            norms of maps and LayerScale without effect.
-        weights: ``'ema'`` or ``'model'`` where the file holds a model and its moving average; None
-            for what the published accuracy was measured with (DeepViT: the average; DiversePatch,
-            CaiT, DeiT: the model).
+        model: Backbone, changed in place; an error leaves it unchanged.
+        checkpoint: Path of a file, http(s) address, or ``timm://NAME``.
+        pos_grid: Height and width of the grid of the file's position embeddings. Needed only where
+            the grid is neither the model's, nor square, nor of the model's aspect ratio.
+        warm_start: Whether weights of a plain transformer are welcome: mixes then begin at the
+            identity, norms of maps and LayerScale without effect.
+        weights: Choice in files with a model and its moving average, ``'ema'`` or ``'model'``; None
+            for the one whose accuracy was published (DeepViT: the average; DiversePatch, CaiT,
+            DeiT: the model).
 
     Raises:
-        CheckpointError: The file cannot be read, or belongs to another model. The message says what
-            differs.
-        ValueError: ``weights`` is no choice.
+        CheckpointError: The file cannot be read, or belongs to another model. The message names the
+            difference.
+        ValueError: ``weights`` is another string.
     """
     conversion = read_backbone(checkpoint, "trunk", weights)
     state, dropped = _trunk_state(model, conversion)
@@ -103,8 +102,7 @@ def load_pretrained(
     if norms := uncalibrated_map_norms(model) if warm_start else []:
         _warn(
             f"{len(norms)} norms of attention maps saw no data and would change the maps in "
-            "training, unless MapNormCalibrationHook among the custom_hooks calibrates them; "
-            "mix_norm_cfg=None goes without"
+            "training; add MapNormCalibrationHook to custom_hooks, or set mix_norm_cfg=None"
         )
     if any(".post_mix." in key for key in state):
         _advise_map_tokens(model, grid, checkpoint)
@@ -117,21 +115,21 @@ def _warn(message: str) -> None:
     print_log(message, "current", logging.WARNING)
 
 
-def _advise_map_tokens(model: ViTTrunk, grid: Grid, path: str | os.PathLike) -> None:
+def _advise_map_tokens(model: ViTTrunk, grid: Grid, path: str | os.PathLike[str]) -> None:
     trained, own = (model.num_prefix_tokens + math.prod(g) for g in (grid, model.patch_grid))
     attentions = [m for m in model.modules() if isinstance(m, HeadMixingAttention)]
     if any((m.map_tokens or own) != trained for m in attentions if m.post_mix is not None):
         _warn(
-            f"{path} was trained to mix maps of {trained} tokens, img_size makes {own}: "
-            f"map_tokens={trained} keeps what the mixes do"
+            f"{path} was trained to mix maps of {trained} tokens, and img_size gives {own}; "
+            f"map_tokens={trained} keeps the effect of the mixes"
         )
 
 
 def _trunk_state(model: ViTTrunk, conversion: Conversion) -> tuple[dict[str, Tensor], list[str]]:
-    """Weights that the trunk may take, and the names in the file of what is left out."""
+    """Weights for the trunk, and the names in the file of those that are left out."""
     state, dropped = conversion.state, list(conversion.dropped)
     if (projection := state.get("patch_embed.proj.weight")) is not None:
-        # mmseg's VisionTransformer goes without this bias, which is to have it at zero.
+        # mmseg's VisionTransformer has no such bias, which equals a bias of zero.
         state.setdefault("patch_embed.proj.bias", projection.new_zeros(len(projection)))
     class_blocks = [k for k in state if k.startswith("blocks_token_only.")]
     if class_blocks and getattr(model, "blocks_token_only", None) is None:
@@ -142,17 +140,17 @@ def _trunk_state(model: ViTTrunk, conversion: Conversion) -> tuple[dict[str, Ten
     return state, dropped
 
 
-def _check_blocks(model: ViTTrunk, path: str | os.PathLike, state: dict[str, Tensor]) -> None:
+def _check_blocks(model: ViTTrunk, path: str | os.PathLike[str], state: dict[str, Tensor]) -> None:
     numbers = (re.match(r"blocks\.(\d+)\.", key) for key in state)
     depth = 1 + max((int(number[1]) for number in numbers if number), default=-1)
     if depth != model.num_layers:
         raise CheckpointError(
-            f"{path} has {depth} blocks and the model {model.num_layers}: set arch or "
+            f"{path} has {depth} blocks and the model {model.num_layers}; set arch or "
             f"num_layers={depth} to match"
         )
 
 
-def _check_names(path: str | os.PathLike, missing: list[str], unexpected: list[str]) -> None:
+def _check_names(path: str | os.PathLike[str], missing: list[str], unexpected: list[str]) -> None:
     lacks = [k for k in missing if k.startswith(_CORE)]
     extra = [k for k in unexpected if k.startswith(_CORE)]
     if lacks or extra:
@@ -169,16 +167,16 @@ def _explain(lacks: list[str], extra: list[str]) -> str:
     return f"missing {summarize_keys(lacks) or '-'}; unexpected {summarize_keys(extra) or '-'}"
 
 
-def _check_heads(model: ViTTrunk, path: str | os.PathLike, warm_start: bool) -> None:
-    """The number of heads leaves no trace in a plain transformer's weights."""
+def _check_heads(model: ViTTrunk, path: str | os.PathLike[str], warm_start: bool) -> None:
+    """Compare numbers of heads, which the weights of a plain transformer do not show."""
     if str(path).startswith(TIMM_SCHEME):
         heads = timm_architecture(str(path))["num_heads"]
         if heads != model.num_heads:
             raise CheckpointError(
-                f"{path} has {heads} heads and the model {model.num_heads}: set num_heads={heads}"
+                f"{path} has {heads} heads and the model {model.num_heads}; set num_heads={heads}"
             )
     elif warm_start and (width := model.embed_dims // model.num_heads) != 64:
         _warn(
-            f"{path} does not tell its number of heads; published plain transformers have heads of "
-            f"64 channels, this model of {width}: see that num_heads is right"
+            f"{path} does not tell its number of heads, and the model has heads of {width} "
+            "channels where published plain transformers have 64; check num_heads"
         )

@@ -1,9 +1,9 @@
-"""Begin at a plain vision transformer: mixes at identity, map norms that change nothing.
+"""A warm start: a head-mixing trunk begins as a pretrained plain transformer.
 
-Published weights of head-mixing transformers are rare, those of plain ones are many. A plain model
-is a head-mixing one whose mixes are the identity, so its weights fit; training then learns to mix.
-A BatchNorm of the maps would blow maps of size 1/N up to size 1. With γ² = σ² + ε and β = μ it
-changes nothing in inference, and in training as far as a batch's σ agrees with the calibrated one.
+A plain transformer is a head-mixing one whose mixes are the identity, so its weights fit; training
+then learns to mix. A BatchNorm of the maps would scale maps of size 1/N to size 1. With
+γ² = σ² + ε and β = μ it changes nothing in inference. In training it changes nothing as far as the
+σ of a batch agrees with the calibrated one.
 
 Paper: head mixing, https://arxiv.org/abs/2103.11886; warm start: none that we know of.
 """
@@ -26,25 +26,24 @@ from ..module_calls import Call, evaluation, watch_calls
 
 
 def unmixed_state(model: ViTTrunk, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What a plain transformer's weights lack, such that the model computes what they do.
+    """Tensors of a trunk that a plain transformer lacks, with values that have no effect.
 
     Args:
-        model: The trunk that the weights go into.
-        state: The weights, in the trunk's names.
+        model: Trunk that the weights go into.
+        state: Weights of the plain transformer, in the trunk's names.
 
     Returns:
-        The missing tensors: mixes at identity, map norms without effect in eval mode, LayerScale
-        of one.
+        Mixes at the identity, map norms without effect in evaluation, LayerScale of one.
 
     Raises:
         CheckpointError: The model cannot begin as a plain transformer; the message names the
-            argument.
+            argument to set.
     """
     for name, value in _factors(model):
         if value != 1:
             raise CheckpointError(
-                f"a warm start needs {name}=1.0, got {value:.4g}: else the model is another "
-                "function than the pretrained one"
+                f"with {name}={value:.4g} the model is another function than the pretrained one; "
+                f"a warm start needs {name}=1.0"
             )
     filled = {}
     for key, value in model.state_dict().items():
@@ -72,7 +71,7 @@ def _factors(model: ViTTrunk) -> list[tuple[str, float]]:
 
 
 def map_norms(model: nn.Module) -> dict[str, Any]:
-    """The norms of a model's attention maps, by name."""
+    """Norms of a model's attention maps, by name."""
     return {
         f"{name}.mix_norm": module.mix_norm
         for name, module in model.named_modules()
@@ -83,9 +82,8 @@ def map_norms(model: nn.Module) -> dict[str, Any]:
 def _norm_without_effect(name: str, norm: Any) -> dict[str, Tensor]:
     if not is_batch_norm(norm):
         raise CheckpointError(
-            "a warm start needs maps without a norm or with a BatchNorm, which can be made to "
-            f"change nothing (a {type(norm).__name__} cannot): set mix_norm_cfg to None or "
-            "dict(type='BN')"
+            f"a {type(norm).__name__} of the maps always changes them, and a warm start must not; "
+            "set mix_norm_cfg to None or dict(type='BN')"
         )
     var = torch.ones_like(norm.running_var)
     return {
@@ -97,7 +95,7 @@ def _norm_without_effect(name: str, norm: Any) -> dict[str, Tensor]:
 
 
 def uncalibrated_map_norms(backbone: nn.Module) -> list[str]:
-    """Names of the maps' BatchNorms that have seen no data, neither in training nor calibration."""
+    """Names of the maps' BatchNorms that no training and no calibration has updated."""
     return [
         name
         for name, norm in map_norms(backbone).items()
@@ -107,19 +105,19 @@ def uncalibrated_map_norms(backbone: nn.Module) -> list[str]:
 
 @torch.no_grad()
 def calibrate_map_norms(backbone: nn.Module, batches: Iterable[Tensor]) -> list[str]:
-    """Have the maps' BatchNorms that have seen no data begin without effect, in training too.
+    """Set the maps' BatchNorms that saw no data so that they have no effect, in training too.
 
-    Each batch passes once in eval mode, those norms standing aside; μ and σ² of the maps that would
-    reach a norm are measured there and averaged over the batches (and over processes). Then γ² =
-    σ² + ε, β = μ, and the running statistics are μ and σ².
+    The backbone runs in evaluation mode without those norms. Mean μ and variance σ² of the maps
+    that would enter each norm are averaged over batches and processes. Then γ² = σ² + ε, β = μ, and
+    the running statistics are μ and σ².
 
     Args:
-        backbone: Any module with :class:`~mmseg_deepvit.attention.HeadMixingAttention` in it; its
+        backbone: Module that contains :class:`~mmseg_deepvit.attention.HeadMixingAttention`; its
             norms are changed in place.
-        batches: Normalised images, (B, 3, H, W) each, as in training: same crop, same device.
+        batches: Normalised images as in training (crop, device), (B, 3, H, W) each.
 
     Returns:
-        The names of the norms that were calibrated; norms of blocks that are not run are left.
+        Names of the norms that were calibrated; blocks that do not run are left out.
 
     Raises:
         ValueError: There are norms to calibrate and no batch.
@@ -151,11 +149,11 @@ def calibrate_map_norms(backbone: nn.Module, batches: Iterable[Tensor]) -> list[
 
 
 def _measure(attention: Any, x: Tensor) -> Tensor:
-    """Mean and biased variance of the mixed maps, (2, H), by a norm put in for one call."""
+    """Mean and biased variance of the mixed maps, (2, H), measured by a temporary norm."""
     probe: Any = nn.BatchNorm2d(attention.num_heads, affine=False, momentum=1.0)
     probe.to(attention.qkv.weight)
     attention.mix_norm = probe
-    attention.forward(x)  # not the module itself: it is watched
+    attention.forward(x)  # a call of the module itself would run the hooks
     attention.mix_norm = None
     count = x.shape[0] * x.shape[1] ** 2
     return torch.stack([probe.running_mean, probe.running_var * (count - 1) / count])

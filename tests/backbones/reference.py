@@ -143,7 +143,7 @@ class Reference:
         return self.linear(f"{name}.fc2", hidden)
 
     def __call__(self, images):
-        """Patch tokens behind the final norm, (B, h·w, C)."""
+        """Patch tokens after the final norm, (B, h·w, C)."""
         x = self.embed(images)
         depth = 1 + max(int(k.split(".")[1]) for k in self.state if k.startswith("blocks."))
         for i in range(depth):

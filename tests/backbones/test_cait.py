@@ -167,9 +167,9 @@ def test_drop_path_is_constant():
         ({"arch": ["cait-s24"]}, r"a dict or one of .*got \['cait-s24'\]"),
         (
             {"arch": {"embed_dims": 48, "num_layers": 2}, "with_cls_blocks": True},
-            "lacks num_heads: give embed_dims, num_layers, num_heads",
+            "lacks num_heads; give embed_dims, num_layers, num_heads",
         ),
-        ({"arch": {"num_heads": 2}, "num_layers": 1}, "lacks embed_dims:"),
+        ({"arch": {"num_heads": 2}, "num_layers": 1}, "lacks embed_dims;"),
         ({"with_cls_blocks": True, "with_cls_token": True}, "set with_cls_token=False"),
     ],
 )

@@ -90,7 +90,7 @@ def test_a_file_of_timm(path):
 
 
 def test_mmsegs_own_files_load_as_in_mmseg(path):
-    """A segmentor of another window: whole, its tables resized."""
+    """The tables of a segmentor of another window are resized."""
     theirs = MMSegSwinTransformer(**{**SETTINGS, "window_size": 5})
     theirs.init_weights()
     state = {f"backbone.{k}": v for k, v in theirs.state_dict().items() if "_index" not in k}

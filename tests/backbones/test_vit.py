@@ -126,7 +126,7 @@ def test_frozen_stages(frozen_stages):
     assert bool(free) == (frozen_stages < 4)
 
 
-def test_what_is_behind_the_last_output_wants_no_gradient():
+def test_blocks_after_the_last_output_need_no_gradient():
     model = small(out_indices=(0, 2))
     sum(out.sum() for out in model(torch.randn(2, 3, 32, 32))).backward()
     for name, parameter in model.named_parameters():

@@ -57,7 +57,7 @@ def test_settings_may_come_from_a_config_file(tmp_path):
             "ours",
             dict(early="block.0"),
             ValueError,
-            "DeepViT has no submodule 'block.0': name one .* nearest first 'blocks.0', 'blocks.",
+            "DeepViT has no submodule 'block.0'; name one .* nearest first 'blocks.0', 'blocks.",
         ),
         (
             "mit",
@@ -102,11 +102,11 @@ def test_bad_settings(kind, diversity, error, message):
             "mit",
             dict(early="layers.3.1.0.attn.attn", last="layers.3.1.1"),
             {},
-            "name a whole block, such as 'layers.0.1.0' or 'layers.3.1.1'",
+            "name a block, such as 'layers.0.1.0' or 'layers.3.1.1'",
         ),
         ("ours", dict(ZERO, heads=1), dict(frozen_stages=3), "no gradient .* first 3 attention"),
         ("ours", dict(early=3), {}, "early=3 and diversity.last=-1 are one output"),
-        ("ours", dict(early=7), {}, "has 4 outputs and no output 7: set out_indices"),
+        ("ours", dict(early=7), {}, "has 4 outputs and no output 7; set out_indices"),
         (
             "ours",
             dict(early="blocks.3"),

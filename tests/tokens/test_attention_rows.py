@@ -1,4 +1,4 @@
-"""Rows made apart are those of the maps that the layers themselves use."""
+"""Rows that are computed alone equal those of the maps that the layers use."""
 
 import pytest
 import torch
@@ -107,7 +107,7 @@ def test_windows(masked):
     )
 
 
-def test_what_has_rows():
+def test_known_layers():
     assert has_attention_rows(nn.MultiheadAttention(8, 2))
     assert not has_attention_rows(nn.MultiheadAttention(8, 2, kdim=4))
     assert not has_attention_rows(nn.MultiheadAttention(8, 2, add_bias_kv=True))
@@ -115,5 +115,5 @@ def test_what_has_rows():
     assert has_attention_rows(Attention(8, 2))
     assert not has_attention_rows(Reversed(8, 2))
     assert not has_attention_rows(nn.Linear(8, 2))
-    with pytest.raises(TypeError, match="known: Linear"):
+    with pytest.raises(TypeError, match="Linear is no known attention layer"):
         attention_rows(nn.Linear(8, 2), (), {})

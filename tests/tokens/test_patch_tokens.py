@@ -21,7 +21,7 @@ def numbered(*shape):
 
 @pytest.mark.parametrize("num_prefix", [0, 1, 5])
 @pytest.mark.parametrize("wrap", [lambda t: t, lambda t: (t, (4, 6)), lambda t: [t, t[:, 0]]])
-def test_tokens_behind_class_token_and_registers(num_prefix, wrap):
+def test_tokens_after_class_token_and_registers(num_prefix, wrap):
     tokens = numbered(2, num_prefix + 24, 3)
     caught = {"": (numbered(2, 3, 4, 6),), "block": wrap(tokens)}
     found = read_tokens(caught, "block", IMAGES, Backbone(num_prefix))
@@ -68,7 +68,7 @@ def test_a_backbone_may_return_one_tensor():
         ({"x": 1}, "dict"),
     ],
 )
-def test_what_is_no_patch_tokens(value, described):
+def test_other_results_are_refused(value, described):
     caught = {"": (numbered(2, 3, 4, 6),), "layer": value}
     with pytest.raises(ValueError, match=f"'layer' gives {described}, no patch tokens or map of 2"):
         read_tokens(caught, "layer", IMAGES, Backbone(1))

@@ -18,18 +18,18 @@ SMALL = dict(embed_dims=16, num_layers=3, num_heads=2, img_size=32, patch_size=8
 
 
 @pytest.mark.parametrize("kind", [DeepViT, CaiT, DiversePatchViT])
-def test_rows_are_those_of_the_whole_maps(kind):
+def test_rows_equal_those_of_full_maps(kind):
     model = kind(dict(), **SMALL, num_mixing_layers=2).eval()
     model.init_weights()
     images = torch.randn(1, 3, 32, 40)
-    whole = []
-    with torch.no_grad(), observe_maps(whole.append):
+    maps_seen = []
+    with torch.no_grad(), observe_maps(maps_seen.append):
         model(images)
     tokens = [7, 0, 19]
     blocks = read_point_rows(model, images, tokens, 20 + (kind is not CaiT))
-    assert len(blocks) == len(whole) == 3
+    assert len(blocks) == len(maps_seen) == 3
     assert blocks[0].mixed is None
-    for rows, maps in zip(blocks, whole, strict=True):
+    for rows, maps in zip(blocks, maps_seen, strict=True):
         for row, token in enumerate(tokens):
             expected = maps.probabilities[0, :, token]
             torch.testing.assert_close(rows.probabilities[row], expected)

@@ -174,8 +174,8 @@ def test_advises_the_tokens_that_maps_were_mixed_of(published, save, log, settin
     path = save(published)
     load(path, **settings)
     line = (
-        f"{path} was trained to mix maps of 10 tokens, img_size makes 37: map_tokens=10 keeps what "
-        "the mixes do"
+        f"{path} was trained to mix maps of 10 tokens, and img_size gives 37; map_tokens=10 keeps "
+        "the effect of the mixes"
     )
     assert (line in log) == advised
 
@@ -269,7 +269,7 @@ def test_diversepatch_as_published(save):
 
 
 def test_plain_transformer_of_mmseg(save):
-    """mmseg's own ViT, whole segmentor, into plain blocks of ours."""
+    """A segmentor with mmseg's own ViT loads into a trunk of plain blocks."""
     theirs = MODELS.build(
         {
             "type": "VisionTransformer",

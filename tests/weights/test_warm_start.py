@@ -97,7 +97,7 @@ def test_begins_at_the_pretrained_function(save, images, family, backbone):
 
 
 def test_uncalibrated_norms_would_not(save, images):
-    """What the calibration is for."""
+    """Without calibration, the norms change the maps in training."""
     plain = plain_transformer()
     model = warm_started(save(plain.state_dict())).train()
     assert (our_patches(model, images) - patches_of(plain, images)).abs().max() > 0.1
@@ -199,9 +199,9 @@ def test_a_mixing_checkpoint_stays_what_it_is(save, images):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"mix_norm_cfg": {"type": "LN"}}, r"LayerNorm cannot.*set mix_norm_cfg"),
-        ({"mix_scale": 0.5}, r"needs mix_scale=1.0, got 0.5"),
-        ({"residual_scale": 0.5}, r"needs residual_scale=1.0, got 0.5"),
+        ({"mix_norm_cfg": {"type": "LN"}}, r"LayerNorm of the maps always.*set mix_norm_cfg"),
+        ({"mix_scale": 0.5}, r"with mix_scale=0.5 .* needs mix_scale=1.0"),
+        ({"residual_scale": 0.5}, r"with residual_scale=0.5 .* needs residual_scale=1.0"),
         ({"with_cls_token": False}, r"only the file has a class token.*with_cls_token"),
         ({"num_register_tokens": 1}, r"only the model has register tokens.*num_register_tokens"),
         ({"num_layers": 4}, r"3 blocks and the model 4"),
@@ -214,7 +214,7 @@ def test_a_mixing_checkpoint_stays_what_it_is(save, images):
         ),
     ],
 )
-def test_what_cannot_begin_as_the_plain_model(save, monkeypatch, tmp_path, overrides, message):
+def test_models_that_cannot_begin_as_the_plain_one(save, monkeypatch, tmp_path, overrides, message):
     path = save(plain_transformer().state_dict())
     monkeypatch.chdir(tmp_path)
     with pytest.raises(CheckpointError, match=message) as caught:
@@ -247,5 +247,5 @@ def test_from_timm_by_name(timm_vit):
 
 
 def test_timm_tells_the_number_of_heads(timm_vit):
-    with pytest.raises(CheckpointError, match="has 3 heads and the model 6: set num_heads=3"):
+    with pytest.raises(CheckpointError, match="has 3 heads and the model 6; set num_heads=3"):
         warm_started(timm_vit[1], arch={**TINY, "num_heads": 6}, img_size=224, patch_size=16)
