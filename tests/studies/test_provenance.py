@@ -78,7 +78,7 @@ def test_arguments_are_digested():
 STUDY = """
 tests: {once: [], tta: [--tta]}
 options: {train_cfg.max_iters: 7}
-models: {plain: {config: configs/linear_vit-64_isic2018-128.py}}
+models: {plain: {config: configs/linear_vit-w64-d12_isic2018-128x128.py}}
 """
 
 

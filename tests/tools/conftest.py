@@ -112,7 +112,7 @@ def trained(ade_root, tmp_path_factory):
 
 #: A model of two narrow blocks on images of 32².
 TINY = f"""
-_base_ = ["{ROOT}/configs/upernet_deepvit-tiny_isic2018-128.py"]
+_base_ = ["{ROOT}/configs/upernet_deepvit-w128-d6_isic2018-128x128.py"]
 model = dict(
     data_preprocessor=dict(size=(32, 32)),
     backbone=dict(
