@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from mmseg_deepvit.cli import (
+from mmseg_deepvit.command_line.cli import (
     add_config_options,
     add_device_option,
     check_out,

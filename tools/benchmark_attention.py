@@ -16,7 +16,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from mmseg_deepvit.cli import add_device_option, check_out, pick_device, run
+from mmseg_deepvit.command_line.cli import add_device_option, check_out, pick_device, run
 from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
@@ -27,7 +27,7 @@ if not only_help():
     from mmseg_deepvit.attention import head_mixing_attention
     from mmseg_deepvit.attention.blockwise import default_block_rows
     from mmseg_deepvit.attention.blockwise import passes as passes_of
-    from mmseg_deepvit.benchmark import (
+    from mmseg_deepvit.command_line.benchmark import (
         Limits,
         Times,
         describe_machine,

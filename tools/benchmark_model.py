@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmseg_deepvit.cli import (
+from mmseg_deepvit.command_line.cli import (
     add_config_options,
     add_device_option,
     check_out,
@@ -44,7 +44,7 @@ if not only_help():
     from mmseg_deepvit.attention import HeadMixingAttention
     from mmseg_deepvit.attention.explicit import normalize_maps
     from mmseg_deepvit.backbones.vit import ViTTrunk
-    from mmseg_deepvit.benchmark import (
+    from mmseg_deepvit.command_line.benchmark import (
         attention_share,
         describe_machine,
         interleaved_times,

@@ -15,7 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmseg_deepvit.cli import add_config_options, check_out, config_errors, load_config, run
+from mmseg_deepvit.command_line.cli import (
+    add_config_options,
+    check_out,
+    config_errors,
+    load_config,
+    run,
+)
 from mmseg_deepvit.files import replacing
 from mmseg_deepvit.quick_help import only_help
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_deepvit.cli import check_out, run
+from mmseg_deepvit.command_line.cli import check_out, run
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.quick_help import only_help
 
@@ -23,9 +23,9 @@ if not only_help():
     import torch
     from mmseg.evaluation import IoUMetric
 
+    from mmseg_deepvit.command_line.tool_process import newest_scores, run_tool
     from mmseg_deepvit.datasets.demo import otsu_lesion_mask, write_demo_dataset
     from mmseg_deepvit.inference import draw_outline
-    from mmseg_deepvit.tool_process import newest_scores, run_tool
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / "tools"

@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmseg_deepvit.cli import (
+from mmseg_deepvit.command_line.cli import (
     add_config_options,
     check_out,
     check_shape,

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 import argparse
 
-from mmseg_deepvit.cli import add_config_options, check_shape, config_errors, load_config, run
+from mmseg_deepvit.command_line.cli import (
+    add_config_options,
+    check_shape,
+    config_errors,
+    load_config,
+    run,
+)
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
-    from mmseg_deepvit.flops import Cost, count_cost
+    from mmseg_deepvit.command_line.flops import Cost, count_cost
     from mmseg_deepvit.inference import training_crop
     from mmseg_deepvit.tables import markdown_table
 

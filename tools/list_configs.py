@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmseg_deepvit.cli import run
+from mmseg_deepvit.command_line.cli import run
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.files import replacing
 from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
-    from mmseg_deepvit.config_headers import page_of_configs
+    from mmseg_deepvit.command_line.config_headers import page_of_configs
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmseg_deepvit.cli import check_out, run
+from mmseg_deepvit.command_line.cli import check_out, run
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.quick_help import only_help
 

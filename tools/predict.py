@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mmseg_deepvit.cli import (
+from mmseg_deepvit.command_line.cli import (
     add_config_options,
     add_device_option,
     check_out,

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mmseg_deepvit.cli import run
+from mmseg_deepvit.command_line.cli import run
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.quick_help import only_help
 

@@ -17,11 +17,12 @@ import fnmatch
 import json
 from pathlib import Path
 
-from mmseg_deepvit.cli import load_config, run
+from mmseg_deepvit.command_line.cli import load_config, run
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
+    from mmseg_deepvit.command_line.tool_process import newest_scores, run_tool
     from mmseg_deepvit.engine import find_whole_checkpoint
     from mmseg_deepvit.studies import (
         Run,
@@ -39,7 +40,6 @@ if not only_help():
         run_digests,
     )
     from mmseg_deepvit.studies.study_files import lock_study
-    from mmseg_deepvit.tool_process import newest_scores, run_tool
 
 TOOLS = Path(__file__).resolve().parent
 

@@ -7,7 +7,13 @@ import inspect
 from collections.abc import Collection
 from math import inf
 
-from mmseg_deepvit.cli import add_runner_options, check_out, config_errors, run, runner_config
+from mmseg_deepvit.command_line.cli import (
+    add_runner_options,
+    check_out,
+    config_errors,
+    run,
+    runner_config,
+)
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.quick_help import only_help
 

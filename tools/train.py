@@ -7,7 +7,7 @@ import os
 from importlib.util import find_spec
 from typing import Any
 
-from mmseg_deepvit.cli import add_runner_options, config_errors, run, runner_config
+from mmseg_deepvit.command_line.cli import add_runner_options, config_errors, run, runner_config
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.quick_help import only_help
 

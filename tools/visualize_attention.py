@@ -15,7 +15,7 @@ import argparse
 import math
 from pathlib import Path
 
-from mmseg_deepvit.cli import (
+from mmseg_deepvit.command_line.cli import (
     add_config_options,
     add_device_option,
     check_out,

@@ -18,8 +18,8 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..cli import load_config
-from ..config_options import known_keys, merge_options
+from ..command_line.cli import load_config
+from ..command_line.config_options import known_keys, merge_options
 from ..errors import UserError
 from ..files import replacing
 from .study import Run, Study

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mmseg_deepvit.attention import head_mixing_attention
-from mmseg_deepvit.benchmark import interleaved_times
+from mmseg_deepvit.command_line.benchmark import interleaved_times
 
 TOKENS = 1025  # an image of 512² in patches of 16², and a class token
 

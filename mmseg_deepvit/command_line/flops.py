@@ -16,7 +16,7 @@ from mmseg.registry import MODELS
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from .attention import HeadMixingAttention
+from ..attention import HeadMixingAttention
 
 
 class Cost(NamedTuple):

@@ -17,7 +17,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import FlexibleRunner, Runner
 
-from .errors import UserError
+from ..errors import UserError
 
 #: Keys that runners and tools look up in a config beside the arguments of the runner.
 _FURTHER_KEYS = {

@@ -4,7 +4,7 @@ import json
 import pytest
 import torch
 
-from mmseg_deepvit.benchmark import (
+from mmseg_deepvit.command_line.benchmark import (
     Times,
     describe_machine,
     interleaved_times,

@@ -15,20 +15,20 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from . import require_stack  # noqa: F401
+from .. import require_stack  # noqa: F401
 
 # isort: split
 from mmengine.config import Config, DictAction
 from mmengine.registry import init_default_scope
 
-from .errors import UserError
-from .quick_help import only_help
+from ..errors import UserError
+from ..quick_help import only_help
 
 if not only_help():
     import torch
 
+    from ..safe_loading import install
     from .config_options import merge_options
-    from .safe_loading import install
 
 #: Set to show the traceback of an error that the tools would print as one line.
 TRACEBACK_VARIABLE = "MMSEG_DEEPVIT_TRACEBACK"

@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
-from .attention.blockwise import release_buffers
-from .errors import UserError
-from .files import replacing
+from ..attention.blockwise import release_buffers
+from ..errors import UserError
+from ..files import replacing
 
 
 @dataclass(frozen=True)

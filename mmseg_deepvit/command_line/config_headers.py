@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from .errors import UserError
-from .tables import markdown_table
+from ..errors import UserError
+from ..tables import markdown_table
 
 #: How the data sets at the end of configs' names are called, in the order of the page.
 _DATASETS = {

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .errors import UserError
+from ..errors import UserError
 
 
 def run_tool(tool: Path, arguments: Sequence[object], log: Path) -> None:

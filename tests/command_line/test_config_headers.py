@@ -2,10 +2,10 @@
 
 import pytest
 
-from mmseg_deepvit.config_headers import page_of_configs, read_header
+from mmseg_deepvit.command_line.config_headers import page_of_configs, read_header
 from mmseg_deepvit.errors import UserError
 
-from .conftest import ROOT
+from ..conftest import ROOT
 
 
 def test_the_kept_page_is_that_of_the_headers():

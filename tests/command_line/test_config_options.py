@@ -3,7 +3,7 @@ from copy import deepcopy
 import pytest
 from mmengine.config import Config
 
-from mmseg_deepvit.config_options import known_keys, merge_options
+from mmseg_deepvit.command_line.config_options import known_keys, merge_options
 from mmseg_deepvit.errors import UserError
 
 

@@ -5,7 +5,7 @@ import sys
 import pytest
 from mmseg.models.decode_heads import FCNHead
 
-from mmseg_deepvit.cli import (
+from mmseg_deepvit.command_line.cli import (
     TRACEBACK_VARIABLE,
     add_config_options,
     check_out,
