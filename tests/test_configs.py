@@ -7,7 +7,7 @@ from mmengine.structures import PixelData
 from mmseg.registry import DATASETS, MODELS
 from mmseg.structures import SegDataSample
 
-from mmseg_deepvit.command_line.cli import load_config
+from mmseg_deepvit.command_line import load_config
 from mmseg_deepvit.command_line.flops import cost_line, count_cost
 
 from .conftest import ROOT

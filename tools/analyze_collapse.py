@@ -12,17 +12,18 @@ from __future__ import annotations
 import argparse
 import sys
 
-from mmseg_deepvit.command_line.cli import (
+from mmseg_deepvit.command_line import (
     add_config_options,
     add_device_option,
     check_out,
     check_shape,
     config_errors,
+    only_help,
     pick_device,
     run,
+    tool_parser,
 )
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
     from mmseg_deepvit.analysis.collapse import Collapse, measure_collapse
@@ -32,9 +33,7 @@ if not only_help():
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("config", help="a config, or timm://NAME")
     parser.add_argument("checkpoint", nargs="?", help="of the whole segmentor, or of timm's model")
     parser.add_argument(

@@ -16,8 +16,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from mmseg_deepvit.command_line.cli import add_device_option, check_out, pick_device, run
-from mmseg_deepvit.quick_help import only_help
+from mmseg_deepvit.command_line import (
+    add_device_option,
+    check_out,
+    only_help,
+    pick_device,
+    run,
+    tool_parser,
+)
 
 if not only_help():
     import torch
@@ -127,9 +133,7 @@ class Layer:
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("--tokens", nargs="+", type=int, default=[197, 1025, 2305])
     parser.add_argument("--heads", type=int, default=12)
     parser.add_argument("--head-dims", type=int, default=32, help="width of a head (32)")
@@ -219,7 +223,7 @@ def measure(args: argparse.Namespace, tokens: int) -> list[dict]:
     results: list[dict] = [{"tokens": tokens, "backend": b} for b in backends]
     for column, call in columns.items():
         calls = {b: partial(call, b) for b in backends}
-        times = interleaved_times(calls, args.rounds, args.device)
+        times = interleaved_times(calls, args.rounds)
         for result in results:
             result[f"{column}_seconds"] = times[result["backend"]]
     for result in results:
@@ -281,7 +285,7 @@ def measure_passes(args: argparse.Namespace, tokens: int) -> dict:
     layer = Layer(args, tokens)
     q, k, v = layer.qkv.detach().permute(2, 0, 3, 1, 4)
     calls = passes_of(q, k, v, layer.scale, layer.mixes["post_weight"].detach(), layer.grad)
-    times = interleaved_times(calls, args.rounds, args.device)
+    times = interleaved_times(calls, args.rounds)
     return {"tokens": tokens, "block_rows": default_block_rows(q), **times}
 
 

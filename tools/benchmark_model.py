@@ -17,18 +17,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmseg_deepvit.command_line.cli import (
+from mmseg_deepvit.command_line import (
     add_config_options,
     add_device_option,
     check_out,
     check_shape,
     config_errors,
     load_config,
+    only_help,
     pick_device,
     run,
+    tool_parser,
 )
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
     import torch
@@ -95,9 +96,7 @@ class Candidate(NamedTuple):
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("configs", nargs="+", metavar="config", help="whose models are measured")
     parser.add_argument(
         "--shape", nargs="+", type=int, default=[512], help="height and width in pixels (512)"
@@ -287,7 +286,7 @@ def measure(args: argparse.Namespace, candidates: list[Candidate]) -> list[dict]
         for candidate in candidates:
             candidate.model.train(train)
         calls = {c.name: partial(step, c, images, args, train) for c in candidates}
-        times = interleaved_times(calls, args.rounds, args.device)
+        times = interleaved_times(calls, args.rounds)
         for result in results:
             result[f"{mode}_seconds"] = times[result["name"]]
             call = calls[result["name"]]

@@ -15,15 +15,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmseg_deepvit.command_line.cli import (
+from mmseg_deepvit.command_line import (
     add_config_options,
     check_out,
     config_errors,
     load_config,
+    only_help,
     run,
+    tool_parser,
 )
 from mmseg_deepvit.files import replacing
-from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
     from mmengine.config import Config
@@ -45,9 +46,7 @@ PARTS = ("train", "val", "test")
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("config", help="config file")
     parser.add_argument("--part", nargs="+", choices=PARTS, help="all that the config has")
     parser.add_argument("--out", help="folder for the results (work_dirs/CONFIG/check_dataset)")

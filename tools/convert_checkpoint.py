@@ -13,10 +13,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmseg_deepvit.command_line.cli import run
+from mmseg_deepvit.command_line import only_help, run, tool_parser
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.files import replacing
-from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
     import torch
@@ -35,9 +34,7 @@ if not only_help():
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("source", nargs="?", metavar="SRC", help="what to convert")
     parser.add_argument("out", nargs="?", metavar="OUT", help="the .pth or .safetensors file")
     parser.add_argument("--family", help="take it for this family, if it has its marks")

@@ -13,9 +13,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_deepvit.command_line.cli import check_out, run
+from mmseg_deepvit.command_line import check_out, only_help, run, tool_parser
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
     import cv2
@@ -35,9 +34,7 @@ IMAGES, MASKS = "ISIC2018_Task1-2_Validation_Input", "ISIC2018_Task1_Validation_
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("--work-dir", default="work_dirs/demo", help="folder for all of it")
     parser.add_argument(
         "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override the config"

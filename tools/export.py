@@ -12,16 +12,17 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmseg_deepvit.command_line.cli import (
+from mmseg_deepvit.command_line import (
     add_config_options,
     check_out,
     check_shape,
     config_errors,
     load_config,
+    only_help,
     run,
+    tool_parser,
 )
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
     from mmseg_deepvit.export import FORMATS, export_segmentor
@@ -36,9 +37,7 @@ TOLERANCE = 1e-3
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("config", help="config that the checkpoint was trained with")
     parser.add_argument("checkpoint", help="checkpoint file that training saved")
     parser.add_argument("--format", choices=FORMAT_NAMES, default="onnx", help="(onnx)")

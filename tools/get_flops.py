@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import argparse
 
-from mmseg_deepvit.command_line.cli import (
+from mmseg_deepvit.command_line import (
     add_config_options,
     check_shape,
     config_errors,
     load_config,
+    only_help,
     run,
+    tool_parser,
 )
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
     from mmseg_deepvit.command_line.flops import Cost, count_cost
@@ -26,9 +27,7 @@ if not only_help():
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("configs", nargs="+", help="configs whose models are counted")
     parser.add_argument("--shape", nargs="+", type=int, help="height and width (the training crop)")
     add_config_options(parser)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from mmseg_deepvit.command_line.cli import run
+from mmseg_deepvit.command_line import only_help, run, tool_parser
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.files import replacing
-from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
     from mmseg_deepvit.command_line.config_headers import page_of_configs
@@ -18,7 +16,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 def main() -> None:
     """Read the headers, write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = tool_parser(__doc__)
     parser.add_argument("--out", default=CONFIGS / "README.md", type=Path, help="another file")
     out = parser.parse_args().out
     page = page_of_configs(CONFIGS.glob("*.py"))

@@ -10,9 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmseg_deepvit.command_line.cli import check_out, run
+from mmseg_deepvit.command_line import check_out, only_help, run, tool_parser
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
     from mmseg_deepvit.analysis.curve_pictures import COLLAPSE, choose_panels, plot_runs
@@ -22,9 +21,7 @@ if not only_help():
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="work_dir, start, or scalars.json")
     parser.add_argument("--out", default="curves.png", help="picture (curves.png); also .pdf, .svg")
     parser.add_argument("--keys", nargs="+", metavar="KEY", help="draw these, each in a panel")

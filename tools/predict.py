@@ -14,17 +14,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mmseg_deepvit.command_line.cli import (
+from mmseg_deepvit.command_line import (
     add_config_options,
     add_device_option,
     check_out,
     config_errors,
     load_config,
+    only_help,
     pick_device,
     run,
+    tool_parser,
 )
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
     import numpy as np
@@ -46,9 +47,7 @@ if not only_help():
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="file, folder or quoted pattern")
     parser.add_argument("--config", help="config that the checkpoint was trained with")
     parser.add_argument(

@@ -15,9 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mmseg_deepvit.command_line.cli import run
+from mmseg_deepvit.command_line import only_help, run, tool_parser
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
     import mmseg_deepvit.timm_models  # noqa: F401  (registers the models)
@@ -30,9 +29,7 @@ TEMPERATURE = 0.2
 
 def parse_args() -> argparse.Namespace:
     """Our options, and the script with its own."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     losses = parser.add_argument_group("weights of diversity losses (0: not computed)")
     losses.add_argument(
         "--mixing",

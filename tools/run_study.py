@@ -17,9 +17,8 @@ import fnmatch
 import json
 from pathlib import Path
 
-from mmseg_deepvit.command_line.cli import load_config, run
+from mmseg_deepvit.command_line import load_config, only_help, run, tool_parser
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
     from mmseg_deepvit.command_line.tool_process import newest_scores, run_tool
@@ -46,9 +45,7 @@ TOOLS = Path(__file__).resolve().parent
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("study", help="its YAML file; its folder gets the results")
     parser.add_argument("--work-dir", help="for checkpoints and logs (work_dirs/FOLDER)")
     parser.add_argument(

@@ -7,15 +7,16 @@ import inspect
 from collections.abc import Collection
 from math import inf
 
-from mmseg_deepvit.command_line.cli import (
+from mmseg_deepvit.command_line import (
     add_runner_options,
     check_out,
     config_errors,
+    only_help,
     run,
     runner_config,
+    tool_parser,
 )
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
     from mmengine.config import Config
@@ -39,7 +40,7 @@ if not only_help():
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = tool_parser(__doc__)
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint file that training saved")
     parser.add_argument("--out", help="folder for the predicted label maps, a PNG an image")

@@ -7,9 +7,15 @@ import os
 from importlib.util import find_spec
 from typing import Any
 
-from mmseg_deepvit.command_line.cli import add_runner_options, config_errors, run, runner_config
+from mmseg_deepvit.command_line import (
+    add_runner_options,
+    config_errors,
+    only_help,
+    run,
+    runner_config,
+    tool_parser,
+)
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
     import torch
@@ -47,7 +53,7 @@ LOG_BACKENDS = {
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = tool_parser(__doc__)
     parser.add_argument("config", help="config file")
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint in the work dir"

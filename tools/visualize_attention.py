@@ -15,18 +15,19 @@ import argparse
 import math
 from pathlib import Path
 
-from mmseg_deepvit.command_line.cli import (
+from mmseg_deepvit.command_line import (
     add_config_options,
     add_device_option,
     check_out,
     check_shape,
     config_errors,
     load_config,
+    only_help,
     pick_device,
     run,
+    tool_parser,
 )
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.quick_help import only_help
 
 if not only_help():
     import numpy as np
@@ -64,9 +65,7 @@ if not only_help():
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = tool_parser(__doc__)
     parser.add_argument("image", metavar="IMAGE", help="image file")
     parser.add_argument("--config", required=True, help="config of the model")
     parser.add_argument("--checkpoint", help="file that training saved (the config's init)")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..checkpoints import TIMM_SCHEME, load_whole_model, read_checkpoint
 from ..checkpoints.containers import find_weights
-from ..command_line.cli import config_errors, load_config
+from ..command_line import config_errors, load_config
 from ..errors import UserError
 from ..inference import find_images, load_segmentor, read_image, training_crop
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..command_line.cli import load_config
+from ..command_line import load_config
 from ..command_line.config_options import known_keys, merge_options
 from ..errors import UserError
 from ..files import replacing

@@ -22,8 +22,8 @@ from ..analysis.collapse import Collapse, measure_collapse
 from ..analysis.collapse_report import headline
 from ..analysis.models import config_subject, load_images
 from ..analysis.training_log import Curve, draw_curves, read_lines
+from ..command_line import load_config
 from ..command_line.benchmark import describe_machine
-from ..command_line.cli import load_config
 from ..errors import UserError
 from ..inference import load_segmentor
 from ..version import __version__

@@ -31,7 +31,7 @@ def measure():
 
     backends = ("blockwise", "explicit")
     calls = {name: lambda name=name: attend(name) for name in backends}
-    times = interleaved_times(calls, 5, torch.device("cpu"))
+    times = interleaved_times(calls, 5)
     print(*(times[name].low for name in backends))
 
 

@@ -6,7 +6,7 @@ tested in test_bad_input.py.
 
 import pytest
 
-from mmseg_deepvit.command_line.cli import one_line
+from mmseg_deepvit.command_line.running import one_line
 
 from ..conftest import ROOT
 from .conftest import call_tool
