@@ -21,7 +21,7 @@ from mmengine.config import Config
 from ..analysis.collapse import Collapse, measure_collapse
 from ..analysis.collapse_report import headline
 from ..analysis.models import config_subject, load_images
-from ..analysis.training_log import Curve, draw_curves, read_lines
+from ..analysis.training_log import Curve, read_log
 from ..command_line import load_config
 from ..command_line.benchmark import describe_machine
 from ..errors import UserError
@@ -122,7 +122,7 @@ def record_run(
         )
     image_scores = {name: read_scores(path) for name, path in images.items()}
     cfg = load_config(run.model.config, run.options)
-    log = draw_curves(*read_lines(str(work_dir)))
+    log = read_log(str(work_dir))
     keys = [key for key in log.training if key.rpartition(".")[2].startswith("loss")]
     model = load_segmentor(cfg, checkpoint, "cuda:0" if torch.cuda.is_available() else "cpu")
     if run.name == study.cases:

@@ -236,8 +236,6 @@ CASES = {
         "{folder}/none": "given twice",
         "--out {folder}": "is a folder",
         "--out ''": "is empty",
-        "--smooth 1": "below 1, got 1",
-        "--smooth nan": "below 1, got nan",
         "--names a b": "2 names for 1 runs",
     },
     ("plot_log", "--out {folder}/curves.png"): {
