@@ -1,4 +1,4 @@
-"""See what a model's submodules take and return while it runs, and leave the model as it was."""
+"""Watch the calls of a model's submodules while it runs; the model is left unchanged."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Call(NamedTuple):
     """One call of a module.
 
     Attributes:
-        module: The module that was called.
-        args: Its arguments.
-        kwargs: Its keyword arguments.
-        output: What it returned.
+        module: Module that was called.
+        args: Positional arguments of the call.
+        kwargs: Keyword arguments of the call.
+        output: Value that the module returned.
     """
 
     module: nn.Module
@@ -34,13 +34,13 @@ def watch_calls(
 ) -> Iterator[None]:
     """Show each call of some modules to a function while the context lasts.
 
-    Activation checkpointing runs a block again in backward; nothing is seen of that where backward
+    Activation checkpointing runs blocks again in backward. Those calls are not shown if backward
     comes after the context.
 
     Args:
-        modules: What is watched, by any key.
-        see: Function of a module's key and its call, which runs when the call returns. It must not
-            change the output.
+        modules: Modules to watch, by any key.
+        see: Function of a module's key and its call, run when the call returns. It must not change
+            the output.
     """
 
     def show(key: _Key, *call: Any) -> None:
@@ -54,10 +54,10 @@ def watch_calls(
 
 @contextmanager
 def catch_results(modules: Mapping[_Key, nn.Module]) -> Iterator[dict[_Key, Any]]:
-    """Catch what some modules return while the context lasts.
+    """Catch the results of some modules while the context lasts.
 
     Args:
-        modules: Which modules, by any key.
+        modules: Modules to watch, by any key.
 
     Yields:
         The latest result of each module that has run, by its key, in the order of running.
@@ -73,7 +73,7 @@ def catch_results(modules: Mapping[_Key, nn.Module]) -> Iterator[dict[_Key, Any]
 
 @contextmanager
 def evaluation(module: nn.Module) -> Iterator[None]:
-    """Put a module into evaluation mode, and each submodule back into its own mode afterwards."""
+    """Put a module into evaluation mode; afterwards each submodule returns to its earlier mode."""
     modes = {submodule: submodule.training for submodule in module.modules()}
     module.eval()
     try:

@@ -1,12 +1,11 @@
 """DeepViT and DiversePatch ViT as timm classifiers, to be pretrained with timm's training script.
 
-Importing this registers ``deepvit_16b``, ``deepvit_s``, ``diversepatch_b24`` and so on (the names
+An import registers ``deepvit_16b``, ``deepvit_s``, ``diversepatch_b24`` and so on (the names
 of :mod:`mmseg_deepvit.backbones` with underscores) in timm's registry. Trunk and parameter names
-are the backbones' own, so that what was trained loads there unchanged. CaiT is in timm already.
+are the backbones', so that trained weights load there unchanged. CaiT is in timm already.
 
-Reference: timm ``models/vision_transformer.py`` for what training script and optimizers ask of a
-model.
-Deviations: no pretrained weights; no ``features_only``, which is what the backbones are for.
+Reference: timm ``models/vision_transformer.py``, for the interface that timm's training script uses.
+Deviations: no pretrained weights; no ``features_only``, which the backbones give.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _ARCHS = {
 
 
 def _normalization(name: str) -> dict[str, tuple[float, ...]]:
-    """How images were normalised that the published weights were trained on."""
+    """Mean and deviation that images were normalised with for the published weights."""
     if name.startswith("deepvit"):
         return dict(mean=IMAGENET_INCEPTION_MEAN, std=IMAGENET_INCEPTION_STD)
     return dict(mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
@@ -66,19 +65,19 @@ class HeadMixingClassifier(ViTTrunk):
     """The trunk under a linear classifier of the class token, with timm's interface.
 
     Args:
-        num_classes: Classes; 0 for features.
-        in_chans: Channels of the image.
-        global_pool: What is classified: ``'token'`` (class token), ``'avg'`` (mean of the patch
+        num_classes: Number of classes; 0 for features.
+        in_chans: Number of the image's channels.
+        global_pool: Tokens that are classified: ``'token'`` (class token), ``'avg'`` (mean of the patch
             tokens), or ``''`` for all tokens.
-        drop_rate: Dropout before the classifier, in [0, 1).
-        proj_drop_rate: Dropout after position embedding, in MLPs and output projections, in [0, 1).
+        drop_rate: Rate of the dropout before the classifier, in [0, 1).
+        proj_drop_rate: Rate of the dropout after position embedding, in MLPs and output projections, in [0, 1).
         patch_head: Whether there is a second classifier, of pooled patch tokens, for the mixing
             loss of :mod:`mmseg_deepvit.diversity.classification`. Predictions do not use it.
         **trunk: Arguments of :class:`~mmseg_deepvit.backbones.vit.ViTTrunk`.
 
     Raises:
-        ValueError: A value outside what is said above.
-        TypeError: An argument that the trunk does not have.
+        ValueError: A value is outside its range.
+        TypeError: The trunk has no such argument.
     """
 
     def __init__(
@@ -103,15 +102,15 @@ class HeadMixingClassifier(ViTTrunk):
     def forward(  # type: ignore[override]
         self, x: Tensor, measure: Callable[[HeadMixingClassifier, Tensor], Any] | None = None
     ) -> Any:
-        """Classify, or have losses measured on the way.
+        """Classify images, or let a function measure losses on this model.
 
         Args:
             x: Normalised images, (B, in_chans, H, W).
-            measure: What is run in place of classifying, on this model and the images, so that
-                training may look at more than logits inside what wraps the model.
+            measure: Function of this model and the images that is run instead of classifying. With
+                it training sees more than logits, inside the wrappers of the model.
 
         Returns:
-            (B, num_classes) logits, or what ``measure`` returns.
+            Logits (B, num_classes), or the result of ``measure``.
         """
         if measure is not None:
             return measure(self, x)
@@ -121,11 +120,11 @@ class HeadMixingClassifier(ViTTrunk):
         """Pool and classify.
 
         Args:
-            x: (B, prefix + h·w, C) of ``forward_features``.
-            pre_logits: Whether to return what the classifier would get.
+            x: Tokens (B, prefix + h·w, C) of ``forward_features``.
+            pre_logits: Whether to return the classifier's input.
 
         Returns:
-            (B, num_classes), or (B, C); with ``global_pool=''`` of all tokens.
+            Logits (B, num_classes), or features (B, C); of all tokens with ``global_pool=''``.
         """
         if self.global_pool == "token":
             x = x[:, 0]
@@ -139,7 +138,7 @@ class HeadMixingClassifier(ViTTrunk):
         return self.head
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Put in new classifiers of so many classes (0: none), and another pooling if given."""
+        """Replace the classifiers (0 classes: none), and the pooling if one is given."""
         if global_pool is not None:
             check_choice("global_pool", global_pool, ("token", "avg", ""))
             if global_pool == "token" and self.cls_token is None:
@@ -150,7 +149,7 @@ class HeadMixingClassifier(ViTTrunk):
         self.patch_head = self._linear(num_classes) if self.with_patch_head else None
 
     def _linear(self, num_classes: int) -> nn.Linear | None:
-        """A new linear classifier in the other parameters' dtype, None for no classes."""
+        """A new linear classifier in the dtype of the parameters; None for no classes."""
         if num_classes == 0:
             return None
         old = self.pos_embed
@@ -166,7 +165,7 @@ class HeadMixingClassifier(ViTTrunk):
 
     @torch.jit.ignore
     def no_weight_decay(self) -> set[str]:
-        """Parameters that timm's optimizers do not decay, beside biases and norms."""
+        """Parameters that timm's optimizers do not decay, in addition to biases and norms."""
         mixes = (name for name, _ in self.named_parameters() if "_mix.weight" in name)
         return {"pos_embed", "cls_token", "reg_token", *mixes}
 

@@ -1,4 +1,4 @@
-"""Measure collapse over the depth of a backbone, image by image, without holding a map.
+"""Measure collapse over the depth of a backbone, image by image; no map is held in full.
 
 Paper and definitions: :mod:`mmseg_deepvit.analysis.similarity`.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,12 +20,12 @@ from ..tokens.attention_rows import AttentionRows, attention_layers, catch_atten
 from ..tokens.patch_tokens import catch_outputs, read_tokens
 from . import similarity
 
-#: DeepViT's threshold for maps of different blocks, and that for maps of heads in one block.
+#: Thresholds above which maps of two blocks, and of two heads of a block, count as similar.
 SIMILAR_BLOCKS = 0.8
 SIMILAR_HEADS = 0.5
 #: Bytes of one map's rows at a time.
 BLOCK_BYTES = 16 * 2**20
-#: P and A, as results name them.
+#: Names of the two kinds of maps: probabilities, and maps that meet the values.
 KINDS = ("P", "A")
 
 #: Results by measure: a number for each layer, or a matrix; nan where there is none.
@@ -38,13 +38,13 @@ class Collapse:
 
     Attributes:
         layers: Names of the L blocks with attention, in order.
-        mean: Over images, by measure, (L,) each: ``similarity_P_k1`` (to the block 1 before;
-            likewise A, and 2 and 3 before), ``column_similarity_P_k1`` (by columns),
+        mean: Means over images by measure, (L,) each: ``similarity_P_k1`` (to the block before;
+            likewise for A, and for other k), ``column_similarity_P_k1`` (by columns),
             ``similar_blocks_P``, ``head_similarity_P``, ``similar_heads_P``, ``entropy``,
             ``entropy_std``, ``patch_similarity``, ``effective_rank``, ``high_frequency``. Also
             ``last_heads_P``, (H, H), and, if asked for, ``cka``, (L, L).
-        std: Standard deviation over images, likewise.
-        num_images: How many images.
+        std: Standard deviations over images, likewise.
+        num_images: Number of images.
         distances: The k of block similarities.
     """
 
@@ -55,21 +55,15 @@ class Collapse:
     distances: tuple[int, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """All of it in lists, None for nan."""
-        return {
-            "layers": self.layers,
-            "num_images": self.num_images,
-            "distances": list(self.distances),
-            "mean": {name: _plain(values) for name, values in self.mean.items()},
-            "std": {name: _plain(values) for name, values in self.std.items()},
-        }
+        """The measures in lists, None for nan."""
+        mean, std = ({k: _plain(v) for k, v in one.items()} for one in (self.mean, self.std))
+        return {**asdict(self), "distances": list(self.distances), "mean": mean, "std": std}
 
 
-def _plain(values: np.ndarray) -> list:
-    return [
-        _plain(v) if isinstance(v, np.ndarray) else None if math.isnan(v) else float(v)
-        for v in values
-    ]
+def _plain(values: np.ndarray) -> Any:
+    plain = values.astype(object)
+    plain[np.isnan(values)] = None
+    return plain.tolist()
 
 
 def measure_collapse(
@@ -78,20 +72,19 @@ def measure_collapse(
     distances: Sequence[int] = (1, 2, 3),
     with_cka: bool = True,
 ) -> Collapse:
-    """Measure a backbone on some images, in evaluation, leaving it as it was.
+    """Measure a backbone on some images; it is left unchanged.
 
     Args:
-        backbone: One with attention layers that :mod:`mmseg_deepvit.tokens.attention_rows` knows.
+        backbone: Model with attention that :mod:`mmseg_deepvit.tokens.attention_rows` can read.
         images: (B, 3, H, W), normalised.
-        distances: To how many blocks before each block is compared.
-        with_cka: Whether layers' tokens are compared with each other, L²/2 products.
+        distances: Distances k of the earlier blocks that each block is compared with.
+        with_cka: Whether tokens of any two layers are compared, L²/2 products.
 
     Returns:
         The measures.
 
     Raises:
-        UserError: The backbone has no such attention, in some blocks or in all, or its blocks give
-            no patch tokens.
+        UserError: Some block has no such attention, or gives no patch tokens.
     """
     names = attention_layers(backbone)
     found = []
@@ -112,7 +105,7 @@ def _measure_image(
     distances: tuple[int, ...],
     with_cka: bool,
 ) -> Measures:
-    """Measures of one image."""
+    """Measures of one image, (1, 3, H, W)."""
     layers, tokens = _run(backbone, names, image)
     found = _MapMeasures(layers, distances).measure()
     for name, function in (
@@ -135,7 +128,7 @@ def _run(
         catch_outputs(backbone, names) as caught,
     ):
         backbone(image)
-    # Blocks behind the last output do not run.
+    # Blocks after the last output do not run.
     for name in [name for name in names if name not in layers]:
         del names[name]
     try:
@@ -157,9 +150,9 @@ def _cka(tokens: list[Tensor]) -> np.ndarray:
 
 @dataclass
 class _Mean:
-    """A mean that grows."""
+    """Mean and standard deviation of values that come in parts."""
 
-    total: Any = 0.0
+    total: float = 0.0
     count: int = 0
     squares: float = 0.0
 
@@ -179,7 +172,7 @@ class _Mean:
 
 @dataclass
 class _Layer:
-    """What is summed up of a layer, by P and A."""
+    """Sums of a layer, by kind of map."""
 
     entropy: _Mean = field(default_factory=_Mean)
     heads: dict[str, Any] = field(default_factory=dict)
@@ -188,21 +181,21 @@ class _Layer:
 
 
 class _MapMeasures:
-    """Measures of the maps of all layers, whose rows are made block by block."""
+    """Measures of the maps of all layers; rows are computed block by block."""
 
     def __init__(self, layers: list[AttentionRows], distances: tuple[int, ...]) -> None:
         self.layers, self.distances = layers, distances
         self.sums = [_Layer() for _ in layers]
 
     def measure(self) -> Measures:
-        """(L,) arrays by name, and the last layer's heads."""
+        """Arrays (L,) by name, and (H, H) of the last layer's heads."""
         for group in self._groups():
             for block in row_blocks(self.layers[group[0]], BLOCK_BYTES):
                 self._add_block(group, block)
         return self._results()
 
     def _groups(self) -> list[list[int]]:
-        """Layers whose rows are cut into the same blocks: those of as many queries and keys."""
+        """Layers of equal numbers of queries and keys, whose rows are cut into the same blocks."""
         groups: dict[tuple[int, ...], list[int]] = {}
         for i, layer in enumerate(self.layers):
             shape = (layer.q.shape[0], layer.q.shape[2], layer.k.shape[2])
@@ -263,9 +256,9 @@ class _MapMeasures:
         return found
 
     def _nearest(self, found: Measures, kind: str) -> list[float]:
-        """Similarity of each block to the nearest before it that it can be compared with.
+        """Similarity of each block to the nearest earlier block of the same layout.
 
-        In Swin that is the one but last: windows shift from block to block.
+        In Swin that is the one before the last, as windows shift from block to block.
         """
         nearest = np.full(len(self.layers), np.nan)
         for k in sorted(self.distances, reverse=True):

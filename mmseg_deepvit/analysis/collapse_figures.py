@@ -7,7 +7,7 @@ Diversification, https://arxiv.org/abs/2104.12753, figure 2.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -126,10 +126,10 @@ def _draw_matrices(
         axes: Axes
         for axes, (name, one) in zip(row, found.items(), strict=True):
             edges = (0.5, len(one.mean[measure]) + 0.5)
-            how: dict[str, Any] = dict(
-                vmin=low, vmax=1, cmap=colours, origin="lower", extent=(*edges, *edges)
+            matrix, extent = one.mean[measure], (*edges, *edges)
+            image = axes.imshow(
+                matrix, vmin=low, vmax=1, cmap=colours, origin="lower", extent=extent
             )
-            image = axes.imshow(one.mean[measure], **how)
             for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_locator(MaxNLocator(integer=True))
             kind = f", {measure[-1]}" if measure[-1] in KINDS else ""

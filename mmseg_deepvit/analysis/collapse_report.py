@@ -85,7 +85,7 @@ def _summary(found: Mapping[str, Collapse]) -> tuple[list[str], list[list[object
 
 
 def headline(one: Collapse) -> dict[str, float]:
-    """The table's figures of a model by measure, those that exist; for curves during training."""
+    """The table's figures of a model by measure, without those that are nan."""
     values = {m: _reduce(one.mean[m], how) for m, _, how in _COLUMNS}
     return {measure: value for measure, value in values.items() if not np.isnan(value)}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -69,10 +68,7 @@ def plot_runs(path: str, runs: Mapping[str, TrainingLog], keys: Sequence[str]) -
         axis.axis("off")
     if len(runs) > 1:
         marks = [axis.plot([], [], color=f"C{i % 10}")[0] for i in range(len(runs))]
-        place: dict[str, Any] = dict(
-            loc="outside upper center", ncols=min(len(runs), 4), fontsize=_FONT_SIZE
-        )
-        figure.legend(marks, list(runs), **place)
+        figure.legend(marks, list(runs), loc="outside upper center", ncols=4, fontsize=_FONT_SIZE)
     with writing(path, "--out") as part:
         figure.savefig(part, format=Path(path).suffix[1:] or "png", bbox_inches="tight")
 

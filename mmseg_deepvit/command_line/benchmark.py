@@ -19,7 +19,7 @@ from torch.utils.benchmark import timer
 from ..attention.blockwise import release_buffers
 from .results import writing
 
-#: What was measured of one candidate, by name.
+#: Figures of one candidate by name.
 Figures = dict[str, Any]
 
 
