@@ -4,7 +4,7 @@ An import registers ``deepvit_16b``, ``deepvit_s``, ``diversepatch_b24`` and so 
 of :mod:`mmseg_deepvit.backbones` with underscores) in timm's registry. Trunk and parameter names
 are the backbones', so that trained weights load there unchanged. CaiT is in timm already.
 
-Reference: timm ``models/vision_transformer.py``, for the interface that timm's training script uses.
+Reference: timm ``models/vision_transformer.py``, for the interface of timm's training script.
 Deviations: no pretrained weights; no ``features_only``, which the backbones give.
 """
 
@@ -67,10 +67,11 @@ class HeadMixingClassifier(ViTTrunk):
     Args:
         num_classes: Number of classes; 0 for features.
         in_chans: Number of the image's channels.
-        global_pool: Tokens that are classified: ``'token'`` (class token), ``'avg'`` (mean of the patch
-            tokens), or ``''`` for all tokens.
+        global_pool: Tokens that are classified: ``'token'`` (class token), ``'avg'`` (mean of the
+            patch tokens), or ``''`` for all tokens.
         drop_rate: Rate of the dropout before the classifier, in [0, 1).
-        proj_drop_rate: Rate of the dropout after position embedding, in MLPs and output projections, in [0, 1).
+        proj_drop_rate: Rate of the dropout after position embedding, in MLPs and output
+            projections, in [0, 1).
         patch_head: Whether there is a second classifier, of pooled patch tokens, for the mixing
             loss of :mod:`mmseg_deepvit.diversity.classification`. Predictions do not use it.
         **trunk: Arguments of :class:`~mmseg_deepvit.backbones.vit.ViTTrunk`.
@@ -99,7 +100,7 @@ class HeadMixingClassifier(ViTTrunk):
         self.reset_classifier(num_classes, global_pool)
         self.init_weights()
 
-    def forward(  # type: ignore[override]
+    def forward(
         self, x: Tensor, measure: Callable[[HeadMixingClassifier, Tensor], Any] | None = None
     ) -> Any:
         """Classify images, or let a function measure losses on this model.

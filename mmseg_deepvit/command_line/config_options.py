@@ -77,7 +77,7 @@ def _check_key(cfg: Config, key: str) -> None:
         raise UserError(f"--cfg-options {key}: modules are imported with the config: set it there")
     if first not in known_keys():
         print(
-            f"warning: --cfg-options {key}: the config uses {first} while it is read only, so "
+            f"warning: --cfg-options {key}: the config uses {first} only while it is read, so "
             f"nothing changes{_places(cfg, key)}",
             file=sys.stderr,
         )

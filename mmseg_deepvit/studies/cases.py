@@ -15,7 +15,7 @@ from mmseg.registry import DATASETS
 from ..files import replacing
 from ..inference import draw_outline, read_image
 
-#: Cases of each kind, and their pictures' side in pixels.
+#: Number of best and of worst cases, and the side of their pictures in pixels.
 NUM_CASES = 3
 SIDE = 96
 
@@ -24,9 +24,9 @@ def draw_cases(path: Path, model: BaseSegmentor, cfg: Config, dice: Mapping[str,
     """Draw image, truth and prediction of the best and the worst cases.
 
     Args:
-        path: A JPEG; columns are images, with their Dice above: worst ones left, best ones right.
-        model: As :func:`~mmseg_deepvit.inference.load_segmentor` returns it.
-        cfg: Its config; its ``test_dataloader`` has the images and two classes.
+        path: Path of a JPEG. Its columns are images with their Dice above, the worst ones left.
+        model: Segmentor of :func:`~mmseg_deepvit.inference.load_segmentor`.
+        cfg: Config of the model; its ``test_dataloader`` has the images and two classes.
         dice: Dice of the test's images, in percent, by file name.
 
     Raises:
