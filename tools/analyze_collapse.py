@@ -12,20 +12,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from mmseg_deepvit.command_line import (
-    add_config_options,
-    add_device_option,
-    check_out,
-    check_shape,
-    config_errors,
-    only_help,
-    pick_device,
-    run,
-    tool_parser,
-)
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
 
-if not only_help():
+if not cli.only_help():
     from mmseg_deepvit.analysis.collapse import Collapse, measure_collapse
     from mmseg_deepvit.analysis.collapse_report import summary_table, write_report
     from mmseg_deepvit.analysis.models import load_images, load_subject
@@ -33,7 +23,7 @@ if not only_help():
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = tool_parser(__doc__)
+    parser = cli.tool_parser(__doc__)
     parser.add_argument("config", help="a config, or timm://NAME")
     parser.add_argument("checkpoint", nargs="?", help="of the whole segmentor, or of timm's model")
     parser.add_argument(
@@ -57,17 +47,17 @@ def parse_args() -> argparse.Namespace:
         "--distances", nargs="+", type=int, default=[1, 2, 3], help="k of blocks k apart (1 2 3)"
     )
     parser.add_argument("--no-cka", action="store_true", help="leave out L²/2 products of tokens")
-    add_device_option(parser)
-    add_config_options(parser)
+    cli.add_device_option(parser)
+    cli.add_config_options(parser)
     args = parser.parse_args()
     if args.num_images < 1 or min(args.distances) < 1:
         parser.error("--num-images and --distances must be at least 1")
-    check_shape(parser, args.shape)
+    cli.check_shape(parser, args.shape)
     if any(len(pair) > 2 for pair in args.compare):
         parser.error("--compare takes a config and at most one checkpoint: give it again for more")
     if args.names and len(args.names) != 1 + len(args.compare):
         parser.error(f"--names needs {1 + len(args.compare)} names, got {len(args.names)}")
-    args.device = pick_device(args.device)
+    args.device = cli.pick_device(args.device)
     return args
 
 
@@ -84,7 +74,7 @@ def measure(args: argparse.Namespace) -> dict[str, Collapse]:
         name = args.names[i] if args.names else _unused(subject.name, found)
         print(f"{name}: {len(images)} images at {shape or subject.shape}", flush=True)
         batch = subject.prepare(images, shape)
-        with config_errors(source):
+        with cli.config_errors(source):
             found[name] = measure_collapse(
                 subject.backbone, batch, sorted({1, *args.distances}), not args.no_cka
             )
@@ -105,7 +95,7 @@ def main() -> None:
     args = parse_args()
     if args.names and len(set(args.names)) < len(args.names):
         raise UserError(f"--names must differ, got {' '.join(args.names)}")
-    out = check_out(args.out, "--out", is_folder=True)
+    out = cli.check_out(args.out, "--out", is_folder=True)
     found = measure(args)
     print(summary_table(found))
     settings = {
@@ -118,4 +108,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

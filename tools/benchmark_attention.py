@@ -16,16 +16,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from mmseg_deepvit.command_line import (
-    add_device_option,
-    check_out,
-    only_help,
-    pick_device,
-    run,
-    tool_parser,
-)
+from mmseg_deepvit import command_line as cli
 
-if not only_help():
+if not cli.only_help():
     import torch
     import torch.nn.functional as F
     from torch import Tensor, nn
@@ -133,7 +126,7 @@ class Layer:
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = tool_parser(__doc__)
+    parser = cli.tool_parser(__doc__)
     parser.add_argument("--tokens", nargs="+", type=int, default=[197, 1025, 2305])
     parser.add_argument("--heads", type=int, default=12)
     parser.add_argument("--head-dims", type=int, default=32, help="width of a head (32)")
@@ -151,7 +144,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--max-gb", type=float, default=12.0, help="skip explicit and errors beyond (12 GB)"
     )
-    add_device_option(parser)
+    cli.add_device_option(parser)
     parser.add_argument("--json", metavar="FILE", help="write the figures")
     parser.add_argument("--plot", metavar="FILE", help="draw time and memory against tokens")
     args = parser.parse_args()
@@ -166,8 +159,8 @@ def parse_args() -> argparse.Namespace:
         parser.error(f"--max-gb must be above 0, got {args.max_gb}")
     for option, path in (("--json", args.json), ("--plot", args.plot)):
         if path is not None:
-            check_out(path, option, is_folder=False)
-    args.device = torch.device(pick_device(args.device))
+            cli.check_out(path, option, is_folder=False)
+    args.device = torch.device(cli.pick_device(args.device))
     if args.backends is None:
         fused = ["fused"] if args.device.type == "cuda" else []
         args.backends = [*fused, "blockwise", "explicit", "sdpa"]
@@ -327,4 +320,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

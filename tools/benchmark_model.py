@@ -17,21 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmseg_deepvit.command_line import (
-    add_config_options,
-    add_device_option,
-    check_out,
-    check_shape,
-    config_errors,
-    load_config,
-    only_help,
-    pick_device,
-    run,
-    tool_parser,
-)
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
 
-if not only_help():
+if not cli.only_help():
     import torch
     import torch.nn.functional as F
     from mmengine.structures import PixelData
@@ -96,7 +85,7 @@ class Candidate(NamedTuple):
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = tool_parser(__doc__)
+    parser = cli.tool_parser(__doc__)
     parser.add_argument("configs", nargs="+", metavar="config", help="whose models are measured")
     parser.add_argument(
         "--shape", nargs="+", type=int, default=[512], help="height and width in pixels (512)"
@@ -107,7 +96,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--mode", nargs="+", choices=["eval", "train"], default=["eval", "train"])
     parser.add_argument("--whole", action="store_true", help="the segmentor, not the backbone only")
     parser.add_argument("--rounds", type=int, default=5, help="measured runs of each (5)")
-    add_device_option(parser)
+    cli.add_device_option(parser)
     parser.add_argument(
         "--amp",
         nargs="?",
@@ -120,12 +109,12 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--no-error", action="store_true", help="skip the float64 comparison")
     parser.add_argument("--json", metavar="FILE", help="write the figures")
-    add_config_options(parser)
+    cli.add_config_options(parser)
     args = parser.parse_args()
     for name in ("batch_size", "rounds"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")
-    check_shape(parser, args.shape)
+    cli.check_shape(parser, args.shape)
     if args.whole and args.baseline:
         parser.error("--baseline compares backbones and does not go with --whole")
     if len({Path(config).stem for config in args.configs}) < len(args.configs):
@@ -133,9 +122,9 @@ def parse_args() -> argparse.Namespace:
     if len(args.configs) > 1 and args.baseline:
         parser.error("--baseline is of one config's size and does not go with several")
     if args.json is not None:
-        check_out(args.json, "--json", is_folder=False)
+        cli.check_out(args.json, "--json", is_folder=False)
     args.shape = (args.shape * 2)[:2]
-    args.device = torch.device(pick_device(args.device))
+    args.device = torch.device(cli.pick_device(args.device))
     return args
 
 
@@ -203,9 +192,9 @@ def make_candidates(args: argparse.Namespace) -> list[Candidate]:
     """What is to be timed, our own models first."""
     candidates: list[Candidate] = []
     for config in args.configs:
-        cfg = load_config(config, args.cfg_options)
+        cfg = cli.load_config(config, args.cfg_options)
         prefix = "ours" if len(args.configs) == 1 else Path(config).stem
-        with config_errors(config):
+        with cli.config_errors(config):
             for backend in args.backends:
                 anew = partial(build, cfg, args, backend)
                 candidates.append(own_candidate(f"{prefix}, {backend}", anew, cfg, args))
@@ -329,7 +318,7 @@ def main() -> None:
     candidates = make_candidates(args)
     machine = describe_machine(args.device)
     print(", ".join(f"{k} {v}" for k, v in machine.items()), flush=True)
-    with config_errors(" ".join(args.configs)):
+    with cli.config_errors(" ".join(args.configs)):
         results = measure(args, candidates)
     print(table(args, results))
     if args.json:
@@ -338,4 +327,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -15,18 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mmseg_deepvit.command_line import (
-    add_config_options,
-    check_out,
-    config_errors,
-    load_config,
-    only_help,
-    run,
-    tool_parser,
-)
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.files import replacing
 
-if not only_help():
+if not cli.only_help():
     from mmengine.config import Config
     from rich.console import Console
     from rich.progress import track
@@ -46,7 +38,7 @@ PARTS = ("train", "val", "test")
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = tool_parser(__doc__)
+    parser = cli.tool_parser(__doc__)
     parser.add_argument("config", help="config file")
     parser.add_argument("--part", nargs="+", choices=PARTS, help="all that the config has")
     parser.add_argument("--out", help="folder for the results (work_dirs/CONFIG/check_dataset)")
@@ -54,7 +46,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--workers", type=int, default=min(4, os.cpu_count() or 1), help="processes that read"
     )
-    add_config_options(parser)
+    cli.add_config_options(parser)
     args = parser.parse_args()
     for name, value, low in (("max-images", args.max_images, 1), ("workers", args.workers, 0)):
         if value is not None and value < low:
@@ -70,7 +62,7 @@ def check_part(
     Returns:
         What was found in each data set, and how many contact sheets were written.
     """
-    with config_errors(args.config):
+    with cli.config_errors(args.config):
         datasets = build_datasets(cfg, part)
     surveys, sheets = [], 0
     for name, dataset in datasets:
@@ -88,9 +80,9 @@ def check_part(
 def main() -> int:
     """Check all parts; 1 if there are bad files."""
     args = parse_args()
-    cfg = load_config(args.config, args.cfg_options)
+    cfg = cli.load_config(args.config, args.cfg_options)
     default = Path("work_dirs") / Path(args.config).stem / "check_dataset"
-    out = check_out(str(default) if args.out is None else args.out, "--out", is_folder=True)
+    out = cli.check_out(str(default) if args.out is None else args.out, "--out", is_folder=True)
     out.mkdir(parents=True, exist_ok=True)
     surveys: list[Survey] = []
     sheets = 0
@@ -119,4 +111,4 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

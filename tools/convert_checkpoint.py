@@ -13,11 +13,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmseg_deepvit.command_line import only_help, run, tool_parser
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.files import replacing
 
-if not only_help():
+if not cli.only_help():
     import torch
     from torch import Tensor
 
@@ -34,7 +34,7 @@ if not only_help():
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = tool_parser(__doc__)
+    parser = cli.tool_parser(__doc__)
     parser.add_argument("source", nargs="?", metavar="SRC", help="what to convert")
     parser.add_argument("out", nargs="?", metavar="OUT", help="the .pth or .safetensors file")
     parser.add_argument("--family", help="take it for this family, if it has its marks")
@@ -138,4 +138,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

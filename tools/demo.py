@@ -13,10 +13,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_deepvit.command_line import check_out, only_help, run, tool_parser
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
 
-if not only_help():
+if not cli.only_help():
     import cv2
     import numpy as np
     import torch
@@ -34,7 +34,7 @@ IMAGES, MASKS = "ISIC2018_Task1-2_Validation_Input", "ISIC2018_Task1_Validation_
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = tool_parser(__doc__)
+    parser = cli.tool_parser(__doc__)
     parser.add_argument("--work-dir", default="work_dirs/demo", help="folder for all of it")
     parser.add_argument(
         "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override the config"
@@ -91,7 +91,7 @@ def main() -> None:
     """Make data, train, test, draw, compare."""
     args = parse_args()
     start = time.monotonic()
-    work = check_out(args.work_dir, "--work-dir", is_folder=True).resolve()
+    work = cli.check_out(args.work_dir, "--work-dir", is_folder=True).resolve()
     data = work / "data"
     if (work / "run" / "last_checkpoint").exists():
         print(f"Going on with the earlier demo in {work}; without that folder all is made again")
@@ -127,4 +127,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

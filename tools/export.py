@@ -12,19 +12,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from mmseg_deepvit.command_line import (
-    add_config_options,
-    check_out,
-    check_shape,
-    config_errors,
-    load_config,
-    only_help,
-    run,
-    tool_parser,
-)
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
 
-if not only_help():
+if not cli.only_help():
     from mmseg_deepvit.export import FORMATS, export_segmentor
     from mmseg_deepvit.export.metadata import describe
     from mmseg_deepvit.inference import load_segmentor, training_crop
@@ -37,7 +28,7 @@ TOLERANCE = 1e-3
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = tool_parser(__doc__)
+    parser = cli.tool_parser(__doc__)
     parser.add_argument("config", help="config that the checkpoint was trained with")
     parser.add_argument("checkpoint", help="checkpoint file that training saved")
     parser.add_argument("--format", choices=FORMAT_NAMES, default="onnx", help="(onnx)")
@@ -53,9 +44,9 @@ def parse_args() -> argparse.Namespace:
         default=TOLERANCE,
         help=f"largest difference from the model over the largest logit ({TOLERANCE:g})",
     )
-    add_config_options(parser)
+    cli.add_config_options(parser)
     args = parser.parse_args()
-    check_shape(parser, args.shape)
+    cli.check_shape(parser, args.shape)
     if not args.tolerance > 0:
         parser.error(f"--tolerance must be above 0, got {args.tolerance}")
     return args
@@ -66,11 +57,11 @@ def main() -> None:
     args = parse_args()
     suffix = FORMATS[args.format].suffix
     default = str(Path(args.checkpoint or "model").with_suffix(suffix))
-    out = check_out(default if args.out is None else args.out, "--out", is_folder=False)
+    out = cli.check_out(default if args.out is None else args.out, "--out", is_folder=False)
     if out.resolve() == Path(args.checkpoint).resolve():
         raise UserError(f"--out {out} is the checkpoint itself: give another file")
-    cfg = load_config(args.config, args.cfg_options)
-    with config_errors(args.config):
+    cfg = cli.load_config(args.config, args.cfg_options)
+    with cli.config_errors(args.config):
         model = load_segmentor(cfg, args.checkpoint)
     crop = training_crop(cfg)
     shape = (args.shape[0], args.shape[-1]) if args.shape else None
@@ -80,7 +71,7 @@ def main() -> None:
             f"expect lower accuracy on images that are not {_by(crop)}",
             file=sys.stderr,
         )
-    with config_errors(args.config):
+    with cli.config_errors(args.config):
         results = export_segmentor(model, out, args.format, shape, args.dynamic, args.tolerance)
     size = "any size, in batches" if args.dynamic else _by(shape or crop)
     print(f"{out}: {args.format}, {out.stat().st_size / 1e6:.1f} MB, images of {size}")
@@ -105,4 +96,4 @@ def _by(sizes: tuple[int, ...] | None) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -8,18 +8,10 @@ from __future__ import annotations
 
 import argparse
 
-from mmseg_deepvit.command_line import (
-    add_config_options,
-    check_shape,
-    config_errors,
-    load_config,
-    only_help,
-    run,
-    tool_parser,
-)
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
 
-if not only_help():
+if not cli.only_help():
     from mmseg_deepvit.command_line.flops import Cost, count_cost
     from mmseg_deepvit.inference import training_crop
     from mmseg_deepvit.tables import markdown_table
@@ -27,19 +19,19 @@ if not only_help():
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = tool_parser(__doc__)
+    parser = cli.tool_parser(__doc__)
     parser.add_argument("configs", nargs="+", help="configs whose models are counted")
     parser.add_argument("--shape", nargs="+", type=int, help="height and width (the training crop)")
-    add_config_options(parser)
+    cli.add_config_options(parser)
     args = parser.parse_args()
-    check_shape(parser, args.shape)
+    cli.check_shape(parser, args.shape)
     return args
 
 
 def count(path: str, args: argparse.Namespace) -> tuple[tuple[int, int], Cost]:
     """Shape and cost of a config's model."""
-    cfg = load_config(path, args.cfg_options)
-    with config_errors(path):
+    cfg = cli.load_config(path, args.cfg_options)
+    with cli.config_errors(path):
         shape = (args.shape[0], args.shape[-1]) if args.shape else training_crop(cfg)
         if shape is None:
             raise UserError(f"config {path} tells no training crop: give --shape HEIGHT WIDTH")
@@ -60,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

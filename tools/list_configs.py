@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmseg_deepvit.command_line import only_help, run, tool_parser
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.files import replacing
 
-if not only_help():
+if not cli.only_help():
     from mmseg_deepvit.command_line.config_headers import page_of_configs
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -16,7 +16,7 @@ CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 def main() -> None:
     """Read the headers, write the page."""
-    parser = tool_parser(__doc__)
+    parser = cli.tool_parser(__doc__)
     parser.add_argument("--out", default=CONFIGS / "README.md", type=Path, help="another file")
     out = parser.parse_args().out
     page = page_of_configs(CONFIGS.glob("*.py"))
@@ -29,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

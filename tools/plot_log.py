@@ -10,10 +10,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmseg_deepvit.command_line import check_out, only_help, run, tool_parser
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
 
-if not only_help():
+if not cli.only_help():
     from mmseg_deepvit.analysis.curve_pictures import COLLAPSE, choose_keys, plot_runs
     from mmseg_deepvit.analysis.training_log import TrainingLog, is_bound, read_log, summarize
     from mmseg_deepvit.tables import markdown_table
@@ -21,7 +21,7 @@ if not only_help():
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = tool_parser(__doc__)
+    parser = cli.tool_parser(__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="work_dir, start, or scalars.json")
     parser.add_argument("--out", default="curves.png", help="picture (curves.png); also .pdf, .svg")
     parser.add_argument("--keys", nargs="+", metavar="KEY", help="keys to draw (those above)")
@@ -64,7 +64,7 @@ def summary_table(logs: dict[str, TrainingLog], keys: list[str] | None) -> str:
 def main() -> None:
     """Read, draw, print."""
     args = parse_args()
-    check_out(args.out, "--out", is_folder=False)
+    cli.check_out(args.out, "--out", is_folder=False)
     names = args.names or name_runs(args.runs)
     logs = {name: read_log(run) for name, run in zip(names, args.runs, strict=True)}
     plot_runs(args.out, logs, choose_keys(list(logs.values()), args.keys))
@@ -76,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -14,20 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mmseg_deepvit.command_line import (
-    add_config_options,
-    add_device_option,
-    check_out,
-    config_errors,
-    load_config,
-    only_help,
-    pick_device,
-    run,
-    tool_parser,
-)
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
 
-if not only_help():
+if not cli.only_help():
     import numpy as np
     from mmseg.apis import inference_model
     from rich.console import Console
@@ -47,16 +37,16 @@ if not only_help():
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = tool_parser(__doc__)
+    parser = cli.tool_parser(__doc__)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="file, folder or quoted pattern")
     parser.add_argument("--config", help="config that the checkpoint was trained with")
     parser.add_argument(
         "--checkpoint", required=True, help="file that training saved, or tools/export.py (.onnx)"
     )
     parser.add_argument("--out-dir", required=True, help="folder for the results, made if missing")
-    add_device_option(parser)
+    cli.add_device_option(parser)
     parser.add_argument("--opacity", type=float, default=0.5, help="of the paint, 0 to 1 (0.5)")
-    add_config_options(parser)
+    cli.add_config_options(parser)
     args = parser.parse_args()
     if not 0 <= args.opacity <= 1:
         parser.error(f"--opacity must be from 0 to 1, got {args.opacity}")
@@ -89,12 +79,12 @@ def load(args: argparse.Namespace) -> Segmentor:
     if is_onnx(args.checkpoint):
         exported = OnnxSegmentor(args.checkpoint, args.device or "cpu")
         return Segmentor(exported.segment, exported.metadata.classes, exported.metadata.palette)
-    cfg = load_config(args.config, args.cfg_options)
-    with config_errors(args.config):
-        model = load_segmentor(cfg, args.checkpoint, pick_device(args.device))
+    cfg = cli.load_config(args.config, args.cfg_options)
+    with cli.config_errors(args.config):
+        model = load_segmentor(cfg, args.checkpoint, cli.pick_device(args.device))
 
     def segment(pixels: np.ndarray) -> np.ndarray:
-        with config_errors(args.config):
+        with cli.config_errors(args.config):
             result = inference_model(model, pixels)
             if not result.seg_logits.data.isfinite().all():
                 raise UserError("the model gives NaN or infinity: look at data_preprocessor")
@@ -159,7 +149,7 @@ def main() -> int:
     """Segment all images; 1 if some could not be read, or the model could not take them."""
     args = parse_args()
     images = find_images(args.images)
-    out_dir = check_out(args.out_dir, "--out-dir", is_folder=True)
+    out_dir = cli.check_out(args.out_dir, "--out-dir", is_folder=True)
     targets = [out_dir / name for name in result_names(images)]
     refuse_overwriting(images, targets)
     model = load(args)
@@ -184,4 +174,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

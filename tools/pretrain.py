@@ -15,10 +15,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mmseg_deepvit.command_line import only_help, run, tool_parser
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
 
-if not only_help():
+if not cli.only_help():
     import mmseg_deepvit.timm_models  # noqa: F401  (registers the models)
     from mmseg_deepvit.diversity.losses import DiversityLoss
 
@@ -29,7 +29,7 @@ TEMPERATURE = 0.2
 
 def parse_args() -> argparse.Namespace:
     """Our options, and the script with its own."""
-    parser = tool_parser(__doc__)
+    parser = cli.tool_parser(__doc__)
     losses = parser.add_argument_group("weights of diversity losses (0: not computed)")
     losses.add_argument(
         "--mixing",
@@ -117,4 +117,4 @@ def with_patch_head(options: list[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -17,10 +17,10 @@ import fnmatch
 import json
 from pathlib import Path
 
-from mmseg_deepvit.command_line import load_config, only_help, run, tool_parser
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
 
-if not only_help():
+if not cli.only_help():
     from mmseg_deepvit.command_line.tool_process import newest_scores, run_tool
     from mmseg_deepvit.engine import find_whole_checkpoint
     from mmseg_deepvit.studies import (
@@ -45,7 +45,7 @@ TOOLS = Path(__file__).resolve().parent
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = tool_parser(__doc__)
+    parser = cli.tool_parser(__doc__)
     parser.add_argument("study", help="its YAML file; its folder gets the results")
     parser.add_argument("--work-dir", help="for checkpoints and logs (work_dirs/FOLDER)")
     parser.add_argument(
@@ -92,7 +92,7 @@ def execute(study: Study, run: Run, work_dir: Path) -> None:
 
 def train(run: Run, work_dir: Path) -> str:
     """Train, or go on, unless it is done; returns the last checkpoint."""
-    iterations = load_config(run.model.config, run.options).train_cfg.max_iters
+    iterations = cli.load_config(run.model.config, run.options).train_cfg.max_iters
     checkpoint = find_whole_checkpoint(work_dir)
     if checkpoint is None or Path(checkpoint).stem != f"iter_{iterations}":
         arguments = [run.model.config, "--work-dir", work_dir, "--resume", *run.train_words]
@@ -105,7 +105,7 @@ def train(run: Run, work_dir: Path) -> str:
 
 def _per_image(run: Run) -> int:
     """Where the metric of each image stands in the config's list."""
-    evaluators = load_config(run.model.config).test_evaluator
+    evaluators = cli.load_config(run.model.config).test_evaluator
     kinds = [e["type"] for e in evaluators] if isinstance(evaluators, list) else []
     if "PerImageMetric" not in kinds:
         raise UserError(f"{run.model.config} has no PerImageMetric in a list test_evaluator")
@@ -169,4 +169,4 @@ def describe(run: Run, records: dict[str, dict], stale: dict[str, list[str]]) ->
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

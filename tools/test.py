@@ -7,18 +7,10 @@ import inspect
 from collections.abc import Collection
 from math import inf
 
-from mmseg_deepvit.command_line import (
-    add_runner_options,
-    check_out,
-    config_errors,
-    only_help,
-    run,
-    runner_config,
-    tool_parser,
-)
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
 
-if not only_help():
+if not cli.only_help():
     from mmengine.config import Config
     from mmengine.runner import Runner
     from mmseg.registry import METRICS
@@ -40,7 +32,7 @@ if not only_help():
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = tool_parser(__doc__)
+    parser = cli.tool_parser(__doc__)
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint file that training saved")
     parser.add_argument("--out", help="folder for the predicted label maps, a PNG an image")
@@ -48,13 +40,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--show-dir", help="folder for painted images")
     parser.add_argument("--wait-time", type=float, default=2, help="seconds that --show waits")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation")
-    add_runner_options(parser)
+    cli.add_runner_options(parser)
     args = parser.parse_args()
     if not 0 <= args.wait_time < inf:
         parser.error(f"--wait-time takes seconds from 0 on, got {args.wait_time}")
     for option, folder in (("--out", args.out), ("--show-dir", args.show_dir)):
         if folder is not None:
-            check_out(folder, option, is_folder=True)
+            cli.check_out(folder, option, is_folder=True)
     return args
 
 
@@ -116,7 +108,7 @@ def _parameters(metric: str | type) -> Collection[str]:
 def main() -> None:
     """Test."""
     args = parse_args()
-    cfg = runner_config(args)
+    cfg = cli.runner_config(args)
     # mmengine would load what fits and warn of the rest, so that a checkpoint of another model were
     # tested with random weights, and published names do not fit: the weights are loaded here.
     content = read_checkpoint(args.checkpoint)
@@ -128,17 +120,17 @@ def main() -> None:
     if args.tta:
         use_tta(cfg, args.config)
     if args.out is not None:
-        with config_errors(args.config):
+        with cli.config_errors(args.config):
             write_label_maps(cfg, args.out)
     join_processes(cfg)
-    with config_errors(args.config):
+    with cli.config_errors(args.config):
         runner = Runner.from_cfg(cfg)  # a strategy of training is none of testing
         _ = runner.test_loop  # builds the data: what is wrong there is told as the config's fault
     segmentor = unwrap_segmentor(runner.model)
     load_whole_model(segmentor, state, args.checkpoint)
     runner.logger.info(f"Load checkpoint from {args.checkpoint}")
     warn_of_normalization(segmentor, saved_normalization(content), args.checkpoint)
-    with config_errors(args.config):
+    with cli.config_errors(args.config):
         runner.test()
     if args.out is not None:
         runner.logger.info(f"Predicted label maps are in {args.out}")
@@ -146,4 +138,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

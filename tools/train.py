@@ -7,17 +7,10 @@ import os
 from importlib.util import find_spec
 from typing import Any
 
-from mmseg_deepvit.command_line import (
-    add_runner_options,
-    config_errors,
-    only_help,
-    run,
-    runner_config,
-    tool_parser,
-)
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
 
-if not only_help():
+if not cli.only_help():
     import torch
     from mmengine.config import Config
     from mmengine.dist import is_main_process
@@ -53,7 +46,7 @@ LOG_BACKENDS = {
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = tool_parser(__doc__)
+    parser = cli.tool_parser(__doc__)
     parser.add_argument("config", help="config file")
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint in the work dir"
@@ -84,7 +77,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--log-to", nargs="+", choices=sorted(LOG_BACKENDS), default=[], help="beside the local log"
     )
-    add_runner_options(parser)
+    cli.add_runner_options(parser)
     return parser.parse_args()
 
 
@@ -176,7 +169,7 @@ def take_work_dir(cfg: Config, asked: bool) -> None:
 
 def train(cfg: Config, config: str) -> None:
     """Build the runner and train."""
-    with config_errors(config):
+    with cli.config_errors(config):
         runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
         _ = runner.train_loop  # builds the data: what is wrong there is told as the config's fault
     begun = runner.iter
@@ -185,14 +178,14 @@ def train(cfg: Config, config: str) -> None:
     except Exception:
         if runner.iter > begun:  # it did run: not the config's fault alone
             raise
-        with config_errors(config):
+        with cli.config_errors(config):
             raise
 
 
 def main() -> None:
     """Train."""
     args = parse_args()
-    cfg = runner_config(args)
+    cfg = cli.runner_config(args)
     if args.amp:
         enable_amp(cfg, args.amp)
     if args.ema is not None:
@@ -214,4 +207,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -15,21 +15,10 @@ import argparse
 import math
 from pathlib import Path
 
-from mmseg_deepvit.command_line import (
-    add_config_options,
-    add_device_option,
-    check_out,
-    check_shape,
-    config_errors,
-    load_config,
-    only_help,
-    pick_device,
-    run,
-    tool_parser,
-)
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
 
-if not only_help():
+if not cli.only_help():
     import numpy as np
     import torch
     from mmseg.models import BaseSegmentor
@@ -65,7 +54,7 @@ if not only_help():
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = tool_parser(__doc__)
+    parser = cli.tool_parser(__doc__)
     parser.add_argument("image", metavar="IMAGE", help="image file")
     parser.add_argument("--config", required=True, help="config of the model")
     parser.add_argument("--checkpoint", help="file that training saved (the config's init)")
@@ -86,10 +75,10 @@ def parse_args() -> argparse.Namespace:
         help="make the test pipeline's image smaller: its long side at most this (that of the "
         "training crop), or its height and width exactly this",
     )
-    add_device_option(parser)
-    add_config_options(parser)
+    cli.add_device_option(parser)
+    cli.add_config_options(parser)
     args = parser.parse_args()
-    check_shape(parser, args.shape)
+    cli.check_shape(parser, args.shape)
     return args
 
 
@@ -104,9 +93,9 @@ def read_point(text: str) -> Point:
 
 def load_model(args: argparse.Namespace) -> BaseSegmentor:
     """The segmentor with the weights of the checkpoint, or of the config's init."""
-    cfg = load_config(args.config, args.cfg_options)
-    device = pick_device(args.device)
-    with config_errors(args.config):
+    cfg = cli.load_config(args.config, args.cfg_options)
+    device = cli.pick_device(args.device)
+    with cli.config_errors(args.config):
         if args.checkpoint is not None:
             return load_segmentor(cfg, args.checkpoint, device)
         model = build_segmentor(cfg, device)
@@ -118,7 +107,7 @@ def prepare(args: argparse.Namespace, model: BaseSegmentor, pixels: np.ndarray) 
     """The image in the size that ``--shape`` asks for."""
     crop = training_crop(model.cfg) or (512, 512)
     shape = args.shape or [max(crop)]
-    with config_errors(args.config):
+    with cli.config_errors(args.config):
         return prepare_image(model, pixels, shape[0] if len(shape) == 1 else tuple(shape))
 
 
@@ -203,12 +192,12 @@ def read_input(args: argparse.Namespace) -> tuple[str, np.ndarray, list[Point]]:
 def main() -> None:
     """Look at one image."""
     args = parse_args()
-    folder = check_out(args.out_dir, "--out-dir", is_folder=True)
+    folder = cli.check_out(args.out_dir, "--out-dir", is_folder=True)
     name, pixels, points = read_input(args)
     model = load_model(args)
     kind = type(model.backbone).__name__
     entered = prepare(args, model, pixels)
-    with config_errors(args.config):
+    with cli.config_errors(args.config):
         layers = read_layers(model.backbone, entered.images)
     grids = [lay_grid(model, tokens, entered, pixels) for tokens in layers.values()]
     scene = Scene(pixels, grids[0], count_prefix_tokens(model.backbone))
@@ -216,7 +205,7 @@ def main() -> None:
     named = list(zip(layers, grids, components, strict=True))
     title = f"{kind}: patch tokens, first three principal components (shares of variance)"
     pictures = {f"{name}_token_pca.png": draw_token_pca(scene, named, title)}
-    with config_errors(args.config):
+    with cli.config_errors(args.config):
         blocks = observe(model, scene, points, entered.images)
     if blocks is not None:
         chosen = choose_layers(args.layers, len(blocks))
@@ -243,4 +232,4 @@ def write_pictures(folder: Path, pictures: dict[str, np.ndarray]) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)
