@@ -130,8 +130,17 @@ def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
     Raises:
         OSError: The picture cannot be encoded or written.
     """
-    ok, data = cv2.imencode(".png", image)
+    _write(path, image, ".png")
+
+
+def write_jpeg(path: str | os.PathLike[str], image: np.ndarray, quality: int) -> None:
+    """Write a JPEG of a quality from 0 to 100; see :func:`write_png`."""
+    _write(path, image, ".jpg", cv2.IMWRITE_JPEG_QUALITY, quality)
+
+
+def _write(path: str | os.PathLike[str], image: np.ndarray, kind: str, *settings: int) -> None:
+    ok, data = cv2.imencode(kind, image, settings)
     if not ok:
-        raise OSError(f"cannot encode {path} as PNG: {image.dtype} {image.shape}")
+        raise OSError(f"cannot encode {path} as {kind}: {image.dtype} {image.shape}")
     with replacing(path) as part:
         part.write_bytes(data.tobytes())

@@ -1,9 +1,9 @@
 """Check a config's data before training: tools/check_dataset.py CONFIG.
 
-Reads every image and mask as training does and tells counts, sizes and the share of each class. All
-bad files are listed in OUT/bad_files.txt: unreadable ones, pairs of different sizes, labels that
-are no class, images without mask and masks without image; the exit status is then 1. Some images
-are drawn with their labels in OUT/contact_sheet_PART.png.
+The tool reads every image and mask as training does, and prints counts, sizes and the share of each
+class. OUT/bad_files.txt lists bad files: unreadable ones, pairs of different sizes, labels that are
+no class, images without mask and masks without image. With bad files the exit status is 1.
+OUT/contact_sheet_PART.png shows some images with their labels.
 """
 
 from __future__ import annotations
@@ -42,25 +42,23 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("config", help="config file")
     parser.add_argument("--part", nargs="+", choices=PARTS, help="all that the config has")
     parser.add_argument("--out", help="folder for the results (work_dirs/CONFIG/check_dataset)")
-    parser.add_argument("--max-images", type=int, help="read so many of each part, evenly spread")
-    parser.add_argument(
-        "--workers", type=int, default=min(4, os.cpu_count() or 1), help="processes that read"
-    )
+    parser.add_argument("--max-images", type=int, help="images to read of each part, evenly spread")
+    workers = min(4, os.cpu_count() or 1)
+    parser.add_argument("--workers", type=int, default=workers, help="processes that read")
     cli.add_config_options(parser)
     args = parser.parse_args()
-    for name, value, low in (("max-images", args.max_images, 1), ("workers", args.workers, 0)):
-        if value is not None and value < low:
-            parser.error(f"--{name} must be at least {low}, got {value}")
+    cli.check_at_least(parser, args, 1, "max_images")
+    cli.check_at_least(parser, args, 0, "workers")
     return args
 
 
 def check_part(
     cfg: Config, part: str, args: argparse.Namespace, out: Path
 ) -> tuple[list[Survey], int]:
-    """Look through what one dataloader reads; print what is found, and draw it.
+    """Read the data sets of one dataloader, print a summary, and draw contact sheets.
 
     Returns:
-        What was found in each data set, and how many contact sheets were written.
+        Survey of each data set, and number of contact sheets.
     """
     with cli.config_errors(args.config):
         datasets = build_datasets(cfg, part)
@@ -105,7 +103,7 @@ def main() -> int:
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write a text file, whole or not at all."""
+    """Write a text file; it replaces the old one when it is complete."""
     with replacing(path) as part:
         part.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 

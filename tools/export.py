@@ -1,8 +1,8 @@
 """Write a trained segmentor as one file that runs elsewhere, checked against the model.
 
 The file maps raw images, RGB from 0 to 255, float32 (batch, 3, H, W), to class logits (batch,
-classes, H, W): normalisation is inside. Its metadata tell classes, palette, and the resizing,
-padding and windows of the config's test, which tools/predict.py --checkpoint FILE.onnx does. A
+classes, H, W); it normalises them itself. Its metadata has classes, palette, and the resizing,
+padding and windows of the config's test, which tools/predict.py --checkpoint FILE.onnx follows. A
 config that prepares images in another way is refused.
 """
 
@@ -21,7 +21,7 @@ if not cli.only_help():
     from mmseg_deepvit.inference import load_segmentor, training_crop
     from mmseg_deepvit.tokens.backbone_facts import normalizes_maps
 
-#: Those of :data:`mmseg_deepvit.export.FORMATS`, and its limit, which help needs without PyTorch.
+#: :data:`mmseg_deepvit.export.FORMATS`, and its limit, which help needs without PyTorch.
 FORMAT_NAMES = ("onnx", "torchscript", "exported-program")
 TOLERANCE = 1e-3
 
@@ -33,17 +33,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("checkpoint", help="checkpoint file that training saved")
     parser.add_argument("--format", choices=FORMAT_NAMES, default="onnx", help="(onnx)")
     sizes = parser.add_mutually_exclusive_group()
-    sizes.add_argument(
-        "--shape", nargs="+", type=int, help="height and width of the images (the training crop)"
-    )
+    shape = "height and width of the images (the training crop)"
+    sizes.add_argument("--shape", nargs="+", type=int, help=shape)
     sizes.add_argument("--dynamic", action="store_true", help="batch, height and width may vary")
-    parser.add_argument("--out", help="the file (beside the checkpoint, with the format's ending)")
-    parser.add_argument(
-        "--tolerance",
-        type=float,
-        default=TOLERANCE,
-        help=f"largest difference from the model over the largest logit ({TOLERANCE:g})",
-    )
+    parser.add_argument("--out", help="the file (the checkpoint's name with the format's ending)")
+    largest = f"largest difference from the model over the largest logit ({TOLERANCE:g})"
+    parser.add_argument("--tolerance", type=float, default=TOLERANCE, help=largest)
     cli.add_config_options(parser)
     args = parser.parse_args()
     cli.check_shape(parser, args.shape)
@@ -53,7 +48,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Read, write, compare and say what the file takes."""
+    """Read, write, compare, and print the sizes that the file takes."""
     args = parse_args()
     suffix = FORMATS[args.format].suffix
     default = str(Path(args.checkpoint or "model").with_suffix(suffix))
@@ -85,7 +80,7 @@ def main() -> None:
         )
     if not describe(model, None if args.dynamic else shape or crop).takes_every_image:
         print(
-            f"warning: the file takes {size} only, to which tools/predict.py brings images that "
+            f"warning: the file takes {size} only; tools/predict.py resizes images that "
             "test_pipeline leaves at other sizes: expect other labels there, or use --dynamic",
             file=sys.stderr,
         )

@@ -1,7 +1,7 @@
 """Count parameters and operations: tools/get_flops.py CONFIG … [--shape H W].
 
-Head mixing counts, in every backend the same. A multiplication and an addition are two operations
-(half of them are what others call MACs).
+Head mixing counts, and counts the same in every backend. A multiplication and an addition are two
+operations, or one MAC.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 An ONNX file that tools/export.py wrote needs no config: --checkpoint FILE.onnx.
 
-For each image it writes NAME_overlay.png (the classes over the image, with a legend) and
-NAME_labels.png (one channel, the class index of each pixel, at the image's size).
+Each image gets NAME_overlay.png (the classes over the image, with a legend) and NAME_labels.png
+(one channel, the class index of each pixel, at the image's size).
 """
 
 from __future__ import annotations
@@ -40,9 +40,8 @@ def parse_args() -> argparse.Namespace:
     parser = cli.tool_parser(__doc__)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="file, folder or quoted pattern")
     parser.add_argument("--config", help="config that the checkpoint was trained with")
-    parser.add_argument(
-        "--checkpoint", required=True, help="file that training saved, or tools/export.py (.onnx)"
-    )
+    file = "file that training saved, or tools/export.py (.onnx)"
+    parser.add_argument("--checkpoint", required=True, help=file)
     parser.add_argument("--out-dir", required=True, help="folder for the results, made if missing")
     cli.add_device_option(parser)
     parser.add_argument("--opacity", type=float, default=0.5, help="of the paint, 0 to 1 (0.5)")
@@ -56,15 +55,15 @@ def parse_args() -> argparse.Namespace:
 
 
 def is_onnx(checkpoint: str) -> bool:
-    """Whether a file is an exported one, by its name."""
+    """Whether a file's name is that of an exported model."""
     return Path(checkpoint).suffix == ".onnx"
 
 
 class Segmentor(NamedTuple):
-    """What segments images.
+    """A segmentor of any origin.
 
     Attributes:
-        segment: Takes an image, (H, W, 3) uint8 BGR; returns class indices, (H, W).
+        segment: Function from an image, (H, W, 3) uint8 BGR, to class indices, (H, W).
         classes: Name of each class.
         palette: RGB of each class, 0 to 255.
     """
@@ -75,7 +74,7 @@ class Segmentor(NamedTuple):
 
 
 def load(args: argparse.Namespace) -> Segmentor:
-    """Load what the command line names."""
+    """Load the model that the command line names."""
     if is_onnx(args.checkpoint):
         exported = OnnxSegmentor(args.checkpoint, args.device or "cpu")
         return Segmentor(exported.segment, exported.metadata.classes, exported.metadata.palette)
@@ -88,31 +87,29 @@ def load(args: argparse.Namespace) -> Segmentor:
             result = inference_model(model, pixels)
             if not result.seg_logits.data.isfinite().all():
                 raise UserError("the model gives NaN or infinity: look at data_preprocessor")
-            return result.pred_sem_seg.data[0].cpu().numpy()
+            return np.asarray(result.pred_sem_seg.data[0].cpu())
 
     return Segmentor(segment, model.dataset_meta["classes"], model.dataset_meta["palette"])
 
 
 def result_files(target: Path) -> tuple[Path, Path]:
-    """Label map and overlay, from folder and name of the results."""
-    return (
-        target.with_name(f"{target.name}_labels.png"),
-        target.with_name(f"{target.name}_overlay.png"),
-    )
+    """Paths of label map and overlay, from folder and name of the results."""
+    labels, overlay = (f"{target.name}_{kind}.png" for kind in ("labels", "overlay"))
+    return target.with_name(labels), target.with_name(overlay)
 
 
 def predict_image(model: Segmentor, image: Path, target: Path, opacity: float) -> None:
     """Segment one image and write its overlay and label map.
 
     Args:
-        model: What segments it.
-        image: The image file.
+        model: Segmentor.
+        image: Path of the image.
         target: Folder and name of the results, without ending.
-        opacity: Of the paint, in [0, 1].
+        opacity: Opacity of the paint, in [0, 1].
 
     Raises:
         DataError: The image cannot be read.
-        UserError: Config and model do not fit the image.
+        UserError: The model cannot take the image.
     """
     pixels = read_image(image)
     labels = model.segment(pixels)
@@ -140,7 +137,7 @@ def refuse_overwriting(images: Sequence[Path], targets: Sequence[Path]) -> None:
 
 
 def file_id(path: Path) -> tuple[int, int]:
-    """What tells a file from others, whatever it is called."""
+    """Numbers that identify a file under any name."""
     status = path.stat()
     return status.st_dev, status.st_ino
 

@@ -1,13 +1,13 @@
 """Train and test what a study asks for, and write its table: tools/run_study.py STUDY.yml.
 
-A study's file says which models are trained, with which options and seeds. Runs leave two files in
-its folder: runs.json (config, commands, curves, measures of collapse) and scores.csv.gz (scores of
-each image). Table and figure in the README.md there are made of them, between two marks. Runs that
-are recorded are skipped, runs that were stopped go on; checkpoints stay in --work-dir. Several
-processes may run parts of a study at once, each with --runs of its own.
+A study's file has models, options and seeds. Runs leave two files in its folder: runs.json (config,
+commands, curves, measures of collapse) and scores.csv.gz (scores of each image). Table and figure
+in the README.md there are made of them, between two marks. Recorded runs are skipped, stopped runs
+go on; checkpoints stay in --work-dir. Several processes may run parts of a study at once, each with
+other --runs.
 
-A record, and a checkpoint, hold for the settings that they were made with: where the study or a
-config says something else now, they are named and not used, unless --redo or --accept is given.
+Records and checkpoints hold for the settings that they were made with. Where the study or a config
+has other settings now, they are named and not used, unless --redo or --accept is given.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import argparse
 import fnmatch
 import json
 from pathlib import Path
+from typing import Any
 
 from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
@@ -47,18 +48,14 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = cli.tool_parser(__doc__)
     parser.add_argument("study", help="its YAML file; its folder gets the results")
-    parser.add_argument("--work-dir", help="for checkpoints and logs (work_dirs/FOLDER)")
-    parser.add_argument(
-        "--runs", nargs="+", default=["*"], metavar="PATTERN", help="only these, as '*-seed0'"
-    )
+    parser.add_argument("--work-dir", help="folder for checkpoints and logs (work_dirs/FOLDER)")
+    only = "only these runs, as '*-seed0'"
+    parser.add_argument("--runs", nargs="+", default=["*"], metavar="PATTERN", help=only)
     parser.add_argument("--list", action="store_true", help="print the runs, and do nothing")
     parser.add_argument("--report", action="store_true", help="train nothing, write the table")
-    parser.add_argument("--redo", action="store_true", help="run what is recorded, too")
-    parser.add_argument(
-        "--accept",
-        metavar="REASON",
-        help="train nothing, and let records of other settings stand, for a reason that is kept",
-    )
+    parser.add_argument("--redo", action="store_true", help="repeat recorded runs")
+    reason = "train nothing, and accept records of other settings, for a reason that is kept"
+    parser.add_argument("--accept", metavar="REASON", help=reason)
     args = parser.parse_args()
     if args.accept is not None and not args.accept.strip():
         parser.error("--accept needs a reason: why do the scores hold nevertheless?")
@@ -91,7 +88,7 @@ def execute(study: Study, run: Run, work_dir: Path) -> None:
 
 
 def train(run: Run, work_dir: Path) -> str:
-    """Train, or go on, unless it is done; returns the last checkpoint."""
+    """Train, or go on, unless the training is complete; return the last checkpoint."""
     iterations = cli.load_config(run.model.config, run.options).train_cfg.max_iters
     checkpoint = find_whole_checkpoint(work_dir)
     if checkpoint is None or Path(checkpoint).stem != f"iter_{iterations}":
@@ -104,7 +101,7 @@ def train(run: Run, work_dir: Path) -> str:
 
 
 def _per_image(run: Run) -> int:
-    """Where the metric of each image stands in the config's list."""
+    """Index of the metric of each image in the config's list."""
     evaluators = cli.load_config(run.model.config).test_evaluator
     kinds = [e["type"] for e in evaluators] if isinstance(evaluators, list) else []
     if "PerImageMetric" not in kinds:
@@ -113,7 +110,7 @@ def _per_image(run: Run) -> int:
 
 
 def refuse_stale(stale: dict[str, list[str]], study: str) -> None:
-    """Stop before anything is run where a chosen run is recorded with other settings."""
+    """Raise an error if a chosen run is recorded with other settings."""
     if stale:
         name, parts = next(iter(stale.items()))
         more = f" and {len(stale) - 1} more are" if len(stale) > 1 else " is"
@@ -124,7 +121,7 @@ def refuse_stale(stale: dict[str, list[str]], study: str) -> None:
 
 
 def accept(runs: list[Run], study: Study, reason: str) -> None:
-    """Let records stand, and say what they differ in."""
+    """Accept records, and print their differences."""
     for one in runs:
         changed = accept_record(study, one, reason)
         print(f"{one.name} accepted ({'; '.join(changed) or 'its config is the same'})")
@@ -158,8 +155,8 @@ def main() -> None:
         print(write_report(study, records))
 
 
-def describe(run: Run, records: dict[str, dict], stale: dict[str, list[str]]) -> str:
-    """What there is of a run, in a few words."""
+def describe(run: Run, records: dict[str, dict[str, Any]], stale: dict[str, list[str]]) -> str:
+    """The state of a run in a few words."""
     if run.name in stale:
         return f"recorded with other settings: {', '.join(stale[run.name])}"
     if run.name not in records:

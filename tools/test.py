@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser = cli.tool_parser(__doc__)
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint file that training saved")
-    parser.add_argument("--out", help="folder for the predicted label maps, a PNG an image")
+    parser.add_argument("--out", help="folder for predicted label maps, a PNG for each image")
     parser.add_argument("--show", action="store_true", help="show painted images in a window")
     parser.add_argument("--show-dir", help="folder for painted images")
     parser.add_argument("--wait-time", type=float, default=2, help="seconds that --show waits")
@@ -80,11 +80,11 @@ def use_tta(cfg: Config, config: str) -> None:
 
 
 def write_label_maps(cfg: Config, folder: str) -> None:
-    """Have the metrics write each predicted label map into a folder, a PNG an image.
+    """Let the metrics write each predicted label map into a folder, a PNG for each image.
 
-    Metrics that take ``output_dir`` write what the data set's server takes: ``IoUMetric`` classes,
-    Cityscapes' metrics label ids. Where there is no such metric, an ``IoUMetric`` that scores
-    nothing is added.
+    Metrics with ``output_dir`` write the format of the data set's server: ``IoUMetric`` class
+    indices, Cityscapes' metrics label ids. Without such a metric an ``IoUMetric`` is added that
+    scores nothing.
     """
     given = cfg.test_evaluator
     evaluators = given if isinstance(given, list) else [given]
@@ -100,7 +100,7 @@ def write_label_maps(cfg: Config, folder: str) -> None:
 
 
 def _parameters(metric: str | type) -> Collection[str]:
-    """Names of what a metric takes; of an unknown one, which the runner will tell of, none."""
+    """Names of a metric's arguments; none of an unknown metric, which the runner refuses."""
     kind = METRICS.get(metric) if isinstance(metric, str) else metric
     return inspect.signature(kind).parameters if kind else ()
 
@@ -109,8 +109,8 @@ def main() -> None:
     """Test."""
     args = parse_args()
     cfg = cli.runner_config(args)
-    # mmengine would load what fits and warn of the rest, so that a checkpoint of another model were
-    # tested with random weights, and published names do not fit: the weights are loaded here.
+    # mmengine would load the keys that fit and leave the other weights random; it does not know
+    # published names either. The weights are therefore loaded here.
     content = read_checkpoint(args.checkpoint)
     state = segmentor_state_dict(content, args.checkpoint)
     cfg.load_from, cfg.resume = None, False
@@ -124,8 +124,8 @@ def main() -> None:
             write_label_maps(cfg, args.out)
     join_processes(cfg)
     with cli.config_errors(args.config):
-        runner = Runner.from_cfg(cfg)  # a strategy of training is none of testing
-        _ = runner.test_loop  # builds the data: what is wrong there is told as the config's fault
+        runner = Runner.from_cfg(cfg)  # a strategy of training is not for testing
+        _ = runner.test_loop  # builds the data, whose errors are then errors of the config
     segmentor = unwrap_segmentor(runner.model)
     load_whole_model(segmentor, state, args.checkpoint)
     runner.logger.info(f"Load checkpoint from {args.checkpoint}")

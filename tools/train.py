@@ -32,7 +32,7 @@ if not cli.only_help():
         part_together,
     )
 
-#: What ``--amp`` sets: bf16 has the range of fp32 and needs no loss scaling.
+#: Settings of ``--amp``: bf16 has the range of fp32 and needs no loss scaling.
 AMP_TYPES: dict[str, dict[str, Any]] = {
     "fp16": dict(dtype="float16", loss_scale="dynamic"),
     "bf16": dict(dtype="bfloat16", loss_scale=1.0),
@@ -48,35 +48,19 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = cli.tool_parser(__doc__)
     parser.add_argument("config", help="config file")
+    last = "go on from the last checkpoint in the work dir"
+    parser.add_argument("--resume", action="store_true", help=last)
+    kinds = "automatic mixed precision: fp16 with loss scaling (default), or bf16, on CPUs too"
+    parser.add_argument("--amp", nargs="?", const="fp16", choices=sorted(AMP_TYPES), help=kinds)
+    ema = "validate and save an exponential moving average of the weights (0.0002)"
+    parser.add_argument("--ema", nargs="?", const=2e-4, type=float, metavar="MOMENTUM", help=ema)
+    log = "log measures of collapse every INTERVAL iterations (500)"
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint in the work dir"
+        "--collapse", nargs="?", const=500, type=int, metavar="INTERVAL", help=every
     )
-    parser.add_argument(
-        "--amp",
-        nargs="?",
-        const="fp16",
-        choices=sorted(AMP_TYPES),
-        help="automatic mixed precision: fp16 with loss scaling (default), or bf16, on CPUs too",
-    )
-    parser.add_argument(
-        "--ema",
-        nargs="?",
-        const=0.0002,
-        type=float,
-        metavar="MOMENTUM",
-        help="validate and save an exponential moving average of the weights (0.0002)",
-    )
-    parser.add_argument(
-        "--collapse",
-        nargs="?",
-        const=500,
-        type=int,
-        metavar="INTERVAL",
-        help="log measures of collapse every INTERVAL iterations (500)",
-    )
-    parser.add_argument(
-        "--log-to", nargs="+", choices=sorted(LOG_BACKENDS), default=[], help="beside the local log"
-    )
+    backends = sorted(LOG_BACKENDS)
+    also = "in addition to the local log"
+    parser.add_argument("--log-to", nargs="+", choices=backends, default=[], help=also)
     cli.add_runner_options(parser)
     return parser.parse_args()
 
@@ -97,28 +81,16 @@ def enable_amp(cfg: Config, kind: str) -> None:
     cfg.optim_wrapper.update(type=wrapper, **AMP_TYPES[kind])
 
 
-def enable_ema(cfg: Config, momentum: float) -> None:
-    """Add mmengine's moving average."""
-    if not 0 < momentum < 1:
-        raise UserError(f"--ema takes a momentum above 0 and below 1, got {momentum:g}")
+def add_hook(cfg: Config, option: str, kind: str, **settings: float) -> None:
+    """Add a hook for an option, unless the config has one."""
     hooks = cfg.get("custom_hooks") or []
-    if any(hook.get("type") == "EMAHook" for hook in hooks):
-        raise UserError("--ema adds an EMAHook, and the config has one: drop --ema")
-    cfg.custom_hooks = [*hooks, dict(type="EMAHook", momentum=momentum)]
-
-
-def enable_collapse(cfg: Config, interval: int) -> None:
-    """Add our measures of collapse."""
-    if interval < 1:
-        raise UserError(f"--collapse takes a number of iterations from 1 on, got {interval}")
-    hooks = cfg.get("custom_hooks") or []
-    if any(hook.get("type") == "CollapseHook" for hook in hooks):
-        raise UserError("--collapse adds a CollapseHook, and the config has one: drop --collapse")
-    cfg.custom_hooks = [*hooks, dict(type="CollapseHook", interval=interval)]
+    if any(hook.get("type") == kind for hook in hooks):
+        raise UserError(f"{option} adds a hook {kind}, and the config has one: drop {option}")
+    cfg.custom_hooks = [*hooks, dict(type=kind, **settings)]
 
 
 def log_to(cfg: Config, name: str) -> None:
-    """Have the visualizer write elsewhere too."""
+    """Add a backend of the visualizer."""
     kind, package = LOG_BACKENDS[name]
     if find_spec(package) is None:
         raise UserError(f"--log-to {name} needs the package {package}: pip install {package}")
@@ -128,16 +100,17 @@ def log_to(cfg: Config, name: str) -> None:
 
 
 def take_work_dir(cfg: Config, asked: bool) -> None:
-    """Keep other runs out of the work dir, and resume from the newest whole checkpoint in it.
+    """Keep other runs out of the work dir, and resume from its newest complete checkpoint.
 
     Args:
-        cfg: Changed to resume; without a whole checkpoint the run starts as without --resume.
-        asked: Whether --resume was given. A run that torchrun may restart resumes without it, as it
-            must not begin anew each time.
+        cfg: Config, which is changed to resume. Without a complete checkpoint the run starts as
+            without --resume.
+        asked: Whether --resume was given. A run that torchrun may restart always resumes, or it
+            would lose its work with each restart.
 
     Raises:
-        UserError: Another run is at work there, or has left checkpoints, of which none is whole or
-            which nobody asked to resume from.
+        UserError: Another run uses the work dir, or has left checkpoints there that are incomplete
+            or that --resume does not ask for.
     """
     work_dir = os.path.abspath(cfg.work_dir)
     hook = (cfg.get("default_hooks") or {}).get("checkpoint") or {}
@@ -162,21 +135,21 @@ def take_work_dir(cfg: Config, asked: bool) -> None:
         cfg.load_from = checkpoint
     cfg.resume = checkpoint is not None or cfg.get("load_from") is None
     if is_main_process() and checkpoint is None:
-        print(f"nothing to resume in {cfg.work_dir}: starting anew")
+        print(f"nothing to resume in {cfg.work_dir}: starting from the first iteration")
     elif is_main_process() and not asked:
-        print(f"a run with restarts goes on from {checkpoint}; another --work-dir starts anew")
+        print(f"a run with restarts goes on from {checkpoint}; another --work-dir starts a new one")
 
 
 def train(cfg: Config, config: str) -> None:
     """Build the runner and train."""
     with cli.config_errors(config):
         runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
-        _ = runner.train_loop  # builds the data: what is wrong there is told as the config's fault
+        _ = runner.train_loop  # builds the data, whose errors are then errors of the config
     begun = runner.iter
     try:
         runner.train()
     except Exception:
-        if runner.iter > begun:  # it did run: not the config's fault alone
+        if runner.iter > begun:  # it ran, so the config is not the only cause
             raise
         with cli.config_errors(config):
             raise
@@ -189,9 +162,13 @@ def main() -> None:
     if args.amp:
         enable_amp(cfg, args.amp)
     if args.ema is not None:
-        enable_ema(cfg, args.ema)
+        if not 0 < args.ema < 1:
+            raise UserError(f"--ema takes a momentum above 0 and below 1, got {args.ema:g}")
+        add_hook(cfg, "--ema", "EMAHook", momentum=args.ema)
     if args.collapse is not None:
-        enable_collapse(cfg, args.collapse)
+        if args.collapse < 1:
+            raise UserError(f"--collapse takes iterations from 1 on, got {args.collapse}")
+        add_hook(cfg, "--collapse", "CollapseHook", interval=args.collapse)
     for name in args.log_to:
         log_to(cfg, name)
     check_hooks(cfg)

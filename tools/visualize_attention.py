@@ -1,12 +1,13 @@
-"""See what points of an image attend to: tools/visualize_attention.py IMAGE --config C --out-dir D.
+"""Draw the attention of points: tools/visualize_attention.py IMAGE --config C --out-dir D.
 
-For each point and chosen block NAME_xX_yY_blockB_heads.png shows what the point's patch attends to,
-head by head: P (probabilities), and A (the mixed maps that meet the values) where heads are mixed.
-NAME_xX_yY_overview.png shows all blocks, the mean over the heads of P and of |A|, and
-NAME_token_pca.png the patch tokens of all blocks, their first three principal components as RGB.
+NAME_xX_yY_blockB_heads.png shows the attention of a point's patch in one block, head by head: P
+(probabilities), and A (the mixed maps that meet the values) where heads are mixed.
+NAME_xX_yY_overview.png shows all blocks, with the mean over the heads of P and of |A|.
+NAME_token_pca.png shows the patch tokens of all blocks, their first three principal components as
+RGB.
 
-Backbones whose blocks do not attend from all patches to all patches (Swin, MiT, PVT, Twins, CNNs)
-get the last one alone.
+The last picture alone is drawn of backbones whose blocks do not attend from all patches to all
+patches (Swin, MiT, PVT, Twins, CNNs).
 """
 
 from __future__ import annotations
@@ -60,21 +61,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--checkpoint", help="file that training saved (the config's init)")
     parser.add_argument("--out-dir", required=True, help="folder for the pictures")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--points", nargs="+", type=read_point, metavar="X,Y", help="pixels of IMAGE (its centre)"
-    )
+    pixels = "pixels of IMAGE (its centre)"
+    where.add_argument("--points", nargs="+", type=read_point, metavar="X,Y", help=pixels)
     where.add_argument("--click", action="store_true", help="click on points in a window")
-    parser.add_argument(
-        "--layers", nargs="+", type=int, help="blocks from 0, -1 the last (first, middle, last)"
-    )
-    parser.add_argument(
-        "--shape",
-        nargs="+",
-        type=int,
-        metavar="PIXELS",
-        help="make the test pipeline's image smaller: its long side at most this (that of the "
-        "training crop), or its height and width exactly this",
-    )
+    blocks = "blocks from 0, -1 the last (first, middle, last)"
+    parser.add_argument("--layers", nargs="+", type=int, help=blocks)
+    size = "longest side of the image at most (that of the training crop), or height and width"
+    parser.add_argument("--shape", nargs="+", type=int, metavar="PIXELS", help=size)
     cli.add_device_option(parser)
     cli.add_config_options(parser)
     args = parser.parse_args()
@@ -83,7 +76,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def read_point(text: str) -> Point:
-    """X,Y as a point."""
+    """Read X,Y as a point."""
     try:
         x, y = map(int, text.split(","))
     except ValueError as error:
@@ -92,19 +85,19 @@ def read_point(text: str) -> Point:
 
 
 def load_model(args: argparse.Namespace) -> BaseSegmentor:
-    """The segmentor with the weights of the checkpoint, or of the config's init."""
+    """Build the segmentor with the weights of the checkpoint, or of the config's init."""
     cfg = cli.load_config(args.config, args.cfg_options)
     device = cli.pick_device(args.device)
     with cli.config_errors(args.config):
         if args.checkpoint is not None:
             return load_segmentor(cfg, args.checkpoint, device)
         model = build_segmentor(cfg, device)
-    print("note: no --checkpoint: the weights are the config's init, as training starts from")
+    print("note: no --checkpoint: the weights are those that training starts from")
     return model
 
 
 def prepare(args: argparse.Namespace, model: BaseSegmentor, pixels: np.ndarray) -> ModelInput:
-    """The image in the size that ``--shape`` asks for."""
+    """Bring the image to the size that ``--shape`` asks for."""
     crop = training_crop(model.cfg) or (512, 512)
     shape = args.shape or [max(crop)]
     with cli.config_errors(args.config):
@@ -114,7 +107,7 @@ def prepare(args: argparse.Namespace, model: BaseSegmentor, pixels: np.ndarray) 
 def lay_grid(
     model: BaseSegmentor, tokens: PatchTokens, entered: ModelInput, pixels: np.ndarray
 ) -> PatchGrid:
-    """Where a layer's tokens lie on the image."""
+    """The places of a layer's tokens on the image."""
     shape, (height, width) = tokens.grid, entered.images.shape[-2:]
     patch = find_patch_size(model.backbone, shape, (height, width))
     sides = patch or (height / shape[0], width / shape[1])
@@ -122,7 +115,7 @@ def lay_grid(
 
 
 def choose_layers(asked: list[int] | None, count: int) -> list[int]:
-    """Blocks to be drawn head by head, each once."""
+    """Blocks to draw head by head, each once."""
     asked = [0, count // 2, -1] if asked is None else asked
     for layer in asked:
         if not -count <= layer < count:
@@ -154,7 +147,7 @@ def draw_attention(
 def observe(
     model: BaseSegmentor, scene: Scene, points: list[Point], images: torch.Tensor
 ) -> list[PointRows] | None:
-    """What the points' patches attend to in every block, None where that is not all patches."""
+    """Attention of the points' patches in every block, None where it is not over all patches."""
     places = [scene.num_prefix + scene.grid.index(point.x, point.y) for point in points]
     tokens = scene.num_prefix + math.prod(scene.grid.shape)
     found = read_point_rows(model.backbone, images, places, tokens)
@@ -175,7 +168,9 @@ def read_input(args: argparse.Namespace) -> tuple[str, np.ndarray, list[Point]]:
     """Name and pixels of the image, and the points, all within it."""
     images = find_images([args.image])
     if len(images) > 1:
-        raise UserError(f"{args.image} names {len(images)} images: give one, points are its own")
+        raise UserError(
+            f"{args.image} names {len(images)} images: give one, as points belong to one"
+        )
     pixels = read_image(images[0])
     height, width = pixels.shape[:2]
     if args.click:
@@ -190,7 +185,7 @@ def read_input(args: argparse.Namespace) -> tuple[str, np.ndarray, list[Point]]:
 
 
 def main() -> None:
-    """Look at one image."""
+    """Read one image, run the model, draw."""
     args = parse_args()
     folder = cli.check_out(args.out_dir, "--out-dir", is_folder=True)
     name, pixels, points = read_input(args)
@@ -221,13 +216,10 @@ def main() -> None:
 
 
 def write_pictures(folder: Path, pictures: dict[str, np.ndarray]) -> None:
-    """Write PNGs and say where they are."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, picture in pictures.items():
-            write_png(folder / name, picture)
-    except OSError as error:
-        raise UserError(f"--out-dir {folder} cannot be written ({error.strerror})") from error
+    """Write PNGs and print their paths."""
+    for name, picture in pictures.items():
+        with cli.writing(folder / name, "--out-dir") as part:
+            write_png(part, picture)
     print("\n".join(str(folder / name) for name in sorted(pictures)))
 
 
