@@ -54,7 +54,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--amp", nargs="?", const="fp16", choices=sorted(AMP_TYPES), help=kinds)
     ema = "validate and save an exponential moving average of the weights (0.0002)"
     parser.add_argument("--ema", nargs="?", const=2e-4, type=float, metavar="MOMENTUM", help=ema)
-    log = "log measures of collapse every INTERVAL iterations (500)"
+    every = "log measures of collapse every INTERVAL iterations (500)"
     parser.add_argument(
         "--collapse", nargs="?", const=500, type=int, metavar="INTERVAL", help=every
     )
