@@ -15,6 +15,8 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,11 @@ from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
 
 if not cli.only_help():
+    if find_spec("mmseg_deepvit.studies") is None:
+        sys.exit(
+            "error: the installed mmseg_deepvit has no studies: pip install -e . in a checkout"
+        )
+
     from mmseg_deepvit.command_line.tool_process import newest_scores, run_tool
     from mmseg_deepvit.engine import find_whole_checkpoint
     from mmseg_deepvit.studies import (
