@@ -101,12 +101,6 @@ def result_files(target: Path) -> tuple[Path, Path]:
 def predict_image(model: Segmentor, image: Path, target: Path, opacity: float) -> None:
     """Segment one image and write its overlay and label map.
 
-    Args:
-        model: Segmentor.
-        image: Path of the image.
-        target: Folder and name of the results, without ending.
-        opacity: Opacity of the paint, in [0, 1].
-
     Raises:
         DataError: The image cannot be read.
         UserError: The model cannot take the image.

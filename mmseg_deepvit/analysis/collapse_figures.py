@@ -69,9 +69,6 @@ _LINES = {
 def draw_all(found: Mapping[str, Collapse]) -> dict[str, Figure]:
     """All figures of some models.
 
-    Args:
-        found: Measures by the model's name.
-
     Returns:
         Figures by file name without ending.
     """

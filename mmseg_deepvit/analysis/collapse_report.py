@@ -66,11 +66,7 @@ code{background:#f3f3f3;padding:.2em}</style>
 
 
 def summary_table(found: Mapping[str, Collapse]) -> str:
-    """A markdown table with a line for each model; similarities are means over blocks.
-
-    Args:
-        found: Measures by the model's name.
-    """
+    """A markdown table with a line for each model; similarities are means over blocks."""
     return markdown_table(*_summary(found))
 
 

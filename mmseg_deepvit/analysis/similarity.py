@@ -28,15 +28,7 @@ LEAST_LENGTH = 1e-12
 
 
 def row_cosines(x: Tensor, y: Tensor) -> Tensor:
-    """Cosine similarity of each query's rows in two maps.
-
-    Args:
-        x: (B, H, R, N) rows of a map.
-        y: (B, H, R, N) the same rows of another.
-
-    Returns:
-        (B, H, R) in [-1, 1].
-    """
+    """Cosine similarity (B, H, R) in [-1, 1] of each query's rows (B, H, R, N) in two maps."""
     cosines: Tensor = F.cosine_similarity(x, y, dim=-1, eps=LEAST_LENGTH)
     return cosines
 
@@ -113,38 +105,25 @@ def share_of_similar_blocks(similarities: Sequence[float | None], threshold: flo
 
 
 def attention_entropy(rows: Tensor) -> Tensor:
-    """Entropy of each query's probabilities over the keys, as a share of the largest possible.
-
-    Args:
-        rows: (B, H, R, N) probabilities.
+    """Entropy of each query's probabilities (B, H, R, N), as a share of the largest possible.
 
     Returns:
-        (B, H, R) in [0, 1]: −Σ_j p_j ln p_j / ln N; 0 for N = 1.
+        Entropy (B, H, R) in [0, 1]: −Σ_j p_j ln p_j / ln N; 0 for N = 1.
     """
     entropy: Tensor = torch.special.entr(rows).sum(-1)
     return entropy / math.log(max(rows.shape[-1], 2))
 
 
 def patch_similarity(tokens: Tensor) -> float:
-    """Mean |cos| of different patches of an image, DiversePatch eq. 1.
-
-    Args:
-        tokens: (B, N, C) patch tokens.
-
-    Returns:
-        In [0, 1], the mean over images.
-    """
+    """Mean |cos| in [0, 1] of different patch tokens (B, N, C) of an image, DiversePatch eq. 1."""
     return mean_abs_cosine(tokens.float()).item()
 
 
 def effective_rank(tokens: Tensor) -> float:
-    """Effective rank of an image's tokens: e to the entropy of the normalised singular values.
-
-    Args:
-        tokens: (B, N, C).
+    """Effective rank of tokens (B, N, C): e to the entropy of the normalised singular values.
 
     Returns:
-        In [1, min(N, C)], the mean over images; 0 for tokens of zeros.
+        Mean over images, in [1, min(N, C)]; 0 for tokens of zeros.
     """
     # Singular values are roots of the smaller Gram matrix's eigenvalues.
     x = tokens.double()
@@ -160,12 +139,9 @@ def effective_rank(tokens: Tensor) -> float:
 
 
 def high_frequency_energy(tokens: Tensor) -> float:
-    """Share of the tokens' energy outside their mean over the patches.
+    """Share of the energy of tokens (B, N, C) outside their mean over the patches.
 
     ‖X − 1 x̄ᵀ‖² / ‖X‖² with x̄ the mean token: 0 when all patches are the same.
-
-    Args:
-        tokens: (B, N, C).
 
     Returns:
         In [0, 1], the mean over images.

@@ -91,11 +91,7 @@ def _plain(content: Any) -> Any:
 
 
 def run_digests(run: Run, config: Config | None = None) -> dict[str, str]:
-    """Digests of the settings that the study has for a run now.
-
-    Args:
-        run: Run of the study.
-        config: Config of its model, without options, if it is read already.
+    """Digests of a run's settings now; ``config`` is its model's, without options, if it is read.
 
     Raises:
         UserError: The config cannot be read.
@@ -110,24 +106,14 @@ def _resolve(run: Run, config: Config | None = None) -> Config:
 
 
 def stale_parts(record: Mapping[str, Any], digests: Mapping[str, str]) -> list[str]:
-    """The parts whose digests a record does not have.
-
-    Args:
-        record: Record of a run; digests that were accepted count.
-        digests: Digests of :func:`run_digests`.
-    """
+    """The parts whose digests a record has neither recorded nor accepted."""
     accepted = [one["digests"] for one in record.get("accepted", [])]
     known = [record.get("digests", {}), *accepted]
     return [part for part, d in digests.items() if all(one.get(part) != d for one in known)]
 
 
 def changed_settings(recorded: Mapping[str, Any], run: Run) -> list[str]:
-    """Keys of a recorded config that have other values now, with both values.
-
-    Args:
-        recorded: Config in the record.
-        run: Run of the study.
-    """
+    """Keys of a recorded config that have other values now, with both values."""
     now = _plain(_resolve(run).to_dict())
     old, new = (dict(_leaves({k: c[k] for k in c if k in known_keys()})) for c in (recorded, now))
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
@@ -152,10 +138,6 @@ def study_digests(study: Study) -> dict[str, dict[str, str]]:
 
 def check_training(work_dir: Path, digest: str) -> list[str]:
     """Check that a training may go on, or begin, in a folder.
-
-    Args:
-        work_dir: Path of the folder, which may be missing.
-        digest: Digest of the training's settings.
 
     Returns:
         Commits of the code that trained there.

@@ -68,12 +68,7 @@ def find_records(study: Study) -> tuple[dict[str, dict[str, Any]], dict[str, lis
 
 
 def accept_record(study: Study, run: Run, reason: str) -> list[str]:
-    """Accept a record that was made with other settings.
-
-    Args:
-        study: The study.
-        run: Recorded run of the study.
-        reason: Reason why its scores hold; the record keeps it with the differences.
+    """Accept a record that was made with other settings, for a reason that the record keeps.
 
     Returns:
         The settings that differ.

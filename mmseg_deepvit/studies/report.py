@@ -17,11 +17,7 @@ END = "<!-- end -->"
 
 
 def write_report(study: Study, records: Mapping[str, dict[str, Any]]) -> str:
-    """Make table and figure from the recorded runs.
-
-    Args:
-        study: Study whose folder gets ``study.png``, and the table in ``README.md``.
-        records: Records of :func:`~mmseg_deepvit.studies.find_records`.
+    """Make table and figure from the recorded runs, in README.md and study.png of the folder.
 
     Returns:
         The table.

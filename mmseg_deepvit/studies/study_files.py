@@ -34,10 +34,7 @@ def lock_study(folder: Path) -> FileLock:
 
 
 def read_runs(folder: Path) -> dict[str, dict[str, Any]]:
-    """Records of a study by the run's name, each with its resolved config as ``settings``.
-
-    Args:
-        folder: Folder of the study; without a ``runs.json`` there are no records.
+    """Records of a study, if any, by the run's name; ``settings`` is its resolved config.
 
     Raises:
         UserError: The file is damaged.
@@ -57,12 +54,7 @@ def read_runs(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def write_runs(folder: Path, runs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Replace ``runs.json``; the caller holds :func:`lock_study`.
-
-    Args:
-        folder: Folder of the study.
-        runs: All records, as of :func:`read_runs`.
-    """
+    """Replace ``runs.json``; the caller holds :func:`lock_study`."""
     sections: dict[str, Any] = {}
     packed = {}
     for name in sorted(runs):
@@ -83,10 +75,7 @@ def _dump(content: Any, levels: int) -> str:
 
 
 def read_image_scores(folder: Path) -> dict[tuple[str, int, str], ImageScores]:
-    """Scores of each image, by model, seed and test.
-
-    Args:
-        folder: Folder of the study; without a ``scores.csv.gz`` there are none.
+    """Scores of each image of a study, if any, by model, seed and test.
 
     Raises:
         UserError: The file is damaged.
@@ -121,13 +110,7 @@ def _write_image_scores(folder: Path, scores: Mapping[tuple[str, int, str], Imag
 def write_run(
     folder: Path, run: Run, left: Mapping[str, Any], scores: Mapping[str, ImageScores]
 ) -> None:
-    """Put a run into both files; older results of it are replaced.
-
-    Args:
-        folder: Folder of the study.
-        run: Run of the study.
-        left: Record of the run, with its resolved config as ``settings``.
-        scores: Scores of each image by the test's name.
+    """Put a run's record (see :func:`read_runs`) and scores into the files, in place of older ones.
 
     Raises:
         UserError: One of the files is damaged.

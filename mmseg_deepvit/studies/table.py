@@ -64,10 +64,6 @@ class Row:
 def read_rows(study: Study, records: Mapping[str, dict[str, Any]]) -> dict[tuple[str, str], Row]:
     """Rows by model and test, of models that have a recorded run.
 
-    Args:
-        study: The study.
-        records: Records of :func:`~mmseg_deepvit.studies.find_records`.
-
     Raises:
         UserError: No run is recorded, scores are missing, or tests are of different images.
     """
