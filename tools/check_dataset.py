@@ -23,14 +23,7 @@ if not cli.only_help():
     from rich.console import Console
     from rich.progress import track
 
-    from mmseg_deepvit.datasets.checking import (
-        Survey,
-        bad_file_lines,
-        build_datasets,
-        draw_contact_sheet,
-        summary,
-        survey_dataset,
-    )
+    from mmseg_deepvit.datasets import checking
     from mmseg_deepvit.inference import write_png
 
 PARTS = ("train", "val", "test")
@@ -54,20 +47,22 @@ def parse_args() -> argparse.Namespace:
 
 def check_part(
     cfg: Config, part: str, args: argparse.Namespace, out: Path
-) -> tuple[list[Survey], int]:
+) -> tuple[list[checking.Survey], int]:
     """Read the data sets of one dataloader, print a summary, and draw contact sheets.
 
     Returns:
         Survey of each data set, and number of contact sheets.
     """
     with cli.config_errors(args.config):
-        datasets = build_datasets(cfg, part)
+        datasets = checking.build_datasets(cfg, part)
     surveys, sheets = [], 0
     for name, dataset in datasets:
         progress = partial(track, description=f"Reading {name}", console=Console(stderr=True))
-        survey, reader = survey_dataset(name, dataset, args.max_images, args.workers, progress)
-        print(summary(survey), flush=True)
-        sheet = draw_contact_sheet(survey, reader)
+        survey, reader = checking.survey_dataset(
+            name, dataset, args.max_images, args.workers, progress
+        )
+        print(checking.summary(survey), flush=True)
+        sheet = checking.draw_contact_sheet(survey, reader)
         if sheet is not None:
             write_png(out / f"contact_sheet_{name}.png", sheet)
             sheets += 1
@@ -82,7 +77,7 @@ def main() -> int:
     default = Path("work_dirs") / Path(args.config).stem / "check_dataset"
     out = cli.check_out(str(default) if args.out is None else args.out, "--out", is_folder=True)
     out.mkdir(parents=True, exist_ok=True)
-    surveys: list[Survey] = []
+    surveys: list[checking.Survey] = []
     sheets = 0
     checked: dict[str, Any] = {}
     for part in args.part or [part for part in PARTS if cfg.get(f"{part}_dataloader")]:
@@ -94,8 +89,8 @@ def main() -> int:
             surveys, sheets = surveys + found, sheets + drawn
         else:
             print(f"{part}: the same as {twin}")
-    bad = [line for survey in surveys for line in bad_file_lines(survey)]
-    write_lines(out / "report.txt", map(summary, surveys))
+    bad = [line for survey in surveys for line in checking.bad_file_lines(survey)]
+    write_lines(out / "report.txt", map(checking.summary, surveys))
     write_lines(out / "bad_files.txt", bad)
     drawings = f" and {sheets} contact sheets" if sheets else ", no pair to draw"
     print(f"{len(bad)} bad files; report, list{drawings} in {out}")

@@ -20,15 +20,7 @@ if not cli.only_help():
     import torch
     from torch import Tensor
 
-    from mmseg_deepvit.checkpoints import (
-        FAMILIES,
-        Conversion,
-        convert_checkpoint,
-        get_family,
-        normalization_meta,
-        read_checkpoint,
-        save_safetensors,
-    )
+    from mmseg_deepvit import checkpoints
 
 
 def parse_args() -> argparse.Namespace:
@@ -63,7 +55,7 @@ def check_out(source: str, out: Path, force: bool) -> None:
         raise UserError(f"{out} exists: give another name, or --force to replace it")
 
 
-def report(conversion: Conversion) -> Iterator[str]:
+def report(conversion: checkpoints.Conversion) -> Iterator[str]:
     """The fate of each key, line by line, then their numbers."""
     for old, new in conversion.renamed.items():
         changed = conversion.changed.get(new)
@@ -100,7 +92,7 @@ def write(state: dict[str, Tensor], meta: dict[str, Any], out: Path) -> None:
     """
     with cli.writing(out, sync=True) as part:
         if out.suffix == ".safetensors":
-            save_safetensors(part, state, meta)
+            checkpoints.save_safetensors(part, state, meta)
         else:
             torch.save({"state_dict": state, "meta": meta}, part)
 
@@ -109,20 +101,20 @@ def main() -> None:
     """Read, convert, report, write."""
     args = parse_args()
     if args.list:
-        for family in FAMILIES:
+        for family in checkpoints.FAMILIES:
             print(f"{family.name:15} {family.target:6} {family.reference}")
         return
     out = Path(args.out).expanduser()
     check_out(args.source, out, args.force)
-    asked = get_family(args.family) if args.family else None
-    content = read_checkpoint(args.source)
-    conversion = convert_checkpoint(content, args.source, asked, args.weights)
+    asked = checkpoints.get_family(args.family) if args.family else None
+    content = checkpoints.read_checkpoint(args.source)
+    conversion = checkpoints.convert_checkpoint(content, args.source, asked, args.weights)
     for line in report(conversion):
         print(line)
     meta = {
         "source": args.source,
         "family": conversion.family.name,
-        **normalization_meta(conversion.normalization),
+        **checkpoints.normalization_meta(conversion.normalization),
         **saved_meta(content),
     }
     write(conversion.state, meta, out)

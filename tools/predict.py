@@ -23,16 +23,9 @@ if not cli.only_help():
     from rich.console import Console
     from rich.progress import track
 
+    from mmseg_deepvit import inference
     from mmseg_deepvit.datasets.decoding import DataError
     from mmseg_deepvit.export import OnnxSegmentor
-    from mmseg_deepvit.inference import (
-        draw_overlay,
-        find_images,
-        load_segmentor,
-        read_image,
-        result_names,
-        write_png,
-    )
 
 
 def parse_args() -> argparse.Namespace:
@@ -80,7 +73,7 @@ def load(args: argparse.Namespace) -> Segmentor:
         return Segmentor(exported.segment, exported.metadata.classes, exported.metadata.palette)
     cfg = cli.load_config(args.config, args.cfg_options)
     with cli.config_errors(args.config):
-        model = load_segmentor(cfg, args.checkpoint, cli.pick_device(args.device))
+        model = inference.load_segmentor(cfg, args.checkpoint, cli.pick_device(args.device))
 
     def segment(pixels: np.ndarray) -> np.ndarray:
         with cli.config_errors(args.config):
@@ -105,13 +98,13 @@ def predict_image(model: Segmentor, image: Path, target: Path, opacity: float) -
         DataError: The image cannot be read.
         UserError: The model cannot take the image.
     """
-    pixels = read_image(image)
+    pixels = inference.read_image(image)
     labels = model.segment(pixels)
     dtype = np.uint8 if len(model.classes) <= 256 else np.uint16
-    overlay = draw_overlay(pixels, labels, model.classes, model.palette, opacity)
+    overlay = inference.draw_overlay(pixels, labels, model.classes, model.palette, opacity)
     label_file, overlay_file = result_files(target)
-    write_png(label_file, labels.astype(dtype))
-    write_png(overlay_file, overlay)
+    inference.write_png(label_file, labels.astype(dtype))
+    inference.write_png(overlay_file, overlay)
 
 
 def refuse_overwriting(images: Sequence[Path], targets: Sequence[Path]) -> None:
@@ -139,9 +132,9 @@ def file_id(path: Path) -> tuple[int, int]:
 def main() -> int:
     """Segment all images; 1 if some could not be read, or the model could not take them."""
     args = parse_args()
-    images = find_images(args.images)
+    images = inference.find_images(args.images)
     out_dir = cli.check_out(args.out_dir, "--out-dir", is_folder=True)
-    targets = [out_dir / name for name in result_names(images)]
+    targets = [out_dir / name for name in inference.result_names(images)]
     refuse_overwriting(images, targets)
     model = load(args)
     out_dir.mkdir(parents=True, exist_ok=True)

@@ -29,23 +29,10 @@ if not cli.only_help():
             "error: the installed mmseg_deepvit has no studies: pip install -e . in a checkout"
         )
 
+    from mmseg_deepvit import studies
     from mmseg_deepvit.command_line.tool_process import newest_scores, run_tool
     from mmseg_deepvit.engine import find_whole_checkpoint
-    from mmseg_deepvit.studies import (
-        Run,
-        Study,
-        accept_record,
-        find_records,
-        read_study,
-        record_run,
-        write_report,
-    )
-    from mmseg_deepvit.studies.provenance import (
-        TRAINING,
-        check_training,
-        note_training,
-        run_digests,
-    )
+    from mmseg_deepvit.studies import provenance
     from mmseg_deepvit.studies.study_files import lock_study
 
 TOOLS = Path(__file__).resolve().parent
@@ -69,7 +56,7 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def chosen_runs(study: Study, patterns: list[str]) -> list[Run]:
+def chosen_runs(study: studies.Study, patterns: list[str]) -> list[studies.Run]:
     """The runs that patterns name, in the study's order."""
     runs = [r for r in study.runs if any(fnmatch.fnmatch(r.name, p) for p in patterns)]
     if not runs:
@@ -77,11 +64,11 @@ def chosen_runs(study: Study, patterns: list[str]) -> list[Run]:
     return runs
 
 
-def execute(study: Study, run: Run, work_dir: Path) -> None:
+def execute(study: studies.Study, run: studies.Run, work_dir: Path) -> None:
     """Train, test, record."""
     config, words = run.model.config, run.option_words
-    digests = run_digests(run)
-    commits = note_training(work_dir, digests[TRAINING])
+    digests = provenance.run_digests(run)
+    commits = provenance.note_training(work_dir, digests[provenance.TRAINING])
     checkpoint = train(run, work_dir)
     scores, images = {}, {}
     for name, extra in run.model.tests.items():
@@ -91,10 +78,10 @@ def execute(study: Study, run: Run, work_dir: Path) -> None:
         arguments = [config, checkpoint, "--work-dir", test_dir, *extra, *options]
         run_tool(TOOLS / "test.py", arguments, work_dir / f"{name}.log")
         scores[name] = json.loads(newest_scores(test_dir).read_text())
-    record_run(study, run, work_dir, checkpoint, scores, images, digests, commits)
+    studies.record_run(study, run, work_dir, checkpoint, scores, images, digests, commits)
 
 
-def train(run: Run, work_dir: Path) -> str:
+def train(run: studies.Run, work_dir: Path) -> str:
     """Train, or go on, unless the training is complete; return the last checkpoint."""
     iterations = cli.load_config(run.model.config, run.options).train_cfg.max_iters
     checkpoint = find_whole_checkpoint(work_dir)
@@ -107,7 +94,7 @@ def train(run: Run, work_dir: Path) -> str:
     return checkpoint
 
 
-def _per_image(run: Run) -> int:
+def _per_image(run: studies.Run) -> int:
     """Index of the metric of each image in the config's list."""
     evaluators = cli.load_config(run.model.config).test_evaluator
     kinds = [e["type"] for e in evaluators] if isinstance(evaluators, list) else []
@@ -127,20 +114,20 @@ def refuse_stale(stale: dict[str, list[str]], study: str) -> None:
         )
 
 
-def accept(runs: list[Run], study: Study, reason: str) -> None:
+def accept(runs: list[studies.Run], study: studies.Study, reason: str) -> None:
     """Accept records, and print their differences."""
     for one in runs:
-        changed = accept_record(study, one, reason)
+        changed = studies.accept_record(study, one, reason)
         print(f"{one.name} accepted ({'; '.join(changed) or 'its config is the same'})")
 
 
 def main() -> None:
     """List, run, report."""
     args = parse_args()
-    study = read_study(args.study)
+    study = studies.read_study(args.study)
     work = Path(args.work_dir or Path("work_dirs") / study.folder.resolve().name).resolve()
     runs = chosen_runs(study, args.runs)
-    records, stale = find_records(study)
+    records, stale = studies.find_records(study)
     if args.list:
         for one in runs:
             print(one.name, describe(one, records, stale))
@@ -152,17 +139,21 @@ def main() -> None:
             refuse_stale({r.name: stale[r.name] for r in runs if r.name in stale}, args.study)
         todo = [one for one in runs if args.redo or one.name not in records]
         for one in todo:
-            check_training(work / one.name, run_digests(one)[TRAINING])
+            provenance.check_training(
+                work / one.name, provenance.run_digests(one)[provenance.TRAINING]
+            )
         for one in todo:
             execute(study, one, work / one.name)
     with lock_study(study.folder):  # or an older table may be written last
-        records, stale = find_records(study)
+        records, stale = studies.find_records(study)
         for name, parts in stale.items():
             print(f"note: {name} is recorded with other settings ({', '.join(parts)}): left out")
-        print(write_report(study, records))
+        print(studies.write_report(study, records))
 
 
-def describe(run: Run, records: dict[str, dict[str, Any]], stale: dict[str, list[str]]) -> str:
+def describe(
+    run: studies.Run, records: dict[str, dict[str, Any]], stale: dict[str, list[str]]
+) -> str:
     """The state of a run in a few words."""
     if run.name in stale:
         return f"recorded with other settings: {', '.join(stale[run.name])}"

@@ -15,19 +15,7 @@ if not cli.only_help():
     from mmengine.runner import Runner
     from mmseg.registry import METRICS
 
-    from mmseg_deepvit.checkpoints import (
-        load_whole_model,
-        read_checkpoint,
-        saved_normalization,
-        segmentor_state_dict,
-    )
-    from mmseg_deepvit.engine import (
-        check_data_folders,
-        join_processes,
-        part_together,
-        unwrap_segmentor,
-        warn_of_normalization,
-    )
+    from mmseg_deepvit import checkpoints, engine
 
 
 def parse_args() -> argparse.Namespace:
@@ -111,10 +99,10 @@ def main() -> None:
     cfg = cli.runner_config(args)
     # mmengine would load the keys that fit and leave the other weights random; it does not know
     # published names either. The weights are therefore loaded here.
-    content = read_checkpoint(args.checkpoint)
-    state = segmentor_state_dict(content, args.checkpoint)
+    content = checkpoints.read_checkpoint(args.checkpoint)
+    state = checkpoints.segmentor_state_dict(content, args.checkpoint)
     cfg.load_from, cfg.resume = None, False
-    check_data_folders(cfg, ("test",))
+    engine.check_data_folders(cfg, ("test",))
     if args.show or args.show_dir:
         draw_predictions(cfg, args)
     if args.tta:
@@ -122,19 +110,21 @@ def main() -> None:
     if args.out is not None:
         with cli.config_errors(args.config):
             write_label_maps(cfg, args.out)
-    join_processes(cfg)
+    engine.join_processes(cfg)
     with cli.config_errors(args.config):
         runner = Runner.from_cfg(cfg)  # a strategy of training is not for testing
         _ = runner.test_loop  # builds the data, whose errors are then errors of the config
-    segmentor = unwrap_segmentor(runner.model)
-    load_whole_model(segmentor, state, args.checkpoint)
+    segmentor = engine.unwrap_segmentor(runner.model)
+    checkpoints.load_whole_model(segmentor, state, args.checkpoint)
     runner.logger.info(f"Load checkpoint from {args.checkpoint}")
-    warn_of_normalization(segmentor, saved_normalization(content), args.checkpoint)
+    engine.warn_of_normalization(
+        segmentor, checkpoints.saved_normalization(content), args.checkpoint
+    )
     with cli.config_errors(args.config):
         runner.test()
     if args.out is not None:
         runner.logger.info(f"Predicted label maps are in {args.out}")
-    part_together()
+    engine.part_together()
 
 
 if __name__ == "__main__":

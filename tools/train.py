@@ -17,20 +17,7 @@ if not cli.only_help():
     from mmengine.runner import Runner
     from mmseg.registry import RUNNERS
 
-    from mmseg_deepvit.engine import (
-        check_data_folders,
-        check_hooks,
-        check_unused,
-        checkpoint_folder,
-        claim,
-        cpu_has_bf16,
-        find_whole_checkpoint,
-        from_first_process,
-        is_remote,
-        join_processes,
-        may_restart,
-        part_together,
-    )
+    from mmseg_deepvit import engine
 
 #: Settings of ``--amp``: bf16 has the range of fp32 and needs no loss scaling.
 AMP_TYPES: dict[str, dict[str, Any]] = {
@@ -75,7 +62,7 @@ def enable_amp(cfg: Config, kind: str) -> None:
     on_gpu = torch.cuda.is_available()
     if not on_gpu and kind != "bf16":
         raise UserError(f"--amp {kind} needs a GPU, and PyTorch sees none: give --amp bf16")
-    if not on_gpu and not cpu_has_bf16():
+    if not on_gpu and not engine.cpu_has_bf16():
         raise UserError("--amp bf16 needs a processor that computes with bfloat16: drop --amp")
     wrapper = "AmpOptimWrapper" if on_gpu else "CPUAmpOptimWrapper"
     cfg.optim_wrapper.update(type=wrapper, **AMP_TYPES[kind])
@@ -114,21 +101,21 @@ def take_work_dir(cfg: Config, asked: bool) -> None:
     """
     work_dir = os.path.abspath(cfg.work_dir)
     hook = (cfg.get("default_hooks") or {}).get("checkpoint") or {}
-    folder = checkpoint_folder(work_dir, hook.get("out_dir"))
-    resume = asked or may_restart()
+    folder = engine.checkpoint_folder(work_dir, hook.get("out_dir"))
+    resume = asked or engine.may_restart()
 
     def look() -> str | None:
-        claim(work_dir)
+        engine.claim(work_dir)
         if resume:
-            return find_whole_checkpoint(work_dir, folder)
+            return engine.find_whole_checkpoint(work_dir, folder)
         if not cfg.get("resume"):  # from a file that the config names
-            check_unused(folder)
+            engine.check_unused(folder)
         return None
 
-    if is_remote(folder):  # mmengine looks there
+    if engine.is_remote(folder):  # mmengine looks there
         cfg.resume = resume or cfg.get("resume", False)
         return
-    checkpoint = from_first_process(look)
+    checkpoint = engine.from_first_process(look)
     if not resume:
         return
     if checkpoint is not None:
@@ -171,16 +158,16 @@ def main() -> None:
         add_hook(cfg, "--collapse", "CollapseHook", interval=args.collapse)
     for name in args.log_to:
         log_to(cfg, name)
-    check_hooks(cfg)
-    check_data_folders(cfg, ("train", "val"))
-    join_processes(cfg)
+    engine.check_hooks(cfg)
+    engine.check_data_folders(cfg, ("train", "val"))
+    engine.join_processes(cfg)
     take_work_dir(cfg, args.resume)
     try:
         train(cfg, args.config)
     except SystemExit:  # SIGTERM: a checkpoint is saved
-        part_together()
+        engine.part_together()
         raise
-    part_together()
+    engine.part_together()
 
 
 if __name__ == "__main__":

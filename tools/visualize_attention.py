@@ -24,26 +24,12 @@ if not cli.only_help():
     import torch
     from mmseg.models import BaseSegmentor
 
-    from mmseg_deepvit.analysis.attention_pictures import (
-        Point,
-        Scene,
-        draw_heads,
-        draw_overview,
-        draw_token_pca,
-    )
+    from mmseg_deepvit import inference
+    from mmseg_deepvit.analysis import attention_pictures
+    from mmseg_deepvit.analysis.attention_pictures import Point, Scene
     from mmseg_deepvit.analysis.clicking import click_points
     from mmseg_deepvit.analysis.patch_grid import PatchGrid
     from mmseg_deepvit.analysis.token_pca import align_signs, token_pca
-    from mmseg_deepvit.inference import (
-        ModelInput,
-        build_segmentor,
-        find_images,
-        load_segmentor,
-        prepare_image,
-        read_image,
-        training_crop,
-        write_png,
-    )
     from mmseg_deepvit.tokens.backbone_facts import (
         count_norm_tokens,
         count_prefix_tokens,
@@ -90,22 +76,24 @@ def load_model(args: argparse.Namespace) -> BaseSegmentor:
     device = cli.pick_device(args.device)
     with cli.config_errors(args.config):
         if args.checkpoint is not None:
-            return load_segmentor(cfg, args.checkpoint, device)
-        model = build_segmentor(cfg, device)
+            return inference.load_segmentor(cfg, args.checkpoint, device)
+        model = inference.build_segmentor(cfg, device)
     print("note: no --checkpoint: the weights are those that training starts from")
     return model
 
 
-def prepare(args: argparse.Namespace, model: BaseSegmentor, pixels: np.ndarray) -> ModelInput:
+def prepare(
+    args: argparse.Namespace, model: BaseSegmentor, pixels: np.ndarray
+) -> inference.ModelInput:
     """Bring the image to the size that ``--shape`` asks for."""
-    crop = training_crop(model.cfg) or (512, 512)
+    crop = inference.training_crop(model.cfg) or (512, 512)
     shape = args.shape or [max(crop)]
     with cli.config_errors(args.config):
-        return prepare_image(model, pixels, shape[0] if len(shape) == 1 else tuple(shape))
+        return inference.prepare_image(model, pixels, shape[0] if len(shape) == 1 else tuple(shape))
 
 
 def lay_grid(
-    model: BaseSegmentor, tokens: PatchTokens, entered: ModelInput, pixels: np.ndarray
+    model: BaseSegmentor, tokens: PatchTokens, entered: inference.ModelInput, pixels: np.ndarray
 ) -> PatchGrid:
     """The places of a layer's tokens on the image."""
     shape, (height, width) = tokens.grid, entered.images.shape[-2:]
@@ -137,15 +125,20 @@ def draw_attention(
         stem = f"{name}_x{point.x}_y{point.y}"
         for block in chosen:
             title = f"{kind}, block {block}: attention from the patch at {point}"
-            picture = draw_heads(scene, point, blocks[block], i, title)
+            picture = attention_pictures.draw_heads(scene, point, blocks[block], i, title)
             pictures[f"{stem}_block{block:02d}_heads.png"] = picture
         title = f"{kind}: attention from the patch at {point}, mean over heads"
-        pictures[f"{stem}_overview.png"] = draw_overview(scene, point, blocks, i, title)
+        pictures[f"{stem}_overview.png"] = attention_pictures.draw_overview(
+            scene, point, blocks, i, title
+        )
     return pictures
 
 
 def observe(
-    model: BaseSegmentor, scene: Scene, points: list[Point], images: torch.Tensor
+    model: BaseSegmentor,
+    scene: Scene,
+    points: list[Point],
+    images: torch.Tensor,
 ) -> list[PointRows] | None:
     """Attention of the points' patches in every block, None where it is not over all patches."""
     places = [scene.num_prefix + scene.grid.index(point.x, point.y) for point in points]
@@ -154,7 +147,7 @@ def observe(
     blocks = [block for block in found if block is not None]
     if not blocks or len(blocks) < len(found):
         return None
-    crop = training_crop(model.cfg)
+    crop = inference.training_crop(model.cfg)
     trained = count_norm_tokens(model.backbone, crop) if crop else None
     if crop and trained not in (None, tokens):
         print(
@@ -166,12 +159,12 @@ def observe(
 
 def read_input(args: argparse.Namespace) -> tuple[str, np.ndarray, list[Point]]:
     """Name and pixels of the image, and the points, all within it."""
-    images = find_images([args.image])
+    images = inference.find_images([args.image])
     if len(images) > 1:
         raise UserError(
             f"{args.image} names {len(images)} images: give one, as points belong to one"
         )
-    pixels = read_image(images[0])
+    pixels = inference.read_image(images[0])
     height, width = pixels.shape[:2]
     if args.click:
         args.points = [Point(*point) for point in click_points(pixels)]
@@ -199,7 +192,7 @@ def main() -> None:
     components = align_signs([*map(token_pca, layers.values())])
     named = list(zip(layers, grids, components, strict=True))
     title = f"{kind}: patch tokens, first three principal components (shares of variance)"
-    pictures = {f"{name}_token_pca.png": draw_token_pca(scene, named, title)}
+    pictures = {f"{name}_token_pca.png": attention_pictures.draw_token_pca(scene, named, title)}
     with cli.config_errors(args.config):
         blocks = observe(model, scene, points, entered.images)
     if blocks is not None:
@@ -219,7 +212,7 @@ def write_pictures(folder: Path, pictures: dict[str, np.ndarray]) -> None:
     """Write PNGs and print their paths."""
     for name, picture in pictures.items():
         with cli.writing(folder / name, "--out-dir") as part:
-            write_png(part, picture)
+            inference.write_png(part, picture)
     print("\n".join(str(folder / name) for name in sorted(pictures)))
 
 
