@@ -34,8 +34,8 @@ class CollapseHook(Hook):
 
     Raises:
         ValueError: A number below 1.
-        UserError: When training starts: there are no images, or the backbone has no attention that
-            can be read.
+        UserError: Training starts without images, or with a backbone whose attention
+            cannot be read.
     """
 
     priority = "LOW"  # after the iteration is logged

@@ -129,7 +129,7 @@ def _external_base(path: str, error: BaseException) -> str | None:
     if named is None or spec is None or spec.origin is None:
         return None
     place = Path(spec.origin).parent / ".mim" / "configs" / named[2]
-    remedy = f"name the file itself, {place}" if place.is_file() else "copy that config beside it"
+    remedy = f"name the file itself, {place}" if place.is_file() else "copy that config next to it"
     return (
         f"config {path}: {named[1]}::{named[2]} is looked for in OpenMMLab's own package, and "
         f"OneDL's is installed: {remedy}"

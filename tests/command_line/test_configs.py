@@ -58,7 +58,7 @@ def test_bases_of_a_package_that_mmengine_does_not_find(tmp_path):
     path = tmp_path / "c.py"
     for base, said in (
         ("mmseg::_base_/models/upernet_swin.py", r"name the file itself, /.*/upernet_swin\.py$"),
-        ("mmseg::no/none.py", r"none\.py is looked for .*: copy that config beside it$"),
+        ("mmseg::no/none.py", r"none\.py is looked for .*: copy that config next to it$"),
     ):
         path.write_text(f"_base_ = {base!r}\n")
         with pytest.raises(UserError, match=said):
