@@ -7,8 +7,8 @@ from mmengine.structures import PixelData
 from mmseg.registry import DATASETS, MODELS
 from mmseg.structures import SegDataSample
 
-from mmseg_deepvit.cli import load_config
-from mmseg_deepvit.flops import cost_line, count_cost
+from mmseg_deepvit.command_line import load_config
+from mmseg_deepvit.command_line.flops import cost_line, count_cost
 
 from .conftest import ROOT
 

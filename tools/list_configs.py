@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from mmseg_deepvit.cli import run
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.files import replacing
-from mmseg_deepvit.quick_help import only_help
 
-if not only_help():
-    from mmseg_deepvit.config_headers import metafile_of_configs, page_of_configs
+if not cli.only_help():
+    from mmseg_deepvit.command_line.config_headers import metafile_of_configs, page_of_configs
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
 def main() -> None:
     """Read the headers, write both files."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = cli.tool_parser(__doc__)
     parser.add_argument("--out-dir", default=CONFIGS, type=Path, help="another folder for them")
     folder = parser.parse_args().out_dir
     paths = list(CONFIGS.glob("*.py"))
@@ -29,4 +27,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -6,7 +6,7 @@ from copy import deepcopy
 
 import pytest
 
-from mmseg_deepvit.cli import load_config
+from mmseg_deepvit.command_line import load_config
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.studies import accept_record, find_records, provenance, read_study
 from mmseg_deepvit.studies.provenance import (

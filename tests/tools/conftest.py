@@ -12,7 +12,7 @@ import pytest
 import torch
 from mmseg.registry import MODELS
 
-from mmseg_deepvit.cli import load_config
+from mmseg_deepvit.command_line import load_config
 
 from ..conftest import ADE, ROOT
 from ..datasets.published import write_isic

@@ -1,10 +1,9 @@
-import errno
 import json
 
 import pytest
 import torch
 
-from mmseg_deepvit.benchmark import (
+from mmseg_deepvit.command_line.benchmark import (
     Times,
     describe_machine,
     interleaved_times,
@@ -26,9 +25,7 @@ def test_times_are_median_and_quartiles():
 
 def test_candidates_take_turns():
     calls = []
-    times = interleaved_times(
-        {"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 3, CPU
-    )
+    times = interleaved_times({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 3)
     assert "".join(calls) == "abababab"  # the first of each is not measured
     assert set(times) == {"a", "b"}
     assert all(t.low <= t.median <= t.high for t in times.values())
@@ -77,24 +74,3 @@ def test_plot(tmp_path):
     assert path.read_bytes().startswith(b"\x89PNG")
     with pytest.raises(UserError, match="cannot be written"):
         plot_lines(str(tmp_path / "lines.nonsense"), "x", {"y": {}, "z": {}})
-
-
-@pytest.mark.parametrize(
-    "write",
-    [
-        lambda path: write_json(path, {}, {}, []),
-        lambda path: plot_lines(path, "x", {"y": {"a": [(1, 1)]}, "z": {"a": [(1, 2)]}}),
-    ],
-)
-def test_older_results_stay_where_new_ones_cannot_be_written(write, tmp_path, monkeypatch):
-    path = tmp_path / "results.svg"
-    path.write_text("older")
-
-    def full(*names):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("os.replace", full)
-    with pytest.raises(UserError, match="No space left on device"):
-        write(str(path))
-    assert path.read_text() == "older"
-    assert list(tmp_path.iterdir()) == [path]

@@ -2,7 +2,7 @@ import pytest
 from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 
-from mmseg_deepvit.flops import Cost, cost_line, count_cost
+from mmseg_deepvit.command_line.flops import Cost, cost_line, count_cost
 
 DIMS, HEADS, LAYERS, PATCH, CLASSES = 24, 4, 3, 8, 5
 

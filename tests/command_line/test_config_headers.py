@@ -6,11 +6,15 @@ import pytest
 import yaml
 from mmengine.config import Config
 
-from mmseg_deepvit.config_headers import metafile_of_configs, page_of_configs, read_header
+from mmseg_deepvit.command_line.config_headers import (
+    metafile_of_configs,
+    page_of_configs,
+    read_header,
+)
 from mmseg_deepvit.errors import UserError
 
-from .conftest import ROOT
-from .tools.conftest import call_tool
+from ..conftest import ROOT
+from ..tools.conftest import call_tool
 
 
 def test_the_kept_page_and_metafile_are_made_of_the_headers(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Measuring: interleaved times, peak memory, and what they were measured on."""
+"""Measure times in turn and peak memory, and describe the machine."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ import json
 import os
 import platform
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.benchmark import timer
 
-from .attention.blockwise import release_buffers
-from .errors import UserError
-from .files import replacing
+from ..attention.blockwise import release_buffers
+from .results import writing
+
+#: Figures of one candidate by name.
+Figures = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Times:
     """Times of one candidate, in seconds.
 
     Attributes:
-        median: Over the rounds.
+        median: Median over the rounds.
         low: Lower quartile.
         high: Upper quartile.
     """
@@ -49,49 +51,35 @@ class Times:
 
 
 def interleaved_times(
-    candidates: Mapping[str, Callable[[], object]], rounds: int, device: torch.device
+    candidates: Mapping[str, Callable[[], object]], rounds: int
 ) -> dict[str, Times]:
-    """Time candidates in turn, round after round, so that a slow moment hits all alike.
+    """Time candidates in turn, round after round, so that a slow moment affects all alike.
 
     Args:
-        candidates: What to run, by name; each runs once unmeasured first.
-        rounds: Measured runs of each, at least 1.
-        device: What they run on; a GPU measures by its own clock.
+        candidates: Functions by name; each runs once unmeasured first.
+        rounds: Number of measured runs of each, at least 1.
 
     Returns:
-        Times by name.
+        Times by name; PyTorch's timer waits for the GPU where there is one.
     """
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for function in candidates.values():
         function()
     for _ in range(rounds):
         for name, function in candidates.items():
-            seconds[name].append(_time(function, device))
+            start = timer()
+            function()
+            seconds[name].append(timer() - start)
     return {name: Times.of(s) for name, s in seconds.items()}
-
-
-def _time(function: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one run, on a GPU by its own clock."""
-    if device.type != "cuda":
-        start = time.perf_counter()
-        function()
-        return time.perf_counter() - start
-    torch.cuda.synchronize(device)
-    start_event, end_event = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    start_event.record()
-    function()
-    end_event.record()
-    torch.cuda.synchronize(device)
-    return start_event.elapsed_time(end_event) / 1e3
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a machine reaches at its best.
+    """Highest speeds of a machine.
 
     Attributes:
-        operations: Floating-point operations a second of a large matrix product.
-        bytes: Read and written a second by a large copy.
+        operations: Floating-point operations a second, in a large matrix product.
+        bytes: Bytes read and written a second, in a large copy.
     """
 
     operations: float
@@ -103,35 +91,26 @@ class Limits:
 
 
 def measure_limits(dtype: torch.dtype, device: torch.device) -> Limits:
-    """Time a matrix product and a copy.
-
-    Args:
-        dtype: Of the product.
-        device: Where.
-    """
+    """Time a large matrix product of a dtype, and a large copy."""
     size = 1024 if device.type == "cpu" else 8192
     x = torch.randn(size, size, device=device).to(dtype)
     source = torch.zeros(2**26, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     calls = {"product": lambda: x @ x, "copy": lambda: target.copy_(source)}
-    times = interleaved_times(calls, 10, device)
+    times = interleaved_times(calls, 10)
     product, copy = times["product"].low, times["copy"].low
     return Limits(2 * size**3 / product, 2 * source.nbytes / copy)
 
 
-#: Operators that attention without whole maps consists of.
+#: Operators of attention that builds no maps.
 _ATTENTION = ("mmseg_deepvit::streamed", "aten::_scaled_dot_product")
 
 
 def attention_share(function: Callable[[], object], device: torch.device) -> float | None:
     """Share of a run's time that PyTorch's profiler sees in attention, projections left out.
 
-    Args:
-        function: What to run.
-        device: Where it computes.
-
     Returns:
-        In [0, 1]; None where attention is made of operators that others use too (whole maps).
+        Share in [0, 1]; None where attention uses the same operators as other layers (full maps).
     """
     activities = [torch.profiler.ProfilerActivity.CPU]
     clock = "cpu"
@@ -146,17 +125,16 @@ def attention_share(function: Callable[[], object], device: torch.device) -> flo
 
 
 def peak_memory(function: Callable[[], object], device: torch.device) -> int | None:
-    """Bytes that a run takes above what was in use before it.
+    """Memory that a run takes above what was in use before it.
 
-    On a GPU these are PyTorch's own counts. On Linux it is the growth of the process' resident
-    memory at its highest, after free memory has been handed back to the system.
+    On a GPU PyTorch counts it. On Linux it is the largest growth of the process' resident memory,
+    after free memory was given back to the system.
 
     Returns:
-        Bytes, or None where the system does not tell: nothing is run then. What the function raises
-        is the caller's.
+        Bytes; None where the system does not tell, and then the function is not run.
     """
     gc.collect()
-    release_buffers()  # else what is kept from before would not count
+    release_buffers()  # or buffers kept from earlier calls would not count
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
@@ -170,7 +148,7 @@ def peak_memory(function: Callable[[], object], device: torch.device) -> int | N
 
 
 def _reset_peak() -> int | None:
-    """Bytes in use, from which on the highest is kept; None where the system does not tell."""
+    """Bytes in use now; from now on the system keeps the peak. None where it does not tell."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
@@ -195,7 +173,7 @@ def relative_error(actual: torch.Tensor, exact: torch.Tensor) -> float:
 
 
 def describe_machine(device: torch.device) -> dict[str, str | int]:
-    """What figures must be read with: processor or GPU, threads, versions."""
+    """Processor or GPU, threads and versions, which figures depend on."""
     processor = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").is_file():
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -213,7 +191,9 @@ def describe_machine(device: torch.device) -> dict[str, str | int]:
     return machine
 
 
-def write_json(path: str, machine: dict, settings: dict, results: list[dict[str, Any]]) -> None:
+def write_json(
+    path: str, machine: Mapping[str, Any], settings: Mapping[str, Any], results: list[Figures]
+) -> None:
     """Write what was measured.
 
     Raises:
@@ -224,12 +204,8 @@ def write_json(path: str, machine: dict, settings: dict, results: list[dict[str,
         for result in results
     ]
     content = {"machine": machine, "settings": settings, "results": results}
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part:
-            part.write_text(json.dumps(content, indent=2) + "\n")
-    except OSError as error:
-        raise UserError(f"--json {path} cannot be written ({error.strerror})") from error
+    with writing(path, "--json") as part:
+        part.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def plot_lines(
@@ -238,9 +214,9 @@ def plot_lines(
     """Draw panels of lines side by side, all axes logarithmic.
 
     Args:
-        path: Picture file.
-        x_label: Of all panels.
-        panels: By label of the y axis, lines by name, each (x, y) points.
+        path: Path of the picture; its ending is the format.
+        x_label: Label of each x axis.
+        panels: Lines by the label of the y axis; of each line by name, its (x, y) points.
 
     Raises:
         UserError: The file cannot be written.
@@ -254,9 +230,5 @@ def plot_lines(
         axes.set(xscale="log", yscale="log", xlabel=x_label, ylabel=label)
         axes.grid(alpha=0.3, which="both")
         axes.legend()
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as part:
-            figure.savefig(part, format=Path(path).suffix[1:] or "png", dpi=110)
-    except (OSError, ValueError) as error:
-        raise UserError(f"--plot {path} cannot be written ({error})") from error
+    with writing(path, "--plot") as part:
+        figure.savefig(part, format=Path(path).suffix[1:] or "png", dpi=110)

@@ -1,4 +1,4 @@
-"""Our own tools run by other tools: each a process, its progress shown, its output kept."""
+"""Run one of our tools from another: show its progress, and keep its output."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .errors import UserError
+from ..errors import UserError
 
 
 def run_tool(tool: Path, arguments: Sequence[object], log: Path) -> None:
-    """Run a tool; its progress is shown, everything it says goes to a log.
+    """Run a tool as a process.
 
     Args:
-        tool: A file of ``tools/``; it runs in the folder above.
-        arguments: Its command line.
-        log: Where its output goes.
+        tool: Path of a file of ``tools/``; it runs in the folder above.
+        arguments: Words of its command line.
+        log: Path of the file that gets its output.
 
     Raises:
-        UserError: It failed; the message names the log, and its error if it told one.
+        UserError: The tool failed; the message names the log and has the tool's error.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     print(f"\n$ tools/{tool.name} {' '.join(map(str, arguments[:2]))} …", flush=True)
@@ -48,7 +48,7 @@ def run_tool(tool: Path, arguments: Sequence[object], log: Path) -> None:
 
 
 def _progress(line: str) -> str | None:
-    """What to show of a line that a tool printed, or None."""
+    """The text to show for a line that a tool printed, None for nothing."""
     step = re.search(r"Iter\(train\) \[ *(\d+/\d+)\].* eta: (\S+).*  loss: (\S+)", line)
     if step:
         return f"iteration {step[1]:>9}   loss {step[3]}   {step[2]} to go"
@@ -56,7 +56,7 @@ def _progress(line: str) -> str | None:
 
 
 def newest_scores(work_dir: Path) -> Path:
-    """The JSON file of scores that the last test below a folder wrote.
+    """The JSON file of scores that the last test in a folder wrote.
 
     Raises:
         UserError: There is none.

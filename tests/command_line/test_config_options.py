@@ -3,7 +3,7 @@ from copy import deepcopy
 import pytest
 from mmengine.config import Config
 
-from mmseg_deepvit.config_options import known_keys, merge_options
+from mmseg_deepvit.command_line.config_options import known_keys, merge_options
 from mmseg_deepvit.errors import UserError
 
 
@@ -74,7 +74,7 @@ def test_what_cannot_be_meant_is_one_line(key, value, said):
     [
         ("model.test_cfg.moed", "did you mean mode?"),
         ("data_root", "is train_dataloader.dataset.data_root meant?"),
-        ("train_pipeline.0.type", "what was made of it stays as it is"),
+        ("train_pipeline.0.type", "only while it is read, so nothing changes"),
     ],
 )
 def test_what_may_change_nothing_is_a_warning(key, said, capsys):

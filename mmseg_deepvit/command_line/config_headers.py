@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import yaml
 from mmengine.config import Config
 
-from .errors import UserError
-from .tables import markdown_table
+from ..errors import UserError
+from ..tables import markdown_table
 
 #: Names of the data sets at the end of configs' names, in the order of the page.
 _DATASETS = {

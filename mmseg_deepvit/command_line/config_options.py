@@ -1,6 +1,6 @@
-"""``--cfg-options`` that mmengine would take without a word and that change nothing.
+"""Merge ``--cfg-options`` into a config, and refuse options that would change nothing.
 
-mmengine adds whatever key is given: a mistyped one leaves the setting that was meant as it was.
+mmengine adds any key. A mistyped one would leave the intended setting unchanged, without a word.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import FlexibleRunner, Runner
 
-from .errors import UserError
+from ..errors import UserError
 
-#: Keys that runners and tools look up in a config beside the arguments of the runner.
+#: Keys that runners and tools read in a config, in addition to the runner's arguments.
 _FURTHER_KEYS = {
     *("activation_checkpointing", "compile", "custom_imports", "efficient_conv_bn_eval", "env_cfg"),
     *("find_unused_parameters", "gpu_ids", "model_wrapper_cfg", "runner_type", "sync_bn"),
@@ -28,13 +28,12 @@ _FURTHER_KEYS = {
 
 
 def merge_options(cfg: Config, options: Mapping[str, Any]) -> None:
-    """Override a config as mmengine does, refusing what cannot have been meant.
+    """Override a config as mmengine does, and refuse options that are mistakes.
 
-    A key that looks like a mistyped one, in a part of the config that nothing checks, is a warning
-    on stderr.
+    A key that looks mistyped, in a part of the config that nothing checks, is a warning on stderr.
 
     Args:
-        cfg: Changed in place.
+        cfg: Config, which is changed in place.
         options: Dotted keys and values.
 
     Raises:
@@ -62,7 +61,7 @@ def _merge(cfg: Config, named: str, options: Mapping[str, Any]) -> None:
 
 @cache
 def known_keys() -> frozenset[str]:
-    """Top-level keys that mean something to runners and tools."""
+    """Top-level keys that runners and tools read."""
     arguments = (inspect.signature(kind).parameters for kind in (Runner, FlexibleRunner))
     return frozenset(_FURTHER_KEYS).union(*arguments)
 
@@ -78,13 +77,13 @@ def _check_key(cfg: Config, key: str) -> None:
         raise UserError(f"--cfg-options {key}: modules are imported with the config: set it there")
     if first not in known_keys():
         print(
-            f"warning: --cfg-options {key}: {first} is a name that the config uses while it is "
-            f"read; what was made of it stays as it is{_places(cfg, key)}",
+            f"warning: --cfg-options {key}: the config uses {first} only while it is read, so "
+            f"nothing changes{_places(cfg, key)}",
             file=sys.stderr,
         )
     place: Any = cfg.get(first)
     for part in rest:
-        # What has a type is built from its settings, and complains of those that it does not take.
+        # A dict with a type is built, and its class refuses settings that it does not take.
         if isinstance(place, dict) and part not in place and "type" not in place:
             suggestion = _suggest(part, place)
             if suggestion:
@@ -110,14 +109,14 @@ def _check_value(cfg: Config, key: str, value: Any) -> None:
 
 
 def _inside(place: Any, part: str) -> Any:
-    """What a part of a key names, None if it is not there."""
+    """The setting that a part of a key names, None if it is missing."""
     if isinstance(place, list | tuple) and part.isdigit() and int(part) < len(place):
         return place[int(part)]
     return place.get(part) if isinstance(place, dict | Config) else None
 
 
 def _places(cfg: Config, key: str) -> str:
-    """Where settings of that name are, which may be what was meant."""
+    """Other places of settings with that name, for the warning."""
     last = key.split(".")[-1]
     found = [f"{k}.{p}" for k in known_keys() if k in cfg for p in _paths(cfg[k], last)]
     return f" (is {' or '.join(sorted(found)[:3])} meant?)" if found else ""
