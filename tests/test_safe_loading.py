@@ -23,7 +23,8 @@ def tell():
     print(*sorted({module.__module__.partition(".")[0] for module in modules}))
 
 theirs, schemes = classes(), dict(CheckpointLoader._schemes)
-Config.fromstring("custom_imports = dict(imports=['mmseg_deepvit', 'mmseg_deepvit.cli'])", ".py")
+imports = ['mmseg_deepvit', 'mmseg_deepvit.command_line']
+Config.fromstring(f"custom_imports = dict(imports={imports})", ".py")
 import mmseg_deepvit.safe_loading
 tell()
 pretrained = dict(type="Pretrained", checkpoint=sys.argv[2])

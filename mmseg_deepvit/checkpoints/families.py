@@ -48,8 +48,8 @@ class Family:
     Attributes:
         name: One word, as ``tools/convert_checkpoint.py --family`` takes it.
         reference: Whose files they are.
-        target: The model whose names they get: our ``trunk`` (DeepViT, DiversePatchViT, CaiT), or
-            ``swin``, mmseg's SwinTransformer.
+        target: The model whose names they get: our ``trunk`` (DeepViT, DiversePatchViT, CaiT,
+            PlainViT), or ``swin``, mmseg's SwinTransformer.
         marks: Patterns; each matches some whole name of every file of the family.
         key_map: New names, and what is left out.
         changes: Values that are laid out in another way.

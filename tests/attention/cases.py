@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import nn
 
-from mmseg_deepvit.benchmark import relative_error
+from mmseg_deepvit.command_line.benchmark import relative_error
 
 from .reference import blockwise_head_mixing_attention, explicit_head_mixing_attention
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from mmseg_deepvit.attention import head_mixing_attention
-from mmseg_deepvit.benchmark import interleaved_times
+from mmseg_deepvit.command_line.benchmark import interleaved_times
 
 TOKENS = 1025  # an image of 512² in patches of 16², and a class token
 
@@ -31,7 +31,7 @@ def measure():
 
     backends = ("blockwise", "explicit")
     calls = {name: lambda name=name: attend(name) for name in backends}
-    times = interleaved_times(calls, 5, torch.device("cpu"))
+    times = interleaved_times(calls, 5)
     print(*(times[name].low for name in backends))
 
 

@@ -10,7 +10,7 @@ from mmseg.registry import MODELS
 
 from mmseg_deepvit.checkpoints import read_checkpoint
 from mmseg_deepvit.checkpoints.formats import is_safetensors
-from mmseg_deepvit.cli import load_config
+from mmseg_deepvit.command_line import load_config
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.inference import load_segmentor
 
