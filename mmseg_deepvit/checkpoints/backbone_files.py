@@ -10,9 +10,9 @@ from typing import Any, Literal
 from ..errors import CheckpointError
 from .containers import find_state_dict
 from .conversion import Conversion, convert
-from .families import find_family
 from .loading import read_checkpoint
 from .normalization import saved_normalization
+from .published_families import find_family
 from .timm_hub import TIMM_SCHEME, timm_normalization
 
 _KINDS = {"trunk": "vision transformer", "swin": "Swin Transformer"}
@@ -26,7 +26,7 @@ def read_backbone(
     Args:
         path: As :func:`~mmseg_deepvit.checkpoints.read_checkpoint` takes it.
         target: The model that they are for, as in
-            :class:`~mmseg_deepvit.checkpoints.families.Family`.
+            :class:`~mmseg_deepvit.checkpoints.published_families.Family`.
         weights: ``'ema'``, ``'model'`` or None, as in
             :func:`~mmseg_deepvit.checkpoints.containers.find_weights`.
 

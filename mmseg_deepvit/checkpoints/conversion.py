@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .families import Family, first_match
 from .key_maps import Drop, rename_key
 from .normalization import Normalization
+from .published_families import Family, first_match
 
 #: Parts of other vision transformers that ours lack, in our names. A file that has one is refused:
 #: without that part the model would compute another function.

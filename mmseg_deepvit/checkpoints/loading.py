@@ -1,9 +1,8 @@
 """Read checkpoint files without running code from them.
 
-Files are read by PyTorch's ``weights_only`` unpickler, which builds tensors and plain containers
-and refuses everything else; what mmengine and published training scripts write beside the weights
-is allowed by name, in :mod:`.plain_data`. A file that needs more is read only where the user says
-by name that it can be trusted.
+PyTorch's ``weights_only`` unpickler builds tensors and plain containers and refuses all else.
+:mod:`.allowed_objects` names what else mmengine and published training scripts write. A file that
+needs more is read only where the user trusts it by name.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError
+from .allowed_objects import allowed_globals
 from .download import download
 from .formats import is_safetensors, what_else
-from .plain_data import allowed_globals
 from .safetensors_files import read_safetensors
 from .sharded import is_sharded, read_sharded
 from .timm_hub import TIMM_SCHEME, fetch_timm

@@ -26,10 +26,10 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from torch import Tensor
 
 from ..errors import CheckpointError
+from .allowed_objects import InertHistory
+from .config_literals import is_plain_config
 from .containers import check_plain
 from .loading import read_checkpoint
-from .plain_config import is_plain_config
-from .plain_data import InertHistory
 
 
 def load_from_path(filename: str, map_location: Any = None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .plain_config import read_setting
+from .config_literals import read_setting
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from ..errors import CheckpointError
 from .backbone_files import with_normalization
 from .containers import check_plain, find_weights, split_backbone
 from .conversion import Conversion, convert
-from .families import Family, find_family, has_marks, match_family
 from .key_maps import summarize_keys
+from .published_families import Family, find_family, has_marks, match_family
 
 _HEADS = ("decode_head.", "auxiliary_head.")
 _BACKBONE = "backbone."
