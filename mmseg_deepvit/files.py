@@ -15,7 +15,7 @@ _PART_NAME = re.compile(r"\..+\.[0-9a-f]{8}" + re.escape(PART))
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike, sync: bool = False) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], sync: bool = False) -> Iterator[Path]:
     """Replace a file; whoever looks finds the old or the new one, never a part of it.
 
     Args:

@@ -26,12 +26,12 @@ class InertHistory:
 class _InertConfig:
     """Stands in for the configuration that Swin's training saves: what is in it, as a dict."""
 
-    def __new__(cls) -> OrderedDict:  # type: ignore[misc]
+    def __new__(cls) -> OrderedDict[str, Any]:  # type: ignore[misc]
         """The one dict with attributes that PyTorch's unpickler fills."""
         return OrderedDict()
 
 
-def _inert_config_dict(content: Mapping | None = None) -> dict:
+def _inert_config_dict(content: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Stands in for mmengine's ConfigDict, of which a data set's metainfo may be made."""
     return dict(content or {})
 

@@ -19,7 +19,7 @@ _KINDS = {"trunk": "vision transformer", "swin": "Swin Transformer"}
 
 
 def read_backbone(
-    path: str | os.PathLike, target: Literal["trunk", "swin"], weights: str | None = None
+    path: str | os.PathLike[str], target: Literal["trunk", "swin"], weights: str | None = None
 ) -> Conversion:
     """Read the weights of a backbone.
 
@@ -50,7 +50,7 @@ def read_backbone(
 
 
 def with_normalization(
-    conversion: Conversion, checkpoint: Mapping[str, Any], path: str | os.PathLike
+    conversion: Conversion, checkpoint: Mapping[str, Any], path: str | os.PathLike[str]
 ) -> Conversion:
     """A conversion with the normalisation that name or file tell, which go before the family.
 

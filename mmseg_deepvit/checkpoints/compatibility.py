@@ -15,7 +15,7 @@ _TRAINING_ONLY = "patch_head."
 
 
 def load_whole_model(
-    model: nn.Module, state: Mapping[str, Tensor], path: str | os.PathLike
+    model: nn.Module, state: Mapping[str, Tensor], path: str | os.PathLike[str]
 ) -> None:
     """Load a checkpoint into the model that it was made from, all of it or nothing.
 
@@ -34,7 +34,7 @@ def load_whole_model(
 
 
 def check_kinds(
-    own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | os.PathLike
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | os.PathLike[str]
 ) -> None:
     """Raise where values would lose a part, or are steps of a quantisation.
 
@@ -73,7 +73,10 @@ def _dtype(value: Tensor) -> str:
 
 
 def check_shapes(
-    own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | os.PathLike, remedy: str
+    own: Mapping[str, Tensor],
+    state: Mapping[str, Tensor],
+    path: str | os.PathLike[str],
+    remedy: str,
 ) -> None:
     """Raise where tensors of one name differ in shape.
 
@@ -95,7 +98,7 @@ def check_shapes(
         )
 
 
-def check_finite(state: Mapping[str, Tensor], path: str | os.PathLike) -> None:
+def check_finite(state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
     """Raise if a checkpoint holds NaN or infinity: a model says the first class of everything then.
 
     Args:
@@ -115,7 +118,7 @@ def check_finite(state: Mapping[str, Tensor], path: str | os.PathLike) -> None:
 
 
 def check_same_model(
-    own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | os.PathLike
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | os.PathLike[str]
 ) -> None:
     """Raise unless a checkpoint holds just the tensors of a model that inference uses.
 

@@ -24,7 +24,7 @@ PREFIXES = ("module.", "backbone.")
 
 
 def find_weights(
-    checkpoint: Mapping[str, Any], path: str | os.PathLike, weights: str | None = None
+    checkpoint: Mapping[str, Any], path: str | os.PathLike[str], weights: str | None = None
 ) -> dict[str, Tensor]:
     """Find all weights that a file holds.
 
@@ -76,7 +76,7 @@ def _tensors(mapping: Any) -> dict[str, Tensor]:
     return {k: v for k, v in mapping.items() if isinstance(k, str) and isinstance(v, Tensor)}
 
 
-def check_plain(state: Mapping[str, Tensor], path: str | os.PathLike) -> None:
+def check_plain(state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
     """Raise if a file holds tensors without plain values.
 
     Args:
@@ -105,7 +105,7 @@ def _special_kind(value: Tensor) -> str | None:
 
 
 def find_state_dict(
-    checkpoint: Mapping[str, Any], path: str | os.PathLike, weights: str | None = None
+    checkpoint: Mapping[str, Any], path: str | os.PathLike[str], weights: str | None = None
 ) -> dict[str, Tensor]:
     """Find the backbone's weights in what a file holds.
 

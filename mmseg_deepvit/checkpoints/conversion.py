@@ -47,7 +47,9 @@ class Conversion:
     normalization: Normalization | None = None
 
 
-def convert(state: Mapping[str, Tensor], family: Family, path: str | os.PathLike) -> Conversion:
+def convert(
+    state: Mapping[str, Tensor], family: Family, path: str | os.PathLike[str]
+) -> Conversion:
     """Give a backbone's weights the names, and the layout, of their target.
 
     Class and register positions inside ``pos_embed``, and its grid, stay as they are.
@@ -92,7 +94,7 @@ def _change(name: str, value: Tensor, conversion: Conversion) -> Tensor:
     return value
 
 
-def _check_parts(state: Mapping[str, Tensor], path: str | os.PathLike) -> None:
+def _check_parts(state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
     if "pos_embed" not in state:
         raise CheckpointError(
             f"checkpoint {path} has no pos_embed, so its positions are rotary or relative, which "

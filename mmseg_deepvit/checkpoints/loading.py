@@ -28,7 +28,7 @@ from .timm_hub import TIMM_SCHEME, fetch_timm
 TRUST_VARIABLE = "MMSEG_DEEPVIT_TRUST_CHECKPOINT"
 
 
-def read_checkpoint(path: str | os.PathLike, trust: bool = False) -> Mapping[str, Any]:
+def read_checkpoint(path: str | os.PathLike[str], trust: bool = False) -> Mapping[str, Any]:
     """Read a checkpoint on the CPU without running code from it.
 
     Args:

@@ -73,7 +73,7 @@ def load_from_openmmlab(filename: str, map_location: Any = None) -> dict[str, An
 def load_from_mmcls(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Load the backbone of a classifier that OpenMMLab names."""
     content = load_from_path(_look_up(filename, mmengine_checkpoint.get_mmcls_models()))
-    return mmengine_checkpoint._process_mmcls_checkpoint(content)
+    return dict(mmengine_checkpoint._process_mmcls_checkpoint(content))
 
 
 def load_from_store(filename: str, map_location: Any = None) -> dict[str, Any]:

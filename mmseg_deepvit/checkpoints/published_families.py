@@ -195,7 +195,7 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 
-def find_family(state: Mapping[str, Tensor], path: str | os.PathLike) -> Family:
+def find_family(state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> Family:
     """Tell the family of a backbone's weights by their names.
 
     Args:

@@ -48,7 +48,7 @@ def read_safetensors(path: Path, named: str) -> dict[str, Any]:
 
 
 def save_safetensors(
-    path: str | os.PathLike, state: Mapping[str, Tensor], meta: Mapping[str, Any]
+    path: str | os.PathLike[str], state: Mapping[str, Tensor], meta: Mapping[str, Any]
 ) -> None:
     """Write weights, and what belongs to them, as safetensors.
 

@@ -22,7 +22,7 @@ _BACKBONE = "backbone."
 
 def convert_checkpoint(
     checkpoint: Mapping[str, Any],
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     family: Family | None = None,
     weights: str | None = None,
 ) -> Conversion:
@@ -87,7 +87,7 @@ def _alone(conversion: Conversion, prefix: str, others: Mapping[str, Tensor]) ->
 
 
 def segmentor_state_dict(
-    checkpoint: Mapping[str, Any], path: str | os.PathLike
+    checkpoint: Mapping[str, Any], path: str | os.PathLike[str]
 ) -> dict[str, Tensor]:
     """The weights of a whole segmentor in what a training run saved.
 

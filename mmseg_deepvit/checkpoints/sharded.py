@@ -26,9 +26,11 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
 
 from ..errors import CheckpointError
 
@@ -53,7 +55,7 @@ _DESCRIPTIONS = {
 }
 
 
-def is_sharded(path: str | os.PathLike) -> bool:
+def is_sharded(path: str | os.PathLike[str]) -> bool:
     """Whether a path is a folder that processes have written together."""
     folder = Path(path)
     known = any((folder / name).is_file() for name in (METADATA, REST))
@@ -61,7 +63,7 @@ def is_sharded(path: str | os.PathLike) -> bool:
 
 
 def read_sharded(
-    path: str | os.PathLike, read_file: Callable[[str], Mapping[str, Any]]
+    path: str | os.PathLike[str], read_file: Callable[[str], Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Read a whole checkpoint into this process.
 
@@ -86,7 +88,7 @@ def read_sharded(
 
 
 def fill(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     rest: Mapping[str, Any],
     target: Callable[[str], Tensor],
     alone: bool = False,
@@ -118,16 +120,16 @@ def fill(
 
     try:
         content = {k: v for k, v in rest.items() if k != CHECKSUMS}
-        filled = _replace_marks(content, tensor, {})
-        dcp.load(tensors, storage_reader=reader, no_dist=alone)
+        filled: dict[str, Any] = _replace_marks(content, tensor, {})
+        load(tensors, storage_reader=reader, no_dist=alone)
     except CheckpointError:
         raise
-    except (Exception, dcp.api.CheckpointException) as error:
+    except (Exception, CheckpointException) as error:
         raise _damaged(path, error) from error
     return filled
 
 
-def check_sharded(path: str | os.PathLike, rest: Mapping[str, Any]) -> None:
+def check_sharded(path: str | os.PathLike[str], rest: Mapping[str, Any]) -> None:
     """Look whether every part is there and as it was written.
 
     Args:
@@ -194,7 +196,7 @@ def _replace_marks(tree: Any, tensor: Callable[[str], Tensor], seen: dict[int, A
     return copy
 
 
-def _damaged(path: str | os.PathLike, error: BaseException) -> CheckpointError:
+def _damaged(path: str | os.PathLike[str], error: BaseException) -> CheckpointError:
     causes = list(getattr(error, "failures", {}).values())
     cause = causes[0][0] if causes else error
     said = " ".join(str(cause).split()) or type(cause).__name__
@@ -217,7 +219,7 @@ class _Unpickler(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name} is no description of tensors")
 
 
-class _Reader(dcp.FileSystemReader):
+class _Reader(FileSystemReader):
     """PyTorch's reader, which runs nothing that is in ``.metadata`` and reads what was written.
 
     Args:
@@ -225,7 +227,7 @@ class _Reader(dcp.FileSystemReader):
         rest: What its ``rest.pth`` holds.
     """
 
-    def __init__(self, path: str | os.PathLike, rest: Mapping[str, Any]) -> None:
+    def __init__(self, path: str | os.PathLike[str], rest: Mapping[str, Any]) -> None:
         super().__init__(path)
         self.folder = Path(path)
         checksums = rest.get(CHECKSUMS)

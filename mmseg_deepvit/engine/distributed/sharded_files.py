@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-import torch.distributed.checkpoint as dcp
 from mmengine.dist import all_gather_object, get_rank, is_main_process
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemWriter
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.tensor import DTensor
 
 from ...checkpoints.sharded import CHECKSUMS, METADATA, REST, checksum, take_out
@@ -25,7 +27,7 @@ from ..saving.atomic_files import write_atomically
 _T = TypeVar("_T")
 
 
-def save_sharded(content: dict[str, Any], path: str | os.PathLike) -> None:
+def save_sharded(content: dict[str, Any], path: str | os.PathLike[str]) -> None:
     """Save a checkpoint, each process its part of every tensor that they share; all call it.
 
     The folder is written under another name, synced and renamed.
@@ -42,7 +44,7 @@ def save_sharded(content: dict[str, Any], path: str | os.PathLike) -> None:
     part = Path(_at_first(path, lambda: _begin(path)))
     try:
         checksums = _write(tensors, part)
-    except (Exception, dcp.api.CheckpointException) as error:  # the same one in all processes
+    except (Exception, CheckpointException) as error:  # the same one in all processes
         if is_main_process():
             shutil.rmtree(part, ignore_errors=True)
         raise _unwritten(path, error) from error
@@ -59,7 +61,7 @@ def _begin(path: Path) -> str:
 
 def _write(tensors: dict[str, Tensor], part: Path) -> dict[str, int]:
     """Write tensors; returns the checksums of all files, each from the process that wrote it."""
-    dcp.save(tensors, storage_writer=dcp.FileSystemWriter(part, sync_files=True))
+    save(tensors, storage_writer=FileSystemWriter(part, sync_files=True))
     ours: dict[str, int] | OSError
     try:
         files = [*part.glob(f"__{get_rank()}_*"), *[part / METADATA] * is_main_process()]
@@ -74,7 +76,7 @@ def _write(tensors: dict[str, Tensor], part: Path) -> dict[str, int]:
     return checksums
 
 
-def save_whole(content: dict[str, Any], path: str | os.PathLike) -> None:
+def save_whole(content: dict[str, Any], path: str | os.PathLike[str]) -> None:
     """Save one file as one process would; all call it.
 
     Args:

@@ -14,7 +14,7 @@ from ...files import replacing
 BACKEND = "atomic_local"
 
 
-def write_atomically(path: str | os.PathLike, content: bytes) -> None:
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """Replace a file by new content; whoever looks finds the old or the new one, never a part.
 
     Args:
