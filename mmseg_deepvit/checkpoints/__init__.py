@@ -1,4 +1,4 @@
-"""Checkpoint files: safe reading, names of published families, whether they fit a model."""
+"""Checkpoint files: safe reading, published families and their names, comparison with a model."""
 
 from .backbone_files import read_backbone
 from .compatibility import load_whole_model

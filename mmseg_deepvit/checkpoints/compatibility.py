@@ -1,28 +1,28 @@
-"""Does a checkpoint fit a model? Told before anything is loaded, in one line."""
+"""Compare a checkpoint with a model before anything is loaded; an error is one line."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from .key_maps import summarize_keys
 
-#: What only training uses: the mixing loss's classifier of patches. Models and files differ in it.
+#: Prefix of the mixing loss's classifier of patches, which only training uses.
 _TRAINING_ONLY = "patch_head."
 
 
 def load_whole_model(
     model: nn.Module, state: Mapping[str, Tensor], path: str | os.PathLike[str]
 ) -> None:
-    """Load a checkpoint into the model that it was made from, all of it or nothing.
+    """Load all weights of a checkpoint into the model that it was made from, or none.
 
     Args:
-        model: A segmentor, for inference.
-        state: The checkpoint's weights.
-        path: The checkpoint, named in errors.
+        model: Segmentor for inference.
+        state: Weights of the checkpoint.
+        path: Path of the checkpoint, named in errors.
 
     Raises:
         CheckpointError: As :func:`check_same_model`, :func:`check_kinds` and :func:`check_finite`.
@@ -36,17 +36,16 @@ def load_whole_model(
 def check_kinds(
     own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | os.PathLike[str]
 ) -> None:
-    """Raise where values would lose a part, or are steps of a quantisation.
-
-    A model's real numbers are to be real in the file too, and its whole ones at least whole.
+    """Refuse numbers that would lose a part in the model's type, or are steps of a quantisation.
 
     Args:
         own: The model's ``state_dict()``.
-        state: The checkpoint's weights; those that the model has not are passed over.
-        path: The checkpoint, named in the error.
+        state: Weights of the checkpoint; the model may lack some of them.
+        path: Path of the checkpoint, named in the error.
 
     Raises:
-        CheckpointError: The message names the first tensor.
+        CheckpointError: The file has whole or complex numbers for the model's real ones, or
+            fractions for its whole ones.
     """
     for name, value in own.items():
         given = state.get(name, value)
@@ -58,7 +57,7 @@ def check_kinds(
 
 
 def _keeps(given: Tensor, own: Tensor) -> bool:
-    """Whether a model's tensor can take over what is given."""
+    """Whether a model's tensor can take over the given values."""
     if own.is_complex():
         return True
     if own.is_floating_point():
@@ -78,16 +77,16 @@ def check_shapes(
     path: str | os.PathLike[str],
     remedy: str,
 ) -> None:
-    """Raise where tensors of one name differ in shape.
+    """Refuse tensors whose shape is not the model's.
 
     Args:
         own: The model's ``state_dict()``.
-        state: The checkpoint's weights; those that the model has not are passed over.
-        path: The checkpoint, named in the error.
-        remedy: The end of the message: what to set.
+        state: Weights of the checkpoint; the model may lack some of them.
+        path: Path of the checkpoint, named in the error.
+        remedy: End of the message: the option to set.
 
     Raises:
-        CheckpointError: The message names the first tensor.
+        CheckpointError: Shapes differ; the message names the first tensor.
     """
     unfit = [k for k in state if k in own and state[k].shape != own[k].shape]
     if unfit:
@@ -99,63 +98,51 @@ def check_shapes(
 
 
 def check_finite(state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
-    """Raise if a checkpoint holds NaN or infinity: a model says the first class of everything then.
-
-    Args:
-        state: The checkpoint's weights.
-        path: The checkpoint, named in the error.
-
-    Raises:
-        CheckpointError: The message names the tensors.
-    """
+    """Raise CheckpointError for NaN or infinity, with which a model predicts one class only."""
     bad = [k for k, v in state.items() if v.is_floating_point() and not v.isfinite().all()]
     if bad:
         raise CheckpointError(
-            f"checkpoint {path} holds NaN or infinity in {len(bad)} tensors "
-            f"({summarize_keys(bad[:3])}{', …' if len(bad) > 3 else ''}): its training has "
-            "diverged; take an earlier one"
+            f"checkpoint {path} holds NaN or infinity in {len(bad)} tensors ({_first(bad)}): its "
+            "training has diverged; take an earlier one"
         )
 
 
 def check_same_model(
     own: Mapping[str, Tensor], state: Mapping[str, Tensor], path: str | os.PathLike[str]
 ) -> None:
-    """Raise unless a checkpoint holds just the tensors of a model that inference uses.
+    """Raise unless a checkpoint holds exactly the tensors of a model that inference uses.
 
     Args:
         own: The model's ``state_dict()``.
-        state: The checkpoint's weights.
-        path: The checkpoint, named in errors.
+        state: Weights of the checkpoint.
+        path: Path of the checkpoint, named in errors.
 
     Raises:
-        CheckpointError: Names or shapes differ. The message tells a different number of classes
-            from a different model.
+        CheckpointError: Names or shapes differ. Another number of classes is told as such.
     """
     own, state = (
         {k: v for k, v in weights.items() if not k.startswith(_TRAINING_ONLY)}
         for weights in (own, state)
     )
-    missing = [k for k in own if k not in state]
-    unexpected = [k for k in state if k not in own]
     unfit = [k for k in own if k in state and own[k].shape != state[k].shape]
-    if not missing and not unexpected and not unfit:
-        return
-    if not missing and not unexpected and all(".conv_seg." in k for k in unfit):
+    if unfit and own.keys() == state.keys() and all(".conv_seg." in k for k in unfit):
         classes = state[unfit[0]].shape[0], own[unfit[0]].shape[0]
         raise CheckpointError(
             f"checkpoint {path} has {classes[0]} classes and the config {classes[1]} ({unfit[0]}): "
             "give the config it was trained with, or set num_classes of the heads"
         )
-    differences = [
-        f"{len(keys)} {what} ({summarize_keys(keys[:3])}{', …' if len(keys) > 3 else ''})"
-        for what, keys in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("of another shape", unfit),
+    found = {
+        "missing": [k for k in own if k not in state],
+        "unexpected": [k for k in state if k not in own],
+        "of another shape": unfit,
+    }
+    if any(found.values()):
+        listed = (f"{len(keys)} {what} ({_first(keys)})" for what, keys in found.items() if keys)
+        raise CheckpointError(
+            f"checkpoint {path} belongs to another model than the config, tensors differ: "
+            f"{'; '.join(listed)}; give the config it was trained with"
         )
-        if keys
-    ]
-    raise CheckpointError(
-        f"checkpoint {path} belongs to another model than the config, tensors differ: "
-        f"{'; '.join(differences)}; give the config it was trained with"
-    )
+
+
+def _first(keys: Sequence[str]) -> str:
+    return summarize_keys(keys[:3]) + (", …" if len(keys) > 3 else "")
