@@ -34,7 +34,7 @@ class Conversion:
         state: New names and tensors.
         renamed: Old and new names of all tensors that are kept.
         dropped: Old names, and why they are left out.
-        changed: New names, and what was done to their values.
+        changed: New names, and the changes to their values.
         normalization: Normalisation of the training images; None where it is not known.
     """
 

@@ -1,4 +1,4 @@
-"""Models that are shared out train as whole ones, on any number of processes."""
+"""Split models train as others do, on any number of processes."""
 
 import copy
 import errno
@@ -271,5 +271,5 @@ def test_units_that_are_none(alone):
 def test_hooks_that_need_the_whole_model():
     hooks = [dict(type="ClassCheckHook"), dict(type="EMAHook")]
     check_hooks(Config(dict(custom_hooks=hooks)))
-    with pytest.raises(UserError, match="EMAHook needs the whole model"):
+    with pytest.raises(UserError, match="EMAHook needs the full model"):
         check_hooks(Config(dict(custom_hooks=hooks, strategy=dict(type="FSDP2Strategy"))))
