@@ -238,7 +238,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize(("renames", "left"), [(0, 1), (1, 1), (2, 2)])
 def test_a_kill_while_a_folder_is_replaced(alone, tmp_path, monkeypatch, renames, left):
-    """Before, between and behind the two renames; what is half written goes with the next run."""
+    """Before, between and after the two renames; the next run removes partly written files."""
     strategy = prepare(alone)
     path, done = tmp_path / "iter_2.pth", []
     save(strategy, path, 1)
