@@ -1,4 +1,4 @@
-"""Replace files at once: the new one is written under another name, then renamed."""
+"""Files that are complete or not there: written under another name, then renamed."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-#: Ending of the name of a file or folder while it is written.
+#: Ending of the name of a file or folder that is being written.
 PART = ".part"
 _PART_NAME = re.compile(r"\..+\.[0-9a-f]{8}" + re.escape(PART))
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str], sync: bool = False) -> Iterator[Path]:
-    """Replace a file; readers find the old or the new one, never a part.
+    """Replace a file; readers find the old or the new one, never a part of it.
 
     Args:
-        path: Path of the file; its folder exists.
+        path: Path of the file, in an existing folder.
         sync: Whether the new file must survive a power cut from now on.
 
     Yields:
-        A path in the same folder, which no other writer has, for the block to write to. The file
-        gets its name when the block ends, and is removed when the block fails.
+        Unique path in the same folder, where the block writes the new file. The file gets its name
+        when the block ends, and is removed when the block fails.
 
     Raises:
-        OSError: The file cannot be written; the old one remains.
+        OSError: The file cannot be written; the old one stays.
     """
     path = Path(path)
     part = part_of(path)
@@ -45,7 +45,7 @@ def replacing(path: str | os.PathLike[str], sync: bool = False) -> Iterator[Path
 
 
 def part_of(path: Path) -> Path:
-    """A name in the same folder to write a file or folder under; each call gives another."""
+    """Unique path in the same folder for a file or folder that is being written."""
     return path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:8]}{PART}")
 
 
@@ -55,7 +55,7 @@ def is_part(path: Path) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Write a folder's names to the disk, so that they survive a power cut, on POSIX systems."""
+    """Make new names in a folder survive a power cut, where the system can."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -1,9 +1,9 @@
-"""Work that one process does and all have the result of."""
+"""Work that one process does for all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 from mmengine.dist import broadcast_object_list, get_rank
 
@@ -13,21 +13,17 @@ _T = TypeVar("_T")
 
 
 def from_first_process(function: Callable[[], _T]) -> _T:
-    """Call a function in one process and have its result, or its :class:`UserError`, in all.
+    """Call a function in process 0; all processes return its result or raise its UserError.
 
-    Args:
-        function: Looks at files, say, which processes might see at different moments.
-
-    Returns:
-        What it returned in process 0.
+    Processes that looked at files by themselves might see them at different moments.
     """
-    answer: list[Any] = [None, None]
+    answer: list[_T | UserError | None] = [None]
     if get_rank() == 0:
         try:
-            answer[0] = function()
+            answer = [function()]
         except UserError as error:
-            answer[1] = error
+            answer = [error]
     broadcast_object_list(answer)
-    if answer[1] is not None:
-        raise answer[1]
-    return answer[0]
+    if isinstance(answer[0], UserError):
+        raise answer[0]
+    return cast(_T, answer[0])

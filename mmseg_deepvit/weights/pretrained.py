@@ -21,7 +21,7 @@ from ..checkpoints import (
     summarize_keys,
     timm_architecture,
 )
-from ..checkpoints.fit import check_kinds, check_shapes
+from ..checkpoints.compatibility import check_kinds, check_shapes
 from ..errors import CheckpointError
 from .positions import fit_positions
 from .warm_start import uncalibrated_map_norms, unmixed_state
