@@ -32,7 +32,8 @@ class BuildForMim(build_py):
 
 
 #: Attention for CPUs, called through ctypes: one binary for every Python from 3.10 on and every
-#: PyTorch. Where it does not compile, installing goes on and attention in PyTorch's operators serves.
+#: PyTorch. Where it does not compile, installing goes on, and attention in PyTorch's operators
+#: serves.
 PASSES = Extension(
     "mmseg_deepvit.attention.native._passes",
     sources=["mmseg_deepvit/attention/native/library.cpp"],

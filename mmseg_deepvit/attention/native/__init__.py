@@ -5,9 +5,9 @@ registers: Goto and van de Geijn, https://doi.org/10.1145/1356052.1356053.
 Deviations: none in result. Inputs of 16 bits are computed in fp32.
 
 The passes are C++17 in ``*.h``, compiled once for each set of instructions into one binary
-(``library.cpp``): :mod:`.library` loads it and :mod:`.passes` calls it. A block of query rows is
-taken through panels of keys; all heads' tiles of a panel are neighbours in memory, so that the mixes
-find them in the nearest cache.
+(``library.cpp``): :mod:`.library` loads it and :mod:`.passes` calls it. A block of query rows goes
+through panels of keys. All heads' tiles of a panel are neighbours in memory, so that the mixes find
+them in the nearest cache.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 
 // Floating-point operations that a second thread is worth.
 constexpr double WORK_A_THREAD = 2e6;
+// Memory that stays near while a block of rows is worked on, and most tiles of a block.
+constexpr int64_t NEAR_BYTES = 512 * 1024, MOST_TILES = 4;
 
 // Adds up what threads summed apart, in their order, and writes the gradients of a head.
 static void write_gradients(const Call& call, const Sizes& s, const Image& image, int h,
@@ -36,9 +38,9 @@ static void write_gradients(const Call& call, const Sizes& s, const Image& image
   }
 }
 
-// Adds Σ grad · out to `along`, if it is asked for, and Σ over images of Σ grad · Σ v over tokens,
-// the gradient of a bias that acts on outputs alone, to `bias`.
-static void add_totals_of(const Call& call, const Sizes& s, double* along, double* bias) {
+// Σ grad · out of each head; Σ over images of Σ grad · Σ v over tokens.
+static void add_totals(const Call& call) {
+  const Sizes s(call);
   std::vector<double> parts(2 * call.batch * s.heads);
   in_threads(call.parallel, call.threads, [&](int64_t t) {
     const int64_t units = call.batch * s.heads;
@@ -50,7 +52,6 @@ static void add_totals_of(const Call& call, const Sizes& s, double* along, doubl
       for (int j = 0; j < s.tokens; ++j) {
         read_row(call.grad, image, h, j, s.width, grad);
         for (int c = 0; c < s.width; ++c) grads[c] += grad[c];
-        if (!along) continue;
         read_row(call.out, image, h, j, s.width, out);
         for (int c = 0; c < s.width; ++c) product += double(grad[c]) * out[c];
       }
@@ -59,8 +60,8 @@ static void add_totals_of(const Call& call, const Sizes& s, double* along, doubl
     }
   });
   for (int64_t i = 0; i < call.batch * s.heads; ++i) {
-    if (along) along[i % s.heads] += parts[2 * i];
-    bias[i % s.heads] += parts[2 * i + 1];
+    call.totals[i % s.heads] += parts[2 * i];
+    call.totals[s.heads + i % s.heads] += parts[2 * i + 1];
   }
 }
 
@@ -81,7 +82,7 @@ class Schedule {
  public:
   Schedule(const Call& call, Pass pass, int64_t threads)
       : call_(call), pass_(pass), s_(call), threads_(threads),
-        blocks_((call.tokens + R - 1) / R) {
+        tiles_((call.tokens + R - 1) / R), tiles_a_block_(tiles_a_block(pass, threads)) {
     Memory counted(nullptr);
     lay_out(counted);
     memory_.reset(new char[counted.used() + 64]);
@@ -111,15 +112,40 @@ class Schedule {
 
   void lay_out(Memory& memory) {
     for (int64_t i = 0; i < images_at_once(); ++i) images_.emplace_back(call_, s_, pass_, memory);
-    for (int64_t t = 0; t < threads_; ++t) workers_.emplace_back(call_, s_, pass_, memory);
+    for (int64_t t = 0; t < threads_; ++t) 
+      workers_.emplace_back(call_, s_, pass_, tiles_a_block_, memory);
     if (pass_ == BACKWARD)
       for (int64_t t = 0; t < 2 * threads_; ++t) sums_.emplace_back(s_, memory);
   }
 
-  void do_block(int64_t t, const Image& image, int64_t block, Sums* sums) {
-    if (pass_ == MOMENTS) workers_[t].moments(image, block);
-    if (pass_ == FORWARD) workers_[t].forward(image, block);
-    if (pass_ == BACKWARD) workers_[t].backward(image, block, sums->keys, sums->values);
+  // More tiles share what is read of keys and values, and of their gradients, but what is kept of
+  // them must stay near.
+  int tiles_a_block(Pass pass, int64_t threads) const {
+    const int64_t kept = int64_t(R) * s_.heads * s_.panels * PANEL * sizeof(float);
+    const bool keeps = pass == MOMENTS || (pass == FORWARD && !call_.lse_known);
+    const int64_t near = keeps ? NEAR_BYTES / kept : MOST_TILES;
+    const int64_t fair = (tiles_ * call_.batch + threads - 1) / threads;
+    return std::max<int64_t>(1, std::min<int64_t>({near, fair, MOST_TILES}));
+  }
+
+  // Tiles `from` to `to`, less one, of an image.
+  void do_tiles(int64_t t, const Image& image, int64_t from, int64_t to, Sums* sums) {
+    for (int count; from < to; from += count) {
+      count = std::min<int64_t>(tiles_a_block_, to - from);
+      if (pass_ == MOMENTS) workers_[t].moments(image, from, count);
+      if (pass_ == FORWARD) workers_[t].forward(image, from, count);
+      if (pass_ == BACKWARD) workers_[t].backward(image, from, count, sums->keys, sums->values);
+    }
+  }
+
+  // Gradients of an image's head, from what threads summed up; thread t writes them.
+  void write(int64_t t, const Image& image, int h, const std::vector<const float*>& keys,
+             const std::vector<const float*>& values) {
+    write_gradients(call_, s_, image, h, keys, values);
+    if (!call_.grad_bias || call_.drops_mixed) return;
+    // A bias of outputs alone: Σ over tokens of gradients, times Σ of values.
+    const double *value = image.values + h * s_.width, *grad = image.grads + h * s_.width;
+    for (int c = 0; c < s_.width; ++c) workers_[t].totals.bias[h] += value[c] * grad[c];
   }
 
   // One thread does one image.
@@ -129,15 +155,14 @@ class Schedule {
     Sums* sums = pass_ == BACKWARD ? &sums_[2 * t] : nullptr;
     if (sums) sums->clear(s_);
     for (int h = 0; h < s_.heads; ++h) image.pack(call_, s_, pass_, h);
-    for (int64_t i = 0; i < blocks_; ++i) do_block(t, image, i, sums);
+    do_tiles(t, image, 0, tiles_, sums);
     if (!sums) return;
-    for (int h = 0; h < s_.heads; ++h)
-      write_gradients(call_, s_, image, h, {sums->keys}, {sums->values});
+    for (int h = 0; h < s_.heads; ++h) write(t, image, h, {sums->keys}, {sums->values});
   }
 
   // All threads share fewer images than there are threads: a thread's rows lie in at most two.
   void share_images(int64_t first, int64_t count) {
-    const int64_t units = count * blocks_, heads = count * s_.heads;
+    const int64_t units = count * tiles_, heads = count * s_.heads;
     const auto start = [&](int64_t t) { return t * units / threads_; };
     for (int64_t i = 0; i < count; ++i) images_[i].index = first + i;
     in_threads(call_.parallel, threads_, [&](int64_t t) {
@@ -145,16 +170,15 @@ class Schedule {
         images_[i / s_.heads].pack(call_, s_, pass_, i % s_.heads);
     });
     in_threads(call_.parallel, threads_, [&](int64_t t) {
-      int64_t current = -1;
-      for (int64_t i = start(t); i < start(t + 1); ++i) {
-        const int64_t image = i / blocks_;
+      for (int64_t i = start(t), end; i < start(t + 1); i = end) {
+        const int64_t image = i / tiles_;
+        end = std::min(start(t + 1), (image + 1) * tiles_);
         Sums* sums = nullptr;
         if (pass_ == BACKWARD) {
-          sums = &sums_[2 * t + (image - start(t) / blocks_)];
-          if (image != current) sums->clear(s_);
+          sums = &sums_[2 * t + (image - start(t) / tiles_)];
+          sums->clear(s_);
         }
-        current = image;
-        do_block(t, images_[image], i % blocks_, sums);
+        do_tiles(t, images_[image], i - image * tiles_, end - image * tiles_, sums);
       }
     });
     if (pass_ != BACKWARD) return;
@@ -164,12 +188,12 @@ class Schedule {
         std::vector<const float*> keys, values;
         for (int64_t u = 0; u < threads_; ++u) {
           if (start(u) == start(u + 1)) continue;
-          const int64_t from = start(u) / blocks_, to = (start(u + 1) - 1) / blocks_;
+          const int64_t from = start(u) / tiles_, to = (start(u + 1) - 1) / tiles_;
           if (image < from || image > to) continue;
           keys.push_back(sums_[2 * u + (image - from)].keys);
           values.push_back(sums_[2 * u + (image - from)].values);
         }
-        write_gradients(call_, s_, images_[image], i % s_.heads, keys, values);
+        write(t, images_[image], i % s_.heads, keys, values);
       }
     });
   }
@@ -203,29 +227,29 @@ class Schedule {
       add(call_.grad_norm_weight, &Totals::norm_weight, H, 1, 1);
       add(call_.grad_norm_map_bias, &Totals::norm_map_bias, H, 1, 1);
       add(call_.grad_bias, &Totals::bias, H, 1, 1);
-      if (call_.grad_bias && !call_.drops_mixed) add_totals_of(call_, s_, nullptr, call_.grad_bias);
     }
   }
 
   const Call& call_;
   const Pass pass_;
   const Sizes s_;
-  const int64_t threads_, blocks_;
+  const int64_t threads_, tiles_;
+  const int tiles_a_block_;
   std::unique_ptr<char[]> memory_;
   std::vector<Image> images_;
   std::vector<Worker<R>> workers_;
   std::vector<Sums> sums_;
 };
 
-// Rows that blocks of R take in the thread that has most of them.
+// Rows that tiles of R take in the thread that has most of them.
 static double cost_of_rows(const Call& call, int64_t threads, int rows) {
-  const int64_t blocks = (call.tokens + rows - 1) / rows;
+  const int64_t tiles = (call.tokens + rows - 1) / rows;
   const int64_t rest = call.batch % threads;
-  return double(rows) * (call.batch / threads * blocks + (rest * blocks + threads - 1) / threads);
+  return double(rows) * (call.batch / threads * tiles + (rest * tiles + threads - 1) / threads);
 }
 
 static void run(const Call& call, Pass pass) {
-  if (pass == TOTALS) return add_totals_of(call, Sizes(call), call.totals, call.totals + call.heads);
+  if (pass == TOTALS) return add_totals(call);
   const double work = 2.0 * call.batch * call.heads * call.tokens * call.tokens *
                       (2 * call.width + call.heads);
   const int64_t threads =

@@ -36,6 +36,15 @@ static INLINE void scores(const float* q, const float* k, int width, Floats (&su
   }
 }
 
+// The same into a tile.
+template <int R>
+static void scores_to(const float* q, const float* k, int width, float* to) {
+  Floats sum[R][2];
+  scores<R, 2>(q, k, width, sum);
+  UNROLL for (int r = 0; r < R; ++r) UNROLL for (int v = 0; v < 2; ++v)
+      store(to + r * PANEL + v * LANES, sum[r][v]);
+}
+
 // out[row][c] += Σ over keys of map[row][key] x[key][c], for V vectors of columns.
 template <int R, int V>
 static INLINE void add_columns(const float* map, const float* x, int stride, int keys, float* out) {

@@ -27,6 +27,16 @@ static INLINE float sum_of(Floats x) {
   return lanes[0];
 }
 
+// Of a row that is filled up with zeros to whole vectors.
+static INLINE float square_length(const float* row, int columns) {
+  Floats sum = {};
+  for (int c = 0; c < columns; c += LANES) {
+    const Floats x = load(row + c);
+    sum += x * x;
+  }
+  return sum_of(sum);
+}
+
 static INLINE float max_of(Floats x) {
   float most = x[0];
   for (int i = 1; i < LANES; ++i) most = x[i] > most ? x[i] : most;
