@@ -274,7 +274,7 @@ class DiversityLoss(nn.Module):
                 (R, B, K); the mixing term needs them.
             targets: Their class mixes, in the shape of the logits; likewise.
             grid: (h, w) of the tokens; the published code's contrastive loss needs it.
-            layers: Attention layers and results of their ``qkv``; the heads term needs them.
+            layers: Attention layers and results of their ``split_heads``, for the heads term.
             shares: Shares of regions in the images, (R,), for :func:`region_mixing_loss`; None
                 takes :func:`patch_mixing_loss`.
 

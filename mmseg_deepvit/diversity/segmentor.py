@@ -120,7 +120,7 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
             return super().loss(inputs, data_samples)
         with (
             catch_outputs(self.backbone, sources) as caught,
-            catch_results({layer: layer.qkv for layer in layers}) as maps,
+            catch_results({layer: layer.split_heads for layer in layers}) as maps,
         ):
             losses = super().loss(inputs, data_samples)
         arguments = self._token_arguments(caught, inputs, data_samples) if sources else {}

@@ -34,7 +34,7 @@ def make_layers(kind, count=3, tokens=5, batch=2, seed=0):
 
 
 def projected(layers):
-    return [(module, module.qkv(x)) for module, x in layers]
+    return [(module, module.split_heads(module.qkv(x))) for module, x in layers]
 
 
 def gradients(loss, layers, inputs):
