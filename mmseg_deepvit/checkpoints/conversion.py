@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from .families import Family, first_match
+from .joining import join_parts
 from .key_maps import Drop, rename_key
 from .normalization import Normalization
 
@@ -20,8 +21,9 @@ _FOREIGN_PARTS = (
     (r"blocks\.\d+\..*(w12|w3|fc1_[gx])\..+", "gated MLPs"),
     (r"blocks\.\d+\.attn\.[qk]_norm\..+", "norms of queries and keys"),
     (r"blocks\.\d+\.attn\.([qv]_bias|q_proj\..+)", "queries, keys and values apart"),
-    (r"(.+\.)?(relative_position_bias_table|rel_pos_\w+)", "relative positions"),
-    (r"norm_pre\..+|ln_pre\..+|pre_norm\..+", "a norm before the first block"),
+    (r"blocks\.\d+\.attn\.(norm|inner_attn_ln)\..+", "a norm inside attention"),
+    (r"(.+\.)?(relative_position_bias_table|rel_pos[._].+)", "relative positions"),
+    (r"ln_pre\..+|pre_norm\..+", "a norm before the first block"),
 )
 
 
@@ -77,6 +79,7 @@ def convert(state: Mapping[str, Tensor], family: Family, path: str | os.PathLike
             )
         conversion.renamed[key] = new
         conversion.state[new] = _change(new, value, conversion)
+    _join(conversion, path)
     if family.target == "trunk":
         _check_parts(conversion.state, path)
     return conversion
@@ -92,12 +95,15 @@ def _change(name: str, value: Tensor, conversion: Conversion) -> Tensor:
     return value
 
 
+def _join(conversion: Conversion, path: str | os.PathLike) -> None:
+    for whole, (parts, what) in join_parts(conversion.state, conversion.family.joins, path).items():
+        conversion.changed[whole] = what
+        for old, new in conversion.renamed.items():
+            if new in parts:
+                conversion.renamed[old] = whole
+
+
 def _check_parts(state: Mapping[str, Tensor], path: str | os.PathLike) -> None:
-    if "pos_embed" not in state:
-        raise CheckpointError(
-            f"checkpoint {path} has no pos_embed, so its positions are rotary or relative, which "
-            "our backbones have not: give weights of a plain vision transformer"
-        )
     for pattern, meaning in _FOREIGN_PARTS:
         key = first_match(pattern, state)
         if key:

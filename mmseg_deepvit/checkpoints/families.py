@@ -15,6 +15,7 @@ from typing import Literal
 from torch import Tensor
 
 from ..errors import CheckpointError
+from .joining import GATE_JOINS, QKV_JOINS, Join, without_key_bias
 from .key_maps import (
     CAIT,
     CLASSIFIERS,
@@ -28,7 +29,8 @@ from .key_maps import (
     mix_matrix,
     summarize_keys,
 )
-from .normalization import HALF, IMAGENET, Normalization
+from .normalization import CLIP, HALF, IMAGENET, Normalization
+from .rotary import DINOV3, EVA02, PERCEPTION_ENCODER
 from .swin import SWIN, TIMM_SWIN, unfold_order
 
 
@@ -56,6 +58,10 @@ class Family:
         normalizations: Patterns and how the images were normalised that weights with such a name
             were trained on; a family whose files differ has patterns for those that tell.
         segmentors: Whole segmentors come in these names, and no model of mmseg or ours has them.
+        absent: Patterns; none of them matches a name of any file of the family.
+        joins: Tensors that are in parts in the file, by their new names.
+        rotary: Convention of the rotary positions, as a trunk's ``rope`` names it; None where
+            the family has none, or where its names are our trunk's own.
     """
 
     name: str
@@ -66,6 +72,9 @@ class Family:
     changes: tuple[ValueChange, ...] = ()
     normalizations: tuple[tuple[str, Normalization], ...] = ()
     segmentors: bool = False
+    absent: tuple[str, ...] = ()
+    joins: tuple[Join, ...] = ()
+    rotary: str | None = None
 
     def normalization(self, names: Collection[str]) -> Normalization | None:
         """How the images were normalised that weights of these names were trained on, or None."""
@@ -87,6 +96,7 @@ _ALL_IMAGENET = ((r".+", IMAGENET),)
 #: Files of a plain transformer do not tell whether they are DeiT's, DINO's (ImageNet) or augreg's
 #: (half), unless they have a distillation token, DeiT-III's LayerScale or MAE's decoder.
 _SOME_IMAGENET = ((r"dist_token|blocks\.\d+\.gamma_1|decoder_pos_embed", IMAGENET),)
+_KEY_BIAS = (ValueChange(r".+\.attn\.qkv\.bias", without_key_bias, "bias of the keys set to zero"),)
 _MIXES = (ValueChange(r".+\.(pre|post)_mix\.weight", mix_matrix, "1×1 convolution to a matrix"),)
 
 FAMILIES: tuple[Family, ...] = (
@@ -126,6 +136,64 @@ FAMILIES: tuple[Family, ...] = (
         "trunk",
         (r"blocks\.\d+\.attn\.(pre_mix|post_mix|mix_norm)\..+",),
         VIT,
+    ),
+    Family(
+        "dinov3",
+        "facebookresearch/dinov3",
+        "trunk",
+        (r"storage_tokens", r"blocks\.\d+\.ls1\.gamma", r"blocks\.\d+\.attn\.qkv\.weight"),
+        DINOV3,
+        _KEY_BIAS,
+        _ALL_IMAGENET,
+        absent=("pos_embed",),
+        joins=GATE_JOINS,
+        rotary="dinov3",
+    ),
+    Family(
+        "timm_dinov3",
+        "timm: DINOv3",
+        "trunk",
+        (r"reg_token", r"blocks\.\d+\.gamma_1", r"blocks\.\d+\.attn\.qkv\.weight"),
+        DINOV3,
+        normalizations=_ALL_IMAGENET,
+        absent=("pos_embed",),
+        joins=(*QKV_JOINS, *GATE_JOINS),
+        rotary="dinov3",
+    ),
+    Family(
+        "eva02",
+        "baaivision/EVA, timm: EVA-02",
+        "trunk",
+        (
+            r"blocks\.\d+\.attn\.(v_bias|v_proj\.bias)",
+            r"blocks\.\d+\.attn\.(qkv|q_proj)\.weight",
+            r"pos_embed",
+            r"patch_embed\.proj\.weight",
+        ),
+        EVA02,
+        normalizations=((r".+", CLIP),),
+        absent=(r"(.+\.)?(relative_position_bias_table|rel_pos_bias\..+)",),
+        joins=(*QKV_JOINS, *GATE_JOINS),
+        rotary="eva02",
+    ),
+    Family(
+        "pe_core",
+        "timm: Perception Encoder (core)",
+        "trunk",
+        (r"norm_pre\.weight", r"attn_pool\.latent", r"blocks\.\d+\.attn\.qkv\.weight"),
+        PERCEPTION_ENCODER,
+        normalizations=_ALL_HALF,
+        rotary="pe",
+    ),
+    Family(
+        "pe_spatial",
+        "timm: Perception Encoder (spatial, lang)",
+        "trunk",
+        (r"norm_pre\.weight", r"blocks\.\d+\.attn\.qkv\.weight", r"patch_embed\.proj\.weight"),
+        PERCEPTION_ENCODER,
+        normalizations=_ALL_HALF,
+        absent=(r"norm\.weight",),
+        rotary="pe",
     ),
     Family(
         "dinov2",
@@ -224,8 +292,9 @@ def match_family(names: Iterable[str]) -> Family | None:
 
 
 def has_marks(family: Family, names: Collection[str]) -> bool:
-    """Whether all marks of a family are among the names of a backbone's weights."""
-    return all(first_match(mark, names) for mark in family.marks)
+    """Whether all marks of a family are among the names of a backbone's weights, none absent."""
+    marked = all(first_match(mark, names) for mark in family.marks)
+    return marked and not any(first_match(name, names) for name in family.absent)
 
 
 def get_family(name: str) -> Family:

@@ -32,6 +32,9 @@ IMAGENET = Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 #: To -1 … 1: DeepViT's, and that of ViTs from google-research.
 HALF = Normalization((127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
 
+#: OpenAI's CLIP, and EVA-02.
+CLIP = Normalization((122.771, 116.746, 104.094), (68.501, 66.632, 70.323))
+
 _META_KEY = "normalization"
 
 
