@@ -186,6 +186,7 @@ class ViTTrunk(BaseModule):
         self.norm_eval = norm_eval
         self.mix_init = mix_init
         self.with_cp = with_cp
+        self.norm_eps = norm_eps
 
         self.patch_embed = STEMS[stem](in_channels, embed_dims, self.patch_size)
         self._make_tokens(with_cls_token, num_register_tokens, with_pos_embed)

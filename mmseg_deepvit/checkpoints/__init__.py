@@ -12,6 +12,7 @@ from .normalization import Normalization, normalization_meta, saved_normalizatio
 from .safetensors_files import save_safetensors
 from .segmentors import convert_checkpoint, segmentor_state_dict
 from .timm_hub import TIMM_SCHEME, fetch_timm, timm_architecture
+from .timm_trunks import trunk_arguments
 
 __all__ = [
     "FAMILIES",
@@ -36,4 +37,5 @@ __all__ = [
     "segmentor_state_dict",
     "summarize_keys",
     "timm_architecture",
+    "trunk_arguments",
 ]

@@ -21,8 +21,6 @@ from .download import download_folder, transfer
 from .normalization import Normalization
 
 TIMM_SCHEME = "timm://"
-#: Modules of timm's transformers that our trunk has not, and that leave no trace in a file.
-_FOREIGN = {"EvaBlockPostNorm", "ParallelThingsBlock", "QuickGELU"}
 _FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -81,8 +79,7 @@ def timm_architecture(name: str) -> dict[str, Any]:
             model: Any = timm.create_model(name)
     except (NotImplementedError, RuntimeError):  # older timm looks at values while it builds
         model = timm.create_model(name)
-    known = (timm.models.VisionTransformer, timm.models.Cait, timm.models.Eva)
-    if not isinstance(model, known) or _FOREIGN & {type(m).__name__ for m in model.modules()}:
+    if not isinstance(model, (timm.models.VisionTransformer, timm.models.Cait)):
         raise CheckpointError(
             f"{TIMM_SCHEME}{name} is no plain vision transformer: give a ViT, a DeiT or a CaiT"
         )

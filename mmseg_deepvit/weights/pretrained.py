@@ -20,7 +20,7 @@ from ..checkpoints import (
     Conversion,
     read_backbone,
     summarize_keys,
-    timm_architecture,
+    trunk_arguments,
 )
 from ..checkpoints.fit import check_kinds, check_shapes
 from ..errors import CheckpointError
@@ -235,12 +235,18 @@ def _explain(lacks: list[str], extra: list[str]) -> str:
 
 
 def _check_heads(model: ViTTrunk, path: str | os.PathLike[str], warm_start: bool) -> None:
-    """Compare numbers of heads, which the weights of a plain transformer do not show."""
+    """Compare heads and ε of norms, which the weights of a plain transformer do not show."""
     if str(path).startswith(TIMM_SCHEME):
-        heads = timm_architecture(str(path))["num_heads"]
-        if heads != model.num_heads:
+        theirs = trunk_arguments(str(path))
+        if theirs["num_heads"] != model.num_heads:
             raise CheckpointError(
-                f"{path} has {heads} heads and the model {model.num_heads}; set num_heads={heads}"
+                f"{path} has {theirs['num_heads']} heads and the model {model.num_heads}; set "
+                f"num_heads={theirs['num_heads']}"
+            )
+        if theirs["norm_eps"] != model.norm_eps:
+            _warn(
+                f"{path} has norms of ε = {theirs['norm_eps']:g} and the model of "
+                f"{model.norm_eps:g}; set norm_eps={theirs['norm_eps']:g}"
             )
     elif warm_start and (width := model.embed_dims // model.num_heads) != 64:
         _warn(

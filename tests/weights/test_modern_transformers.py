@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 from mmseg.registry import MODELS
+from safetensors.torch import save_file
 from timm.layers import SwiGLUPacked
 
 from mmseg_deepvit.checkpoints.normalization import CLIP, HALF, IMAGENET
@@ -298,3 +299,23 @@ def test_another_patch_size(save, images):
     torch.testing.assert_close(
         our_patches(model, large), patches_of(plain, images), rtol=0, atol=1e-4
     )
+
+
+def test_from_timm_by_name(tmp_path, monkeypatch):
+    """Its name gives arguments, weights and the images' normalisation."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    name = "eva02_tiny_patch14_224.mim_in22k"
+    plain = timm.create_model(name, dynamic_img_size=True).eval()
+    (tmp_path / "hub/checkpoints").mkdir(parents=True)
+    save_file(plain.state_dict(), tmp_path / f"hub/checkpoints/{name}.safetensors")
+    init_cfg = dict(type="Pretrained", checkpoint=f"timm://{name}", warm_start=True)
+    cfg = dict(type="DiversePatchViT", arch=f"timm://{name}", img_size=28, init_cfg=init_cfg)
+    model = MODELS.build(cfg)
+    model.init_weights()
+    assert model.trained_input[1].agrees(CLIP)
+    small = timm.create_model(name, img_size=28)
+    resized = timm.models.eva.checkpoint_filter_fn(plain.state_dict(), small)
+    small.load_state_dict(resized)
+    images = torch.randn(1, 3, 28, 28)
+    expected = patches_of(small.eval(), images)
+    torch.testing.assert_close(our_patches(model.eval(), images), expected, rtol=0, atol=1e-5)
