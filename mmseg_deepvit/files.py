@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written under a name of their own, then renamed."""
+"""Files that are complete or not there: written under another name, then renamed."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-#: What stands at the end of the name of a file or folder that is being written.
+#: Ending of the name of a file or folder that is being written.
 PART = ".part"
 _PART_NAME = re.compile(r"\..+\.[0-9a-f]{8}" + re.escape(PART))
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike, sync: bool = False) -> Iterator[Path]:
-    """Replace a file; whoever looks finds the old or the new one, never a part of it.
+def replacing(path: str | os.PathLike[str], sync: bool = False) -> Iterator[Path]:
+    """Replace a file; readers find the old or the new one, never a part of it.
 
     Args:
-        path: The file; its folder is there.
-        sync: Whether the new file shall survive a power cut from now on.
+        path: Path of the file, in an existing folder.
+        sync: Whether the new file must survive a power cut from now on.
 
     Yields:
-        Where the block writes the new file: a name that no other writer has, in the same folder.
-        The file is given its own name when the block ends, and is removed when the block fails.
+        Unique path in the same folder, where the block writes the new file. The file gets its name
+        when the block ends, and is removed when the block fails.
 
     Raises:
-        OSError: It cannot be written; what was there still is.
+        OSError: The file cannot be written; the old one stays.
     """
     path = Path(path)
     part = part_of(path)
@@ -45,7 +45,7 @@ def replacing(path: str | os.PathLike, sync: bool = False) -> Iterator[Path]:
 
 
 def part_of(path: Path) -> Path:
-    """A name in the same folder for a part of a file or folder; no two calls give the same."""
+    """Unique path in the same folder for a file or folder that is being written."""
     return path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:8]}{PART}")
 
 
@@ -55,7 +55,7 @@ def is_part(path: Path) -> bool:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the new name survive a power cut; not every system can."""
+    """Make new names in a folder survive a power cut, where the system can."""
     if os.name == "posix":
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -23,7 +23,7 @@ from timm.layers import resize_rel_pos_bias_table_simple
 from torch import Tensor
 
 from ..checkpoints import read_backbone
-from ..checkpoints.fit import check_kinds, check_shapes
+from ..checkpoints.compatibility import check_kinds, check_shapes
 from ..checkpoints.normalization import Normalization
 from ..errors import CheckpointError
 

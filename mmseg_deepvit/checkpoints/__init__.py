@@ -1,17 +1,17 @@
-"""Checkpoint files: safe reading, names of published families, whether they fit a model."""
+"""Checkpoint files: safe reading, published families and their names, comparison with a model."""
 
 from .backbone_files import read_backbone
+from .compatibility import load_whole_model
 from .containers import find_state_dict
 from .conversion import Conversion, convert
-from .families import FAMILIES, Family, find_family, get_family
-from .fit import load_whole_model
 from .key_maps import summarize_keys
 from .loading import TRUST_VARIABLE, read_checkpoint
 from .mmengine_loading import load_from_path
 from .normalization import Normalization, normalization_meta, saved_normalization
+from .published_families import FAMILIES, Family, find_family, get_family
 from .safetensors_files import save_safetensors
 from .segmentors import convert_checkpoint, segmentor_state_dict
-from .timm_hub import TIMM_SCHEME, fetch_timm, timm_architecture
+from .timm_hub import TIMM_SCHEME, fetch_timm
 from .timm_trunks import trunk_arguments
 
 __all__ = [
@@ -36,6 +36,5 @@ __all__ = [
     "saved_normalization",
     "segmentor_state_dict",
     "summarize_keys",
-    "timm_architecture",
     "trunk_arguments",
 ]

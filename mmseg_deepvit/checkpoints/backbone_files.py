@@ -1,4 +1,4 @@
-"""A backbone's weights from any file or address: read, told by their keys, renamed."""
+"""Read a backbone's weights from any file or address, in the names of their model."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from typing import Any, Literal
 from ..errors import CheckpointError
 from .containers import find_state_dict
 from .conversion import Conversion, convert
-from .families import find_family
 from .loading import read_checkpoint
-from .normalization import saved_normalization
+from .normalization import SATELLITE, saved_normalization
+from .published_families import find_family
 from .timm_hub import TIMM_SCHEME, timm_normalization
 
 _KINDS = {"trunk": "vision transformer", "swin": "Swin Transformer"}
 
 
 def read_backbone(
-    path: str | os.PathLike, target: Literal["trunk", "swin"], weights: str | None = None
+    path: str | os.PathLike[str], target: Literal["trunk", "swin"], weights: str | None = None
 ) -> Conversion:
     """Read the weights of a backbone.
 
     Args:
-        path: As :func:`~mmseg_deepvit.checkpoints.read_checkpoint` takes it.
-        target: The model that they are for, as in
-            :class:`~mmseg_deepvit.checkpoints.families.Family`.
-        weights: ``'ema'``, ``'model'`` or None, as in
-            :func:`~mmseg_deepvit.checkpoints.containers.find_weights`.
+        path: Path or address, as :func:`~mmseg_deepvit.checkpoints.read_checkpoint` takes it.
+        target: Model that takes them, as in
+            :class:`~mmseg_deepvit.checkpoints.published_families.Family`.
+        weights: Choice of :func:`~mmseg_deepvit.checkpoints.containers.find_weights`.
 
     Returns:
         The weights in the target's names.
@@ -50,15 +49,12 @@ def read_backbone(
 
 
 def with_normalization(
-    conversion: Conversion, checkpoint: Mapping[str, Any], path: str | os.PathLike
+    conversion: Conversion, checkpoint: Mapping[str, Any], path: str | os.PathLike[str]
 ) -> Conversion:
-    """A conversion with the normalisation that name or file tell, which go before the family.
-
-    Args:
-        conversion: Of the file's weights.
-        checkpoint: What :func:`~mmseg_deepvit.checkpoints.read_checkpoint` returned.
-        path: Where it was read from; ``timm://NAME`` tells.
-    """
-    by_name = timm_normalization(str(path)) if str(path).startswith(TIMM_SCHEME) else None
-    told = by_name or saved_normalization(checkpoint) or conversion.normalization
+    """Replace a family's normalisation by the one that ``timm://NAME`` or the file tells."""
+    told = saved_normalization(checkpoint) or conversion.normalization
+    if str(path).startswith(TIMM_SCHEME):
+        told = timm_normalization(str(path))
+    elif conversion.family.rotary == "dinov3" and "sat493m" in os.path.basename(path):
+        told = SATELLITE  # whose weights have the names of all DINOv3's
     return replace(conversion, normalization=told)

@@ -1,4 +1,4 @@
-"""Find the weights in what a file holds: under which key, behind which prefixes."""
+"""Find the weights in the content of a file: their key, and the prefixes of their names."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor
 from ..errors import CheckpointError
 
 #: Keys under which published files hold their weights, the best first. Of a model and its moving
-#: average that one comes first which the published accuracy was measured with: timm's training
-#: (DeepViT) validates the average, DeiT's training (DeiT, CaiT, PatchVisionTransformer) the model.
+#: average, the one comes first whose accuracy was published: timm's training (DeepViT) validates
+#: the average, DeiT's training (DeiT, CaiT, PatchVisionTransformer) the model.
 CONTAINERS = ("state_dict_ema", "state_dict", "model", "model_ema", "teacher", "module")
-#: The keys to look under where the user chooses.
+#: Keys to look under where the user chooses.
 CHOICES = {
     "ema": ("state_dict_ema", "model_ema", "teacher"),
     "model": ("state_dict", "model", "student", "module"),
@@ -24,23 +24,22 @@ PREFIXES = ("module.", "backbone.")
 
 
 def find_weights(
-    checkpoint: Mapping[str, Any], path: str | os.PathLike, weights: str | None = None
+    checkpoint: Mapping[str, Any], path: str | os.PathLike[str], weights: str | None = None
 ) -> dict[str, Tensor]:
     """Find all weights that a file holds.
 
     Args:
-        checkpoint: What :func:`~mmseg_deepvit.checkpoints.read_checkpoint` returned.
-        path: Named in errors.
+        checkpoint: Content of the file, from :func:`~mmseg_deepvit.checkpoints.read_checkpoint`.
+        path: Path of the file, named in errors.
         weights: ``'ema'`` for the moving average, ``'model'`` for the model that it averages; None
             for the first of :data:`CONTAINERS`.
 
     Returns:
-        Names and tensors of the first place that holds any, or of the mapping itself; a new dict,
-        names as in the file.
+        Names, as in the file, and tensors.
 
     Raises:
-        CheckpointError: There are no such weights in it, or tensors that no model can take.
-        ValueError: ``weights`` is none of the above.
+        CheckpointError: The file has no such weights, or tensors that no model can take.
+        ValueError: ``weights`` is no choice.
     """
     if weights is not None and weights not in CHOICES:
         raise ValueError(f"weights must be one of {', '.join(CHOICES)} or None, got {weights!r}")
@@ -60,7 +59,7 @@ def find_weights(
 
 
 def _places(checkpoint: Mapping[str, Any], weights: str | None) -> Iterator[str]:
-    """Keys to look under, the best first; an empty one is the mapping itself."""
+    """Keys to look under, the best first; an empty key is the mapping itself."""
     if weights and "ema_state_dict" in checkpoint:
         # mmengine's EMAHook exchanges the two when it saves.
         yield "state_dict" if weights == "ema" else "ema_state_dict"
@@ -76,16 +75,8 @@ def _tensors(mapping: Any) -> dict[str, Tensor]:
     return {k: v for k, v in mapping.items() if isinstance(k, str) and isinstance(v, Tensor)}
 
 
-def check_plain(state: Mapping[str, Tensor], path: str | os.PathLike) -> None:
-    """Raise if a file holds tensors without plain values.
-
-    Args:
-        state: The file's weights.
-        path: The file, named in the error.
-
-    Raises:
-        CheckpointError: A tensor is sparse, quantised, nested or without values.
-    """
+def check_plain(state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
+    """Raise CheckpointError if a tensor is sparse, quantised, nested or without values."""
     for name, value in state.items():
         if kind := _special_kind(value):
             raise CheckpointError(
@@ -105,36 +96,24 @@ def _special_kind(value: Tensor) -> str | None:
 
 
 def find_state_dict(
-    checkpoint: Mapping[str, Any], path: str | os.PathLike, weights: str | None = None
+    checkpoint: Mapping[str, Any], path: str | os.PathLike[str], weights: str | None = None
 ) -> dict[str, Tensor]:
-    """Find the backbone's weights in what a file holds.
+    """Find the backbone's weights in the content of a file.
 
-    Takes what :func:`find_weights` finds, strips the prefixes of wrappers and segmentors from the
-    names, and keeps the ``backbone.`` part of a segmentor alone.
-
-    Args:
-        checkpoint: What :func:`~mmseg_deepvit.checkpoints.read_checkpoint` returned.
-        path: Named in errors.
-        weights: As in :func:`find_weights`.
-
-    Returns:
-        Names and tensors, a new dict.
-
-    Raises:
-        CheckpointError: There are no such weights in it, or tensors that no model can take.
-        ValueError: ``weights`` is no choice.
+    Arguments and errors are those of :func:`find_weights`. Prefixes of wrappers and segmentors are
+    taken off the names; of a segmentor only the ``backbone.`` part is kept.
     """
     return split_backbone(find_weights(checkpoint, path, weights))[1]
 
 
 def split_backbone(weights: Mapping[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
-    """The prefix that the backbone's names have in a file, and its weights without the prefix."""
-    whole, state = "", dict(weights)
+    """Split off the prefix of the backbone's names: the prefix, and the weights without it."""
+    joined, state = "", dict(weights)
     while True:
         for prefix in PREFIXES:
             inner = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
             if inner:
-                whole, state = whole + prefix, inner
+                joined, state = joined + prefix, inner
                 break
         else:
-            return whole, state
+            return joined, state

@@ -1,4 +1,4 @@
-"""Weights of a published family, in the names and the layout of the model they are for."""
+"""Convert the weights of a published family to the names and layout of their target model."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .families import Family, first_match
 from .joining import join_parts
 from .key_maps import Drop, rename_key
 from .normalization import Normalization
+from .published_families import Family, first_match
 
-#: Parts of other vision transformers that ours lack, in our names. A file that has one is refused:
-#: without that part the model would compute another function.
+#: Parts of other vision transformers, in our names. Our models lack them and would compute another
+#: function without them, so a file that has one is refused.
 _FOREIGN_PARTS = (
     (r"blocks\.\d+\..*(w12|w3|fc1_[gx])\..+", "gated MLPs"),
     (r"blocks\.\d+\.attn\.[qk]_norm\..+", "norms of queries and keys"),
@@ -29,16 +29,15 @@ _FOREIGN_PARTS = (
 
 @dataclass(frozen=True)
 class Conversion:
-    """Weights in our names, and what became of each key of the file.
+    """Weights in their target's names, with a record of every key of the file.
 
     Attributes:
-        family: The family they were taken for.
+        family: Family of the file.
         state: New names and tensors.
-        renamed: Old names and new ones, of all that is kept; most families keep many names.
-        dropped: Old names and why they are left out.
-        changed: New names and what was done to their values.
-        normalization: How the images were normalised that they were trained on; None where that is
-            not known.
+        renamed: Old and new names of all tensors that are kept.
+        dropped: Old names, and why they are left out.
+        changed: New names, and what was done to their values.
+        normalization: Normalisation of the training images; None where it is not known.
     """
 
     family: Family
@@ -49,22 +48,23 @@ class Conversion:
     normalization: Normalization | None = None
 
 
-def convert(state: Mapping[str, Tensor], family: Family, path: str | os.PathLike) -> Conversion:
-    """Give a backbone's weights the names, and the layout, of their target.
+def convert(
+    state: Mapping[str, Tensor], family: Family, path: str | os.PathLike[str]
+) -> Conversion:
+    """Give a backbone's weights the names and the layout of their target.
 
-    Class and register positions inside ``pos_embed``, and its grid, stay as they are.
+    ``pos_embed`` keeps its grid and its positions of class and register tokens.
 
     Args:
-        state: Names and tensors, as :func:`~mmseg_deepvit.checkpoints.find_state_dict` gives them.
-        family: The family they are of.
-        path: The file, named in errors.
+        state: Names and tensors, from :func:`~mmseg_deepvit.checkpoints.find_state_dict`.
+        family: Family of the weights.
+        path: Path of the file, named in errors.
 
     Returns:
-        The weights, which share memory with ``state`` where their values are as they were; their
-        normalisation is what the family tells.
+        The weights, with the family's normalisation. Unchanged values share memory with ``state``.
 
     Raises:
-        CheckpointError: Two keys get one name, or the file has parts that the target has not.
+        CheckpointError: Two keys get one name, or the file has parts that the target lacks.
     """
     conversion = Conversion(family, {}, {}, {}, {}, family.normalization(state))
     for key, value in state.items():
@@ -95,7 +95,7 @@ def _change(name: str, value: Tensor, conversion: Conversion) -> Tensor:
     return value
 
 
-def _join(conversion: Conversion, path: str | os.PathLike) -> None:
+def _join(conversion: Conversion, path: str | os.PathLike[str]) -> None:
     for whole, (parts, what) in join_parts(conversion.state, conversion.family.joins, path).items():
         conversion.changed[whole] = what
         for old, new in conversion.renamed.items():
@@ -103,11 +103,11 @@ def _join(conversion: Conversion, path: str | os.PathLike) -> None:
                 conversion.renamed[old] = whole
 
 
-def _check_parts(state: Mapping[str, Tensor], path: str | os.PathLike) -> None:
+def _check_parts(state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
     for pattern, meaning in _FOREIGN_PARTS:
         key = first_match(pattern, state)
         if key:
             raise CheckpointError(
-                f"checkpoint {path} has {meaning} ({key}), which our backbones have not: give "
+                f"checkpoint {path} has {meaning} ({key}), which our backbones lack: give "
                 "weights of a plain vision transformer"
             )

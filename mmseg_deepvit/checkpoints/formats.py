@@ -1,4 +1,4 @@
-"""What kind of file this is, by its first bytes: names promise little."""
+"""Tell the kind of a file by its content, because names promise little."""
 
 from __future__ import annotations
 
@@ -19,13 +19,9 @@ def is_safetensors(path: Path) -> bool:
 
 
 def what_else(path: Path) -> str | None:
-    """What a file is that is no PyTorch file, with a remedy; None if it may be one.
+    """Kind of a file that PyTorch cannot read, with a remedy; None if it may be PyTorch's.
 
-    Args:
-        path: A file that is there.
-
-    Returns:
-        The end of the sentence "checkpoint … is".
+    The answer ends the sentence "checkpoint … is".
     """
     head = _head(path)
     if not head:
@@ -41,7 +37,7 @@ def what_else(path: Path) -> str | None:
         begins = head.decode().split("\n")[0][:40]
         return f"damaged or not a PyTorch file (it is text, {begins!r}): download or save it again"
     if head.strip(b"\0") and _is_tar(path):
-        # PyTorch reads these by plain pickle, before 2.6 even where it is told not to.
+        # PyTorch reads these by plain pickle; before 2.6 it did so under weights_only too.
         return "a tar archive, as PyTorch before 0.4 wrote: convert it with such a PyTorch"
     return _other_archive(path)
 
@@ -84,11 +80,7 @@ def _one_line(error: Exception) -> str:
 
 
 def _verify(archive: zipfile.ZipFile) -> None:
-    """Compare contents with their checksums, which PyTorch does not.
-
-    Raises:
-        BadZipFile: A bit or more of the file is not as it was written.
-    """
+    """Compare contents with their checksums, as PyTorch does not; BadZipFile if they differ."""
     for member in archive.infolist():
         if member.CRC:  # 0 where torch.serialization.set_crc32_options(False) has left it out
             with archive.open(member) as content:

@@ -1,8 +1,7 @@
-"""From the parameter names of published files to ours: one table for each family.
+"""Tables that turn the parameter names of published files into ours, one for each family.
 
-A table is a sequence of (pattern, replacement) pairs over whole names; the first pattern that
-matches renames a key, or drops it where the replacement is a :class:`Drop`, and a key that none
-matches keeps its name.
+A table is a sequence of (pattern, replacement) pairs over full names. The first pattern that
+matches renames a key, or drops it by a :class:`Drop`. A key without a match keeps its name.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Drop:
-    """In place of a new name: leave the key out, and say why."""
+    """Replacement that leaves the key out, and says why."""
 
     why: str
 
@@ -31,7 +30,7 @@ CLASSIFIERS: KeyMap = (
     ),
 )
 
-#: What only pretraining by masked or distilled images uses.
+#: Parts that only pretraining on masked or distilled images uses.
 PRETRAINING: KeyMap = (
     (r"mask_token|decoder_(embed|blocks|norm|pred)\..*|decoder_pos_embed", Drop("pretraining")),
     (r"(dino_head|ibot_head)\..*", Drop("pretraining")),
@@ -59,15 +58,10 @@ CAIT: KeyMap = (
     (r"(blocks\.\d+\.attn)\.proj_w\.(.+)", r"\1.post_mix.\2"),
 )
 
-#: A distilled DeiT's second token is to the patch tokens just what a register is.
-VIT: KeyMap = (
-    *CLASSIFIERS,
-    *PRETRAINING,
-    *GAMMAS,
-    ("dist_token", "reg_token"),
-)
+#: A distilled DeiT's second token acts on the patch tokens as a register does.
+VIT: KeyMap = (*CLASSIFIERS, *PRETRAINING, *GAMMAS, ("dist_token", "reg_token"))
 
-#: Files of sharded training number blocks twice, by chunk and throughout: the second counts.
+#: Files of sharded training number a block twice: in its chunk, then in the model, which counts.
 DINOV2: KeyMap = (
     *CLASSIFIERS,
     *PRETRAINING,
@@ -105,7 +99,7 @@ MMPRETRAIN_VIT: KeyMap = (
 
 
 def rename_key(key: str, key_map: KeyMap) -> str | Drop:
-    """The name that a table gives to a key, or why it leaves the key out."""
+    """The new name that a table gives to a key, or its :class:`Drop`."""
     for pattern, replacement in key_map:
         match = re.fullmatch(pattern, key)
         if match:
@@ -114,7 +108,7 @@ def rename_key(key: str, key_map: KeyMap) -> str | Drop:
 
 
 def mix_matrix(weight: Tensor) -> Tensor:
-    """A mix over H heads as a matrix (H, H), also where it is a 1×1 convolution (H, H, 1, 1)."""
+    """The (H, H) matrix of a mix over H heads, given as such or as 1×1 convolution (H, H, 1, 1)."""
     return weight.flatten(1) if weight.ndim == 4 else weight
 
 

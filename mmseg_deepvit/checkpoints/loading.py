@@ -1,9 +1,8 @@
 """Read checkpoint files without running code from them.
 
-Files are read by PyTorch's ``weights_only`` unpickler, which builds tensors and plain containers
-and refuses everything else; what mmengine and published training scripts write beside the weights
-is allowed by name, in :mod:`.plain_data`. A file that needs more is read only where the user says
-by name that it can be trusted.
+PyTorch's ``weights_only`` unpickler builds tensors and plain containers and refuses all else.
+:mod:`.allowed_objects` names what else mmengine and published training scripts write. A file that
+needs more is read only where the user trusts it by name.
 """
 
 from __future__ import annotations
@@ -18,34 +17,33 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError
+from .allowed_objects import allowed_globals
 from .download import download
 from .formats import is_safetensors, what_else
-from .plain_data import allowed_globals
 from .safetensors_files import read_safetensors
 from .sharded import is_sharded, read_sharded
 from .timm_hub import TIMM_SCHEME, fetch_timm
 
-#: Names the one file that may run code when it is read; of several, all, between colons as in PATH.
+#: Variable with the paths of files that may run code when they are read, between colons as in PATH.
 TRUST_VARIABLE = "MMSEG_DEEPVIT_TRUST_CHECKPOINT"
 
 
-def read_checkpoint(path: str | os.PathLike, trust: bool = False) -> Mapping[str, Any]:
+def read_checkpoint(path: str | os.PathLike[str], trust: bool = False) -> Mapping[str, Any]:
     """Read a checkpoint on the CPU without running code from it.
 
     Args:
-        path: A local file (PyTorch's formats or safetensors, told by its content), a folder that
-            several processes have saved (:mod:`~mmseg_deepvit.checkpoints.sharded`), an
-            ``http(s)://`` address, which is downloaded once into torch.hub's folder, or
-            ``timm://NAME``, the pretrained weights of that model of timm.
-        trust: Run what code the file brings, as ``pickle`` does. The environment variable
-            ``MMSEG_DEEPVIT_TRUST_CHECKPOINT=FILE`` says the same of one file to every tool.
+        path: Local file (PyTorch's formats or safetensors), folder that several processes have
+            saved (:mod:`~mmseg_deepvit.checkpoints.sharded`), ``http(s)://`` address, which is
+            downloaded once, or ``timm://NAME``, pretrained weights of timm.
+        trust: Whether to run the code in the file, as ``pickle`` does. The variable
+            ``MMSEG_DEEPVIT_TRUST_CHECKPOINT=FILE`` says so to every tool.
 
     Returns:
-        What the file holds, a mapping.
+        Content of the file.
 
     Raises:
-        CheckpointError: There is no such file, it is damaged or of another kind, or it holds
-            objects that are not plain data.
+        CheckpointError: The file is missing, damaged, of another kind, or holds objects that are
+            not plain data.
     """
     path = os.fspath(path)
     if is_sharded(path):
@@ -67,17 +65,13 @@ def read_checkpoint(path: str | os.PathLike, trust: bool = False) -> Mapping[str
 
 
 def locate(path: str) -> Path:
-    """The local file of a path or an address, downloaded if need be.
-
-    Raises:
-        CheckpointError: There is none.
-    """
+    """Local file of a path or address, downloaded if need be; CheckpointError if there is none."""
     if path.startswith(TIMM_SCHEME):
         return fetch_timm(path)
     if path.startswith(("http://", "https://")):
         return download(path)
     if not path.strip():
-        raise CheckpointError("a checkpoint's path is empty: give the path of a .pth file")
+        raise CheckpointError("the path of a checkpoint is empty: give the path of a .pth file")
     local = Path(path).expanduser()
     try:
         is_file, is_folder = local.is_file(), local.is_dir()
@@ -97,7 +91,7 @@ def _is_trusted(local: Path) -> bool:
 
 def _read_pickle(local: Path, path: str, trusted: bool) -> Mapping[str, Any]:
     try:
-        # A file object: by a path's ending PyTorch may take it for another format.
+        # A file object has no ending, by which PyTorch might take it for another format.
         with local.open("rb") as file, torch.serialization.safe_globals(allowed_globals()):
             content = torch.load(file, map_location="cpu", weights_only=not trusted)
     except Exception as error:  # torch.load raises anything from EOFError to KeyError on bad files
@@ -110,7 +104,7 @@ def _read_pickle(local: Path, path: str, trusted: bool) -> Mapping[str, Any]:
     return content
 
 
-#: How PyTorch's unpickler says that a file asks for what is not allowed.
+#: Messages of PyTorch's unpickler about objects that are not allowed.
 _FOREIGN = (
     r"(?i)unsupported (?:global|class):? (?:global )?(\S+)",
     r"Trying to load unsupported GLOBAL (\S+) whose module",
@@ -127,7 +121,7 @@ def _reading_failed(path: str, local: Path, error: Exception) -> str:
                 "model.state_dict(), or if you trust who made it set "
                 f"{TRUST_VARIABLE}={local} in the environment"
             )
-    # Of PyTorch's advice only the cause is passed on: it also names the switch that runs code.
+    # Only the cause is passed on: PyTorch's advice also names the switch that runs code.
     cause = re.search(r"WeightsUnpickler error: (.+)", str(error))
     lines = [cause[1]] if cause else str(error).splitlines()
     reason = lines[0] if lines and "weights_only" not in lines[0] else type(error).__name__

@@ -1,14 +1,12 @@
-"""Loaders for mmengine that read checkpoints as we do; :func:`replace_loaders` puts them in place.
+"""Safe loaders for mmengine's ``CheckpointLoader``, put in place by :func:`replace_loaders`.
 
 ``load_from``, ``resume``, ``init_cfg=dict(type='Pretrained', …)``, ``mim test`` and
-``mmseg.apis.init_model`` all go through mmengine's ``CheckpointLoader``. OneDL's mmengine falls
-back to running a file's code where reading without fails; OpenMMLab's, from PyTorch 2.6 on, cannot
-read the files that it writes.
+``mmseg.apis.init_model`` all use that class. OneDL's mmengine runs a file's code where safe reading
+fails. OpenMMLab's, from PyTorch 2.6 on, cannot read the files that it writes.
 
-Reference: mmengine ``mmengine/runner/checkpoint.py`` (the schemes and what they stand for).
-Deviations: tensors come on the CPU whatever ``map_location`` says, as models and optimisers copy
-them to where they belong; configurations in a file, which mmengine executes when it resumes, are
-kept only where they are literals.
+Reference: mmengine ``mmengine/runner/checkpoint.py`` (the schemes).
+Deviations: tensors come on the CPU, whatever ``map_location`` says; models and optimisers copy them
+to their devices. mmengine executes configurations in a file when it resumes, so only literals stay.
 """
 
 from __future__ import annotations
@@ -26,24 +24,24 @@ from mmengine.runner import checkpoint as mmengine_checkpoint
 from torch import Tensor
 
 from ..errors import CheckpointError
+from .allowed_objects import InertHistory
+from .config_literals import is_plain_config
 from .containers import check_plain
 from .loading import read_checkpoint
-from .plain_config import is_plain_config
-from .plain_data import InertHistory
 
 
 def load_from_path(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Load a local file or an address.
 
     Args:
-        filename: As :func:`~mmseg_deepvit.checkpoints.read_checkpoint` takes it.
-        map_location: Passed over.
+        filename: Path or address, as :func:`~mmseg_deepvit.checkpoints.read_checkpoint` takes it.
+        map_location: Not used.
 
     Returns:
-        What the file holds, a dict, with log histories that mmengine goes on with.
+        Content of the file, with log histories that mmengine can continue.
 
     Raises:
-        CheckpointError: It cannot be read without running code from it, or no model can take its
+        CheckpointError: The file cannot be read without running its code, or no model can take its
             weights.
     """
     content = dict(read_checkpoint(filename))
@@ -73,7 +71,7 @@ def load_from_openmmlab(filename: str, map_location: Any = None) -> dict[str, An
 def load_from_mmcls(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Load the backbone of a classifier that OpenMMLab names."""
     content = load_from_path(_look_up(filename, mmengine_checkpoint.get_mmcls_models()))
-    return mmengine_checkpoint._process_mmcls_checkpoint(content)
+    return dict(mmengine_checkpoint._process_mmcls_checkpoint(content))
 
 
 def load_from_store(filename: str, map_location: Any = None) -> dict[str, Any]:
@@ -93,14 +91,14 @@ def _look_up(
 
 
 def _check_weights(content: Mapping[str, Any], path: str) -> None:
-    """Look at what mmengine takes for the weights."""
+    """Check the part that mmengine takes for the weights."""
     weights = content.get("state_dict", content)
     if isinstance(weights, Mapping):
         check_plain({k: v for k, v in weights.items() if isinstance(v, Tensor)}, path)
 
 
 def _restore_histories(content: dict[str, Any], path: str) -> None:
-    """Give mmengine's message hub the log histories that it goes on with when it resumes."""
+    """Turn stand-ins into the log histories that mmengine continues when it resumes."""
     hub = content.get("message_hub")
     scalars = hub.get("log_scalars") if isinstance(hub, Mapping) else None
     if isinstance(scalars, dict):
@@ -127,7 +125,7 @@ def _history(value: Any, path: str) -> Any:
 
 
 def _drop_programs(content: dict[str, Any], path: str) -> None:
-    """Take out configurations that are more than data: mmengine would execute them."""
+    """Remove configurations that are more than data, since mmengine would execute them."""
     hub = content.get("message_hub")
     meta = content.get("meta")
     places = [(meta, "config"), (meta, "cfg")]
@@ -143,7 +141,7 @@ def _drop_programs(content: dict[str, Any], path: str) -> None:
             )
 
 
-#: Loaders of all schemes of mmengine's, those without a scheme included.
+#: Loaders and mmengine's schemes; paths without a scheme are included.
 _LOADERS: tuple[tuple[Callable[..., dict[str, Any]], tuple[str, ...]], ...] = (
     (load_from_path, ("", "http://", "https://")),
     (load_from_torchvision, ("modelzoo://", "torchvision://")),
@@ -154,6 +152,6 @@ _LOADERS: tuple[tuple[Callable[..., dict[str, Any]], tuple[str, ...]], ...] = (
 
 
 def replace_loaders() -> None:
-    """Have mmengine's ``CheckpointLoader`` use the loaders of this file."""
+    """Register the loaders of this file with mmengine's ``CheckpointLoader``."""
     for loader, prefixes in _LOADERS:
         CheckpointLoader.register_scheme(prefixes, loader, force=True)

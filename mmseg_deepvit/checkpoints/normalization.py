@@ -1,7 +1,7 @@
-"""How the images were normalised that weights were trained on: it belongs to the weights.
+"""Normalisation of the training images, which belongs to the weights.
 
-What a file says of itself goes before what its family tells: our converted files carry it in
-``meta``, and what mmengine saves carries its whole config.
+A file's own word goes before its family's: our converted files carry the normalisation in ``meta``,
+and mmengine's checkpoints carry their config.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .plain_config import read_setting
+from .config_literals import read_setting
 
 
 @dataclass(frozen=True)
@@ -29,28 +29,26 @@ class Normalization:
 
 
 IMAGENET = Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
-#: To -1 … 1: DeepViT's, and that of ViTs from google-research.
+#: Maps pixels to -1 … 1; used by DeepViT and by google-research's ViTs.
 HALF = Normalization((127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
 
-#: OpenAI's CLIP, and EVA-02.
+#: Used by OpenAI's CLIP and by EVA-02.
 CLIP = Normalization((122.771, 116.746, 104.094), (68.501, 66.632, 70.323))
+#: Used by the DINOv3 that was trained on satellite images.
+SATELLITE = Normalization((109.65, 104.805, 75.48), (54.315, 39.78, 36.465))
 
 _META_KEY = "normalization"
 
 
 def normalization_meta(normalization: Normalization | None) -> dict[str, Any]:
-    """What :func:`saved_normalization` finds again in a file's ``meta``."""
+    """Entry of a file's ``meta`` that :func:`saved_normalization` reads."""
     if normalization is None:
         return {}
     return {_META_KEY: {key: list(value) for key, value in asdict(normalization).items()}}
 
 
 def saved_normalization(checkpoint: Mapping[str, Any]) -> Normalization | None:
-    """The normalisation that a file says it belongs to, or None where it says nothing.
-
-    Args:
-        checkpoint: What :func:`~mmseg_deepvit.checkpoints.read_checkpoint` returned.
-    """
+    """The normalisation that the content of a file tells, or None."""
     meta = checkpoint.get("meta")
     if not isinstance(meta, Mapping):
         return None
@@ -61,13 +59,12 @@ def saved_normalization(checkpoint: Mapping[str, Any]) -> Normalization | None:
 
 
 def normalization_from(settings: Any) -> Normalization | None:
-    """Read ``mean`` and ``std`` out of a mapping; None where they are not numbers."""
+    """Read ``mean`` and ``std`` from a mapping; None where they are not numbers."""
     if not isinstance(settings, Mapping):
         return None
     mean, std = (settings.get(key) for key in ("mean", "std"))
-    for values in (mean, std):
-        if not isinstance(values, list | tuple):
-            return None
-        if not all(isinstance(value, int | float) for value in values):
-            return None
-    return Normalization(tuple(mean), tuple(std))  # type: ignore[arg-type]
+    if not (isinstance(mean, list | tuple) and isinstance(std, list | tuple)):
+        return None
+    if not all(isinstance(value, int | float) for value in (*mean, *std)):
+        return None
+    return Normalization(tuple(mean), tuple(std))

@@ -1,4 +1,4 @@
-"""Safetensors: weights without any code, with class names and palette beside them."""
+"""Safetensors files: weights without any code, with class names and palette as metadata."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 
-#: The key of the file's metadata, a map of strings, under which ``meta`` stands as JSON.
+#: Key of ``meta``, as JSON, in the file's metadata, which is a map of strings.
 META_KEY = "mmseg_deepvit"
 
 
@@ -23,15 +23,14 @@ def read_safetensors(path: Path, named: str) -> dict[str, Any]:
     """Read a safetensors file.
 
     Args:
-        path: The file.
-        named: What errors call it.
+        path: Path of the file.
+        named: Name of the file in errors.
 
     Returns:
-        ``state_dict`` and ``meta`` as training saves them, if :func:`save_safetensors` wrote the
-        file with ``meta``; else names and tensors.
+        ``state_dict`` and ``meta`` if :func:`save_safetensors` wrote them; else names and tensors.
 
     Raises:
-        CheckpointError: It is damaged.
+        CheckpointError: The file is damaged.
     """
     try:
         state = load_file(path)
@@ -48,17 +47,17 @@ def read_safetensors(path: Path, named: str) -> dict[str, Any]:
 
 
 def save_safetensors(
-    path: str | os.PathLike, state: Mapping[str, Tensor], meta: Mapping[str, Any]
+    path: str | os.PathLike[str], state: Mapping[str, Tensor], meta: Mapping[str, Any]
 ) -> None:
-    """Write weights, and what belongs to them, as safetensors.
+    """Write weights and their metadata as safetensors.
 
     Args:
-        path: The file.
-        state: Names and tensors; those that share memory are written each by itself.
-        meta: Plain data, ``dataset_meta`` with classes and palette above all.
+        path: Path of the file.
+        state: Names and tensors. Tensors that share memory are written separately.
+        meta: Plain data, such as ``dataset_meta`` with classes and palette.
 
     Raises:
-        ValueError: ``meta`` or a tensor is of a kind that the format has not.
+        ValueError: The format does not know the kind of ``meta`` or of a tensor.
         OSError: The file cannot be written.
     """
     text = json.dumps(meta, default=lambda array: array.tolist())
@@ -67,7 +66,7 @@ def save_safetensors(
     }
     try:
         save_file(alone, path, metadata={"format": "pt", META_KEY: text})
-    except KeyError as error:  # a dtype that it does not know
+    except KeyError as error:  # an unknown dtype
         raise ValueError(f"safetensors hold no {error}") from error
     except SafetensorError as error:
         raise OSError(str(error)) from error

@@ -1,4 +1,4 @@
-"""Convert whole files: a backbone alone, or a segmentor with its heads."""
+"""Convert the weights of a file: a backbone alone, or a segmentor with its heads."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ..errors import CheckpointError
 from .backbone_files import with_normalization
 from .containers import check_plain, find_weights, split_backbone
 from .conversion import Conversion, convert
-from .families import Family, find_family, has_marks, match_family
 from .key_maps import summarize_keys
+from .published_families import Family, find_family, has_marks, match_family
 
 _HEADS = ("decode_head.", "auxiliary_head.")
 _BACKBONE = "backbone."
@@ -22,25 +22,24 @@ _BACKBONE = "backbone."
 
 def convert_checkpoint(
     checkpoint: Mapping[str, Any],
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     family: Family | None = None,
     weights: str | None = None,
 ) -> Conversion:
-    """Convert what a file holds: a segmentor's backbone with its heads kept, or a backbone alone.
+    """Convert a backbone, or a segmentor's backbone while its heads stay.
 
     Args:
-        checkpoint: What :func:`~mmseg_deepvit.checkpoints.read_checkpoint` returned.
-        path: Named in errors.
-        family: The backbone's family, where it is not to be the first that fits the names.
-        weights: ``'ema'``, ``'model'`` or None, as in
-            :func:`~mmseg_deepvit.checkpoints.containers.find_weights`.
+        checkpoint: Content of the file, from :func:`~mmseg_deepvit.checkpoints.read_checkpoint`.
+        path: Path of the file, named in errors.
+        family: Family of the backbone; None for the first that fits the names.
+        weights: Choice of :func:`~mmseg_deepvit.checkpoints.containers.find_weights`.
 
     Returns:
-        Of a segmentor mmseg 1.x's names, ``backbone.`` and heads; of a backbone its own, without
-        prefix. Old names are as in the file.
+        Weights in mmseg 1.x's names of a segmentor, or in a backbone's names without prefix. Old
+        names are as in the file.
 
     Raises:
-        CheckpointError: There are no weights in it, their family is not known, or it is not theirs.
+        CheckpointError: The file has no weights, or their family is unknown or another one.
     """
     found = find_weights(checkpoint, path, weights)
     prefix, backbone = split_backbone(found)
@@ -74,7 +73,7 @@ def _with_heads(
 
 
 def _alone(conversion: Conversion, prefix: str, others: Mapping[str, Tensor]) -> Conversion:
-    """Of a Swin without its index buffers, which would not fit a model of another window."""
+    """The backbone alone, without Swin's index buffers, which fit one window size only."""
     made = {k for k in conversion.state if k.endswith(".relative_position_index")}
     renamed = {prefix + old: new for old, new in conversion.renamed.items() if new not in made}
     dropped = {prefix + old: why for old, why in conversion.dropped.items()}
@@ -87,22 +86,21 @@ def _alone(conversion: Conversion, prefix: str, others: Mapping[str, Tensor]) ->
 
 
 def segmentor_state_dict(
-    checkpoint: Mapping[str, Any], path: str | os.PathLike
+    checkpoint: Mapping[str, Any], path: str | os.PathLike[str]
 ) -> dict[str, Tensor]:
-    """The weights of a whole segmentor in what a training run saved.
+    """The weights of a segmentor that a training run saved.
 
-    Published segmentors whose backbone has names that no model of mmseg or ours has (Swin's own,
-    say) come out in mmseg 1.x's.
+    Names that no model of mmseg has, such as those of Swin's repository, become mmseg 1.x's.
 
     Args:
-        checkpoint: What :func:`~mmseg_deepvit.checkpoints.read_checkpoint` returned.
-        path: Named in errors.
+        checkpoint: Content of the file, from :func:`~mmseg_deepvit.checkpoints.read_checkpoint`.
+        path: Path of the file, named in errors.
 
     Returns:
-        Names and tensors, a new dict, without the ``module.`` of distributed wrappers.
+        Names, without the ``module.`` of distributed wrappers, and tensors.
 
     Raises:
-        CheckpointError: There are no weights in it.
+        CheckpointError: The file has no weights.
     """
     weights = checkpoint.get("state_dict", checkpoint)
     if not isinstance(weights, Mapping) or not any(isinstance(v, Tensor) for v in weights.values()):

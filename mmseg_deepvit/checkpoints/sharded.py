@@ -2,13 +2,13 @@
 
     iter_8000.pth/.metadata     which part of which tensor is in which file
                   __0_0.distcp  parts of tensors; a file of each process
-                  rest.pth      all else, with a mark where each of these tensors belongs, and the
+                  rest.pth      all else, with marks in the places of these tensors, and the
                                 checksums of the other files
 
-PyTorch reads ``.metadata`` by running what is in it, and so it reads objects that are no tensors.
-Here ``.metadata`` may hold PyTorch's own descriptions only, and the rest is a checkpoint file like
-others. PyTorch also takes damaged tensors, and leaves memory as it was where a tensor has no part.
-Here files are compared with their checksums, and parts have to make up their tensor.
+PyTorch unpickles ``.metadata`` and objects that are no tensors, and so runs their code. Here
+``.metadata`` may hold PyTorch's own descriptions only, and the rest is an ordinary checkpoint file.
+PyTorch also accepts damaged tensors, and tensors without all their parts. Here files are compared
+with their checksums, and parts must make up their tensor.
 
 Reference: PyTorch ``torch/distributed/checkpoint``.
 Deviations: none in the format.
@@ -26,16 +26,18 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
+from torch.distributed.checkpoint.state_dict_loader import load
 
 from ..errors import CheckpointError
 
 REST, METADATA = "rest.pth", ".metadata"
-#: The key of the dict of one entry that stands for a tensor in other files; its value is the name.
+#: Key of a mark: a dict with one entry, whose value names a tensor in other files.
 MARK = "__sharded__"
-#: The key of ``rest.pth`` under which the CRC-32 of each other file stands by the file's name.
+#: Key of ``rest.pth`` for the CRC-32 of the other files, by their names.
 CHECKSUMS = "__checksums__"
 _DESCRIPTIONS = {
     "torch.distributed.checkpoint.metadata": (
@@ -53,24 +55,24 @@ _DESCRIPTIONS = {
 }
 
 
-def is_sharded(path: str | os.PathLike) -> bool:
-    """Whether a path is a folder that processes have written together."""
+def is_sharded(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is a folder that several processes have written."""
     folder = Path(path)
     known = any((folder / name).is_file() for name in (METADATA, REST))
     return known or next(folder.glob("__*.distcp"), None) is not None
 
 
 def read_sharded(
-    path: str | os.PathLike, read_file: Callable[[str], Mapping[str, Any]]
+    path: str | os.PathLike[str], read_file: Callable[[str], Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """Read a whole checkpoint into this process.
+    """Read all of a checkpoint into this process.
 
     Args:
-        path: The folder.
-        read_file: Reads the part that is a checkpoint file.
+        path: Path of the folder.
+        read_file: Reader of ``rest.pth``.
 
     Returns:
-        What one process would have saved.
+        Content that one process would have saved.
 
     Raises:
         CheckpointError: A part is missing or damaged, or of another kind.
@@ -86,21 +88,21 @@ def read_sharded(
 
 
 def fill(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     rest: Mapping[str, Any],
     target: Callable[[str], Tensor],
     alone: bool = False,
 ) -> dict[str, Any]:
-    """Put tensors where their marks are.
+    """Replace marks by their tensors.
 
     Args:
-        path: The folder.
-        rest: What its ``rest.pth`` holds.
-        target: Makes the tensor, or this process' part of it, that the one of a name is read into.
-        alone: Whether this process reads by itself; else all processes do at once.
+        path: Path of the folder.
+        rest: Content of its ``rest.pth``.
+        target: Function that makes the tensor of a name to read into, or this process' part of it.
+        alone: Whether this process reads by itself; else all processes read at once.
 
     Returns:
-        ``rest`` with tensors and without checksums, a new dict.
+        Copy of ``rest`` with tensors and without checksums.
 
     Raises:
         CheckpointError: A part is missing or damaged, or of another size than its target.
@@ -118,30 +120,22 @@ def fill(
 
     try:
         content = {k: v for k, v in rest.items() if k != CHECKSUMS}
-        filled = _replace_marks(content, tensor, {})
-        dcp.load(tensors, storage_reader=reader, no_dist=alone)
+        filled: dict[str, Any] = _replace_marks(content, tensor, {})
+        load(tensors, storage_reader=reader, no_dist=alone)
     except CheckpointError:
         raise
-    except (Exception, dcp.api.CheckpointException) as error:
+    except (Exception, CheckpointException) as error:
         raise _damaged(path, error) from error
     return filled
 
 
-def check_sharded(path: str | os.PathLike, rest: Mapping[str, Any]) -> None:
-    """Look whether every part is there and as it was written.
-
-    Args:
-        path: The folder.
-        rest: What its ``rest.pth`` holds.
-
-    Raises:
-        CheckpointError: One is not.
-    """
+def check_sharded(path: str | os.PathLike[str], rest: Mapping[str, Any]) -> None:
+    """Raise CheckpointError if a part is missing or damaged; ``rest`` is from ``rest.pth``."""
     _Reader(path, rest).check_all()
 
 
 def checksum(path: Path) -> int:
-    """CRC-32 of a file, as zip archives have it of what is in them."""
+    """CRC-32 of a file."""
     value = 0
     with path.open("rb") as file:
         while block := file.read(1 << 22):
@@ -150,15 +144,15 @@ def checksum(path: Path) -> int:
 
 
 def take_out(tree: Any, is_shared: Callable[[Tensor], bool], name: str = "") -> Any:
-    """Split a checkpoint into what becomes ``rest.pth`` and named tensors.
+    """Split a checkpoint into the content of ``rest.pth`` and named tensors.
 
     Args:
-        tree: Of dicts, lists and tuples.
-        is_shared: Which tensors go into files of their own.
-        name: Of the tree within a larger one.
+        tree: Tree of dicts, lists and tuples.
+        is_shared: Function that tells the tensors to take out.
+        name: Name of the tree within a larger one.
 
     Returns:
-        A copy with marks, and the tensors by their names.
+        Copy with marks, and the tensors by their names.
     """
     if isinstance(tree, Tensor) and is_shared(tree):
         return {MARK: name}, {name: tree}
@@ -175,7 +169,7 @@ def take_out(tree: Any, is_shared: Callable[[Tensor], bool], name: str = "") -> 
 
 
 def _replace_marks(tree: Any, tensor: Callable[[str], Tensor], seen: dict[int, Any]) -> Any:
-    """Copy a tree with tensors for marks; what stands in several places is copied once."""
+    """Copy a tree with tensors for marks; a part that stands in several places is copied once."""
     if isinstance(tree, Mapping) and len(tree) == 1 and MARK in tree:
         return tensor(str(tree[MARK]))
     if type(tree) not in (dict, list, tuple):
@@ -194,13 +188,17 @@ def _replace_marks(tree: Any, tensor: Callable[[str], Tensor], seen: dict[int, A
     return copy
 
 
-def _damaged(path: str | os.PathLike, error: BaseException) -> CheckpointError:
+def cause_of(error: BaseException) -> BaseException:
+    """The first process' error in PyTorch's CheckpointException, or the error itself."""
     causes = list(getattr(error, "failures", {}).values())
-    cause = causes[0][0] if causes else error
-    said = " ".join(str(cause).split()) or type(cause).__name__
+    return causes[0][0] if causes else error
+
+
+def _damaged(path: str | os.PathLike[str], error: BaseException) -> CheckpointError:
+    cause = cause_of(error)
+    said = " ".join(str(cause).split())[:200] or type(cause).__name__
     return CheckpointError(
-        f"checkpoint {path} is damaged or belongs to another model ({said[:200]}): take an earlier "
-        "one"
+        f"checkpoint {path} is damaged or belongs to another model ({said}): take an earlier one"
     )
 
 
@@ -211,21 +209,21 @@ class _Unpickler(pickle.Unpickler):
         if module == "torch" and isinstance(dtype := getattr(torch, name, None), torch.dtype):
             return dtype
         if module.split(".")[0] == "pathlib" and name in ("PosixPath", "WindowsPath"):
-            return PurePath  # where it was saved
+            return PurePath  # the folder's path when it was saved
         if name in _DESCRIPTIONS.get(module, ()):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"{module}.{name} is no description of tensors")
 
 
-class _Reader(dcp.FileSystemReader):
-    """PyTorch's reader, which runs nothing that is in ``.metadata`` and reads what was written.
+class _Reader(FileSystemReader):
+    """PyTorch's reader, which runs no code of ``.metadata`` and accepts undamaged files only.
 
     Args:
-        path: The folder.
-        rest: What its ``rest.pth`` holds.
+        path: Path of the folder.
+        rest: Content of its ``rest.pth``.
     """
 
-    def __init__(self, path: str | os.PathLike, rest: Mapping[str, Any]) -> None:
+    def __init__(self, path: str | os.PathLike[str], rest: Mapping[str, Any]) -> None:
         super().__init__(path)
         self.folder = Path(path)
         checksums = rest.get(CHECKSUMS)
@@ -233,7 +231,7 @@ class _Reader(dcp.FileSystemReader):
         self._metadata: Metadata | None = None
 
     def described(self) -> Mapping[str, TensorStorageMetadata]:
-        """Descriptions of all tensors, by name."""
+        """Return the descriptions of all tensors, by name."""
         return self.read_metadata().state_dict_metadata  # type: ignore[return-value]
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
@@ -256,33 +254,29 @@ class _Reader(dcp.FileSystemReader):
         return self._metadata
 
     def read_data(self, plan: Any, planner: Any) -> Any:
-        """Read tensors, from files that are as they were written."""
+        """Read tensors from undamaged files."""
         stored = [self.storage_data[item.storage_index] for item in plan.items]
-        self._compare(dict.fromkeys(part.relative_path for part in stored))
+        self._compare(part.relative_path for part in stored)
         return super().read_data(plan, planner)
 
     def check_all(self) -> None:
-        """Look whether every file is as it was written."""
+        """Raise CheckpointError if any file is damaged."""
         stored = self.read_metadata().storage_data.values()
         try:
-            self._compare(dict.fromkeys(part.relative_path for part in stored))
+            self._compare(part.relative_path for part in stored)
         except (OSError, ValueError) as error:
             raise _damaged(self.folder, error) from error
 
     def _compare(self, names: Iterable[str]) -> None:
-        """Compare files with their checksums.
-
-        Raises:
-            ValueError: One is not as it was written.
-        """
+        """Compare files with their checksums; ValueError names one that differs."""
         if self.checksums is None:
             return
-        for name in names:
+        for name in dict.fromkeys(names):
             if checksum(self.folder / name) != self.checksums.get(name):
                 raise ValueError(f"{name} is not as it was written")
 
     def _check_files(self, metadata: Metadata) -> None:
-        """Look whether each part has its own place in a file of the folder."""
+        """Raise ValueError unless each part has its own place in a file of the folder."""
         places: dict[str, list[tuple[int, int]]] = {}
         for stored in metadata.storage_data.values():
             name = stored.relative_path
@@ -300,9 +294,9 @@ class _Reader(dcp.FileSystemReader):
 
     @staticmethod
     def _check_parts(metadata: Metadata) -> None:
-        """Look whether parts make up their tensors, and are no larger than what is stored.
+        """Raise ValueError unless parts make up their tensors and are no larger than stored.
 
-        Each is a slice of the first dimension, as FSDP shares tensors out.
+        Each part is a slice of the first dimension, as FSDP splits tensors.
         """
         lengths = {
             (index.fqn, tuple(index.offset or ())): stored.length

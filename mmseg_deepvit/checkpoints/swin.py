@@ -1,12 +1,12 @@
-"""Swin Transformers as published, in the names and the layout of mmseg's ``SwinTransformer``.
+"""Names and layout of published Swin Transformers, turned into mmseg's ``SwinTransformer``'s.
 
 Paper: Swin Transformer, https://arxiv.org/abs/2103.14030.
 Reference: microsoft/Swin-Transformer and SwinTransformer/Swin-Transformer-Semantic-Segmentation
 (names); mmseg ``models/utils/embed.py`` (``PatchMerging``).
 
-Patch merging concatenates the C channels of 2×2 neighbours and projects all 4·C. Published: the
-neighbour is the outer index, k = 2·column + row. mmseg's layer takes ``nn.Unfold``'s order: the
-channel is the outer index, and the neighbour 2·row + column. So the weights' inputs are reordered.
+Patch merging concatenates the C channels of 2×2 neighbours and projects all 4·C. In published files
+the neighbour is the outer index, k = 2·column + row. mmseg's layer follows ``nn.Unfold``: the
+channel is the outer index, and the neighbour is 2·row + column. So the inputs are reordered.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _BLOCKS: KeyMap = (
     (r"layers\.(\d+)\.blocks\.(.+)", r"stages.\1.blocks.\2"),
 )
 
-#: Stages end with their patch merging, as in mmseg.
+#: A stage ends with its patch merging, as in mmseg.
 SWIN: KeyMap = (*_BLOCKS, (r"layers\.(\d+)\.downsample\.(.+)", r"stages.\1.downsample.\2"))
 
-#: Stages begin with it: stage i's is the one that mmseg's stage i - 1 ends with.
+#: A stage begins with patch merging: stage i has the one that ends stage i - 1 in mmseg.
 TIMM_SWIN: KeyMap = (
     *_BLOCKS,
     *((rf"layers\.{i + 1}\.downsample\.(.+)", rf"stages.{i}.downsample.\1") for i in range(3)),
@@ -37,10 +37,10 @@ TIMM_SWIN: KeyMap = (
 
 
 def unfold_order(parameter: Tensor) -> Tensor:
-    """Reorder what belongs to the 4·C inputs of a published patch merging as mmseg has them.
+    """Reorder the 4·C inputs of a published patch merging as in mmseg.
 
     Args:
-        parameter: (4·C,) of its norm, or (2·C, 4·C) of its projection.
+        parameter: Parameter of its norm, (4·C,), or its projection, (2·C, 4·C).
 
     Returns:
         A tensor of the same shape.

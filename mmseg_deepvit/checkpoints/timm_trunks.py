@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ..errors import CheckpointError
-from .timm_hub import TIMM_SCHEME, _pretrained_cfg
+from .timm_hub import TIMM_SCHEME, pretrained_cfg
 
 #: Blocks of timm's transformers that compute something else than our trunk's.
 _FOREIGN = {
@@ -39,13 +39,13 @@ def trunk_arguments(name: str) -> dict[str, Any]:
     """
     import timm
 
-    name, _ = _pretrained_cfg(name)
+    name, _ = pretrained_cfg(name)
     try:
         with torch.device("meta"):  # no memory, no random numbers
             model: Any = timm.create_model(name)
     except (NotImplementedError, RuntimeError):  # older timm looks at values while it builds
         model = timm.create_model(name)
-    known = (timm.models.VisionTransformer, timm.models.Cait, timm.models.Eva)
+    known: Any = (timm.models.VisionTransformer, timm.models.Cait, timm.models.Eva)
     if not isinstance(model, known) or (foreign := _foreign_part(model.blocks[0])):
         has = f" (it has {foreign})" if isinstance(model, known) else ""
         raise CheckpointError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 from mmengine.dist import broadcast_object_list, get_rank
 
@@ -21,13 +21,13 @@ def from_first_process(function: Callable[[], _T]) -> _T:
     Returns:
         What it returned in process 0.
     """
-    answer: list[Any] = [None, None]
+    answer: list[_T | UserError | None] = [None]
     if get_rank() == 0:
         try:
-            answer[0] = function()
+            answer = [function()]
         except UserError as error:
-            answer[1] = error
+            answer = [error]
     broadcast_object_list(answer)
-    if answer[1] is not None:
-        raise answer[1]
-    return answer[0]
+    if isinstance(answer[0], UserError):
+        raise answer[0]
+    return cast(_T, answer[0])

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checkpoints.fit import check_finite
+from ..checkpoints.compatibility import check_finite
 from ..errors import CheckpointError, UserError
 from .exported_segmentor import ExportedSegmentor
 from .formats import INPUT, MAX_ONNX_BYTES, OUTPUT, first_line, require

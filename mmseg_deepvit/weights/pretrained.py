@@ -22,7 +22,7 @@ from ..checkpoints import (
     summarize_keys,
     trunk_arguments,
 )
-from ..checkpoints.fit import check_kinds, check_shapes
+from ..checkpoints.compatibility import check_kinds, check_shapes
 from ..errors import CheckpointError
 from .positions import fit_positions
 from .warm_start import uncalibrated_map_norms, unmixed_state

@@ -1,3 +1,4 @@
+import hashlib
 import io
 import re
 import threading
@@ -50,7 +51,7 @@ def server(tmp_path, monkeypatch):
             """Say nothing."""
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=http.serve_forever)
+    thread = threading.Thread(target=http.serve_forever, args=(0.01,))
     thread.start()
     folder = tmp_path / "hub/checkpoints"
     url = f"http://127.0.0.1:{http.server_port}/"
@@ -70,6 +71,16 @@ def test_a_file_is_downloaded_once(server):
     assert re.fullmatch(r"whole-[0-9a-f]{12}\.pth", path.name)
 
 
+def test_a_hash_in_the_name_is_that_of_the_content(server):
+    server.answers["name"] = 1
+    read_checkpoint(server.url + "name")
+    (path,) = server.folder.iterdir()
+    told = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    for name in (f"w-{told}.pth", "w-20210526.pth", "vit-384.pth"):
+        server.answers[name] = 1
+        assert read_checkpoint(server.url + name)["a"].tolist() == [1, 1, 1]
+
+
 def test_addresses_that_end_alike_are_two_files(server):
     """Each model on Hugging Face is a model.safetensors; a store's name may be in the query."""
     addresses = [f"{server.url}{part}" for part in ("a/w.pth", "b/w.pth", "get?id=1", "get?id=2")]
@@ -87,6 +98,7 @@ def test_addresses_that_end_alike_are_two_files(server):
         ("page.pth", "the server answers with a web page"),
         ("gone.pth", "404"),
         ("silent.pth", "timed out"),
+        ("other-01234567.pth", "its SHA-256 does not begin with 01234567"),
     ],
 )
 def test_what_cannot_be_downloaded_leaves_nothing(server, name, reason):

@@ -7,7 +7,7 @@ from mmseg.registry import MODELS
 from safetensors.torch import save_file
 from timm.layers import SwiGLUPacked
 
-from mmseg_deepvit.checkpoints.normalization import CLIP, HALF, IMAGENET
+from mmseg_deepvit.checkpoints.normalization import CLIP, HALF, IMAGENET, SATELLITE
 from mmseg_deepvit.errors import CheckpointError
 from mmseg_deepvit.weights import calibrate_map_norms
 
@@ -238,6 +238,20 @@ def test_files_of_the_authors(save, images, family, publish, overrides):
     model = warm_started(save(publish(plain.state_dict())), "DeepViT", **{**ours, **overrides})
     expected = patches_of(plain, images)
     torch.testing.assert_close(our_patches(model.eval(), images), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("file", "normalization"),
+    [
+        ("dinov3_vitl16_pretrain_lvd1689m-8aa4cbdd.pth", IMAGENET),
+        ("dinov3_vitl16_pretrain_sat493m-eadcf0ff.pth", SATELLITE),
+    ],
+)
+def test_the_name_of_a_file_tells_satellite_images(tmp_path, file, normalization):
+    state = official_dinov3(plain_transformer("vit_small_patch16_dinov3").state_dict())
+    torch.save(state, tmp_path / file)
+    model = warm_started(tmp_path / file, **FAMILIES["DINOv3"][2])
+    assert model.trained_input == (str(tmp_path / file), normalization)
 
 
 @pytest.mark.parametrize("family", ["DINOv3 plus", "EVA-02 B, L", "PE spatial"])

@@ -86,7 +86,7 @@ class FiniteCheckHook(Hook):
             for buffer, kept in zip(self._statistics, self._kept, strict=True):
                 buffer.copy_(kept)
 
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Refuse to save what is not finite."""
         for part in _SAVED:
             name = find_not_finite(checkpoint.get(part), part)

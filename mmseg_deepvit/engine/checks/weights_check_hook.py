@@ -19,7 +19,7 @@ from ...checkpoints import (
     segmentor_state_dict,
     summarize_keys,
 )
-from ...checkpoints.fit import check_kinds
+from ...checkpoints.compatibility import check_kinds
 from ...checkpoints.normalization import normalization_from
 from ...errors import CheckpointError
 from .class_check_hook import unwrap_segmentor

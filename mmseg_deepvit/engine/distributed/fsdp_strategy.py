@@ -54,7 +54,7 @@ class FSDP2Strategy(DDPStrategy):
         super().__init__(**kwargs)
         self.units = units
 
-    def _wrap_model(self, model: nn.Module) -> nn.Module:
+    def _wrap_model(self, model: nn.Module) -> Any:
         if not is_distributed():
             return super(DDPStrategy, self)._wrap_model(model)
         from torch.distributed.device_mesh import init_device_mesh
@@ -81,8 +81,8 @@ class FSDP2Strategy(DDPStrategy):
         *,
         save_optimizer: bool = True,
         save_param_scheduler: bool = True,
-        extra_ckpt: dict | None = None,
-        callback: Callable | None = None,
+        extra_ckpt: dict[str, Any] | None = None,
+        callback: Callable[..., Any] | None = None,
     ) -> None:
         """Save a checkpoint; all processes call it.
 
@@ -111,11 +111,11 @@ class FSDP2Strategy(DDPStrategy):
         self,
         filename: str,
         *,
-        map_location: str | Callable = "cpu",
+        map_location: str | Callable[..., Any] = "cpu",
         strict: bool = False,
-        revise_keys: list = [(r"^module.", "")],  # noqa: B006  (mmengine's, not changed)
-        callback: Callable | None = None,
-    ) -> dict:
+        revise_keys: list[tuple[str, str]] = [(r"^module.", "")],  # noqa: B006  (mmengine's, not changed)
+        callback: Callable[..., Any] | None = None,
+    ) -> Any:
         """Load a checkpoint of any number of processes, a folder or a file."""
         if not is_sharded(filename):
             return super().load_checkpoint(
@@ -152,10 +152,10 @@ class FSDP2Strategy(DDPStrategy):
 
     def load_model_state_dict(
         self,
-        state_dict: dict,
+        state_dict: dict[str, Any],
         *,
         strict: bool = False,
-        revise_keys: list = [(r"^module.", "")],  # noqa: B006  (mmengine's, not changed)
+        revise_keys: list[tuple[str, str]] = [(r"^module.", "")],  # noqa: B006  (mmengine's, not changed)
     ) -> None:
         """Load weights, whole ones too."""
         own = self.model.state_dict()
@@ -163,7 +163,7 @@ class FSDP2Strategy(DDPStrategy):
         shared = {k: _share_out(v, own[k]) if k in own else v for k, v in state.items()}
         super().load_model_state_dict(shared, strict=strict, revise_keys=revise_keys)
 
-    def load_optim_state_dict(self, state_dict: dict) -> None:
+    def load_optim_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load the optimiser's state, a whole one too."""
         parameters = self._parameters() if "state" in state_dict else []
         for i, state in state_dict.get("state", {}).items():
@@ -195,7 +195,7 @@ def check_hooks(cfg: Config) -> None:
             )
 
 
-def _fully_shard() -> Callable:
+def _fully_shard() -> Callable[..., Any]:
     try:
         from torch.distributed.fsdp import fully_shard
     except ImportError as error:

@@ -59,7 +59,7 @@ class BlockDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             raise ValueError("optim_wrapper.optimizer needs lr, which layer_decay_rate scales")
 
     def add_params(
-        self, params: list[dict], module: nn.Module, prefix: str = "", **kwargs: Any
+        self, params: list[dict[str, Any]], module: nn.Module, prefix: str = "", **kwargs: Any
     ) -> None:
         """Add the parameters of a module; at the outermost call of all modules, scaled."""
         if prefix:
@@ -113,9 +113,9 @@ def _depth_from_top(name: str, blocks: list[str]) -> int:
     return 0 if _FINAL_NORM.match(name) else len(blocks) + 1
 
 
-def _merge(params: list[dict]) -> list[dict]:
+def _merge(params: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """One group for all parameters of the same options."""
-    merged: dict[tuple, dict] = {}
+    merged: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
     for group in params:
         options = {k: v for k, v in group.items() if k != "params"}
         key = tuple(sorted((k, repr(v)) for k, v in options.items()))
@@ -123,7 +123,7 @@ def _merge(params: list[dict]) -> list[dict]:
     return list(merged.values())
 
 
-def _log_groups(params: list[dict], base_wd: float | None) -> None:
+def _log_groups(params: list[dict[str, Any]], base_wd: float | None) -> None:
     lines = [
         f"  lr {group['lr']:.3g}, weight decay {group.get('weight_decay', base_wd) or 0:.3g}: "
         f"{len(group['params'])} tensors, {sum(p.numel() for p in group['params']):,} parameters"

@@ -15,6 +15,8 @@ from ...errors import CheckpointError
 #: Share of its first value from which on a learning rate is as good as none.
 _NEAR_ZERO = 0.01
 
+Shape = tuple[int, ...]
+
 
 def check_same_parameters(
     model: nn.Module, optimizer: Optimizer | None, checkpoint: Mapping[str, Any]
@@ -57,7 +59,7 @@ def check_same_parameters(
         )
 
 
-def _differences(saved: Mapping[str, tuple], own: Mapping[str, tuple]) -> Iterator[str]:
+def _differences(saved: Mapping[str, Shape], own: Mapping[str, Shape]) -> Iterator[str]:
     for name, shape in own.items():
         if name not in saved:
             yield f"{name} is not in it"
@@ -99,7 +101,7 @@ def say_if_schedule_ends(runner: Any) -> None:
     )
 
 
-def _lists(value: Any) -> list:
+def _lists(value: Any) -> list[Any]:
     """All entries of a list, or of a dict of lists as several optimisers have."""
     if isinstance(value, Mapping):
         return [entry for part in value.values() for entry in part]

@@ -20,7 +20,7 @@ _NEEDED = {"state_dict", "optimizer", "meta"}
 
 
 def find_whole_checkpoint(
-    work_dir: str | os.PathLike, folder: str | os.PathLike | None = None
+    work_dir: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None
 ) -> str | None:
     """The newest checkpoint of a run that can be read to its end.
 

@@ -47,7 +47,7 @@ def seed_generators(key: Sequence[int]) -> None:
         torch.cuda.manual_seed_all(low << 32 | high)
 
 
-class ResumableSampler(Sampler):
+class ResumableSampler(Sampler[Drawn]):
     """Another sampler's indices without end, from any place on, each with a key for its randomness.
 
     Args:
@@ -59,7 +59,9 @@ class ResumableSampler(Sampler):
         UserError: The dataset is empty: its indices would be waited for without end.
     """
 
-    def __init__(self, sampler: dict[str, Any], dataset: Dataset, seed: int | None = None) -> None:
+    def __init__(
+        self, sampler: dict[str, Any], dataset: Dataset[Any], seed: int | None = None
+    ) -> None:
         if len(dataset) == 0:  # type: ignore[arg-type]
             raise UserError(
                 "the training set finds no images: look at data_root, data_prefix, ann_file and "
@@ -103,7 +105,7 @@ class ResumableSampler(Sampler):
         return len(self.sampler)
 
 
-class SeededDataset(Dataset):
+class SeededDataset(Dataset[Any]):
     """A dataset that seeds the generators before it loads a :class:`Drawn` sample.
 
     So transforms, those of several images too, draw the same whichever worker runs them. All else

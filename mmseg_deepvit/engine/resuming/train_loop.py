@@ -52,7 +52,9 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         CheckpointError: The runner is to resume from its work dir, and nothing there is whole.
     """
 
-    def __init__(self, runner: Any, dataloader: Mapping, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, runner: Any, dataloader: Mapping[str, Any], *args: Any, **kwargs: Any
+    ) -> None:
         if not isinstance(dataloader, Mapping) or "batch_sampler" in dataloader:
             raise TypeError(
                 "ResumableTrainLoop takes train_dataloader as a dict with a sampler and without a "
@@ -114,7 +116,8 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         self.dataloader_iterator = iter(self.dataloader)
 
     def _sampler(self) -> ResumableSampler:
-        return self.dataloader.sampler
+        sampler: ResumableSampler = self.dataloader.sampler
+        return sampler
 
     def _validate_if_due(self) -> None:
         self._decide_current_val_interval()

@@ -31,7 +31,7 @@ _BEST = re.compile(r"best_.+_\d+\.pth")
 _held: dict[Path, int] = {}
 
 
-def checkpoint_folder(work_dir: str, out_dir: str | os.PathLike | None) -> str:
+def checkpoint_folder(work_dir: str, out_dir: str | os.PathLike[str] | None) -> str:
     """Where mmengine's ``CheckpointHook`` puts the checkpoints of a run.
 
     Args:
@@ -43,7 +43,7 @@ def checkpoint_folder(work_dir: str, out_dir: str | os.PathLike | None) -> str:
     return os.path.join(out_dir, os.path.basename(work_dir.rstrip(os.sep)))
 
 
-def is_remote(folder: str | os.PathLike | None) -> bool:
+def is_remote(folder: str | os.PathLike[str] | None) -> bool:
     """Whether a folder is an address of mmengine's remote backends."""
     return folder is not None and "://" in str(folder)
 
@@ -57,7 +57,7 @@ def numbered_checkpoints(folder: Path) -> list[Path]:
     return sorted(steps, key=lambda path: steps[path], reverse=True)
 
 
-def check_unused(folder: str | os.PathLike) -> None:
+def check_unused(folder: str | os.PathLike[str]) -> None:
     """Refuse a folder that holds checkpoints of another run, with which new ones would mix.
 
     Raises:
@@ -74,7 +74,7 @@ def check_unused(folder: str | os.PathLike) -> None:
         )
 
 
-def claim(folder: str | os.PathLike) -> None:
+def claim(folder: str | os.PathLike[str]) -> None:
     """Keep other runs out of a folder until :func:`release`, or until this process has ended.
 
     The system takes the lock back from a process that is killed, and a process that is forked does
@@ -121,7 +121,7 @@ def claim(folder: str | os.PathLike) -> None:
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
 
 
-def release(folder: str | os.PathLike) -> None:
+def release(folder: str | os.PathLike[str]) -> None:
     """Let other runs into a folder again."""
     descriptor = _held.pop(Path(folder).resolve(), None)
     if descriptor is not None:

@@ -54,7 +54,7 @@ class AtomicCheckpointHook(CheckpointHook):
     """
 
     out_dir: Any
-    backend_args: dict | None
+    backend_args: dict[str, Any] | None
     file_backend: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -70,7 +70,7 @@ class AtomicCheckpointHook(CheckpointHook):
         if self.backend_args is None and self.file_client_args is None and not self._remote:
             self.backend_args = dict(backend=BACKEND)
 
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Refuse to resume another model."""
         if runner._resume:
             model = runner.model.module if is_model_wrapper(runner.model) else runner.model
@@ -178,7 +178,7 @@ class AtomicCheckpointHook(CheckpointHook):
         """Whether any process was asked: all must save and stop in the same iteration."""
         return self._vote(self._asked_to_stop)
 
-    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+    def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         """Save, point to it, then delete what is one too many."""
         if _gradients_wait(runner):  # mmengine saves again after validation
             self._due = True
@@ -205,7 +205,7 @@ class AtomicCheckpointHook(CheckpointHook):
             if outdated is not None:
                 self._remove(self._path(outdated))
 
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Name files without their folder, and say which iteration it is.
 
         FlexibleRunner counts one more behind a validation.
@@ -229,9 +229,9 @@ class AtomicCheckpointHook(CheckpointHook):
         return outdated
 
     def _path(self, step: int) -> str:
-        return self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step))
+        return str(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step)))
 
-    def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
+    def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
         """As mmengine does, but that the best so far goes when the better one is there.
 
         Raises:
@@ -247,7 +247,7 @@ class AtomicCheckpointHook(CheckpointHook):
         if not self.save_best:
             return
         several = len(self.key_indicators) > 1
-        best: dict = self.best_ckpt_path_dict if several else self.__dict__
+        best: dict[str, Any] = self.best_ckpt_path_dict if several else self.__dict__
         before = {k: best[k] for k in (list(best) if several else ["best_ckpt_path"])}
         best.update(dict.fromkeys(before))  # mmengine would delete the old before the new is there
         try:
@@ -268,12 +268,12 @@ class AtomicCheckpointHook(CheckpointHook):
 
 
 def _resumed_from(runner: Runner) -> str | None:
-    """What a runner was told to resume from, or has found."""
-    if isinstance(runner._resume, str):  # FlexibleRunner's
-        return runner._resume
-    if not runner._resume:
-        return None
-    return runner._load_from or find_latest_checkpoint(runner.work_dir)
+    """The checkpoint that a runner was told to resume from, or has found."""
+    resume: Any = runner._resume
+    if isinstance(resume, str) or not resume:  # a path with FlexibleRunner
+        return resume or None
+    found: str | None = runner._load_from or find_latest_checkpoint(runner.work_dir)
+    return found
 
 
 def _folder(path: str) -> str:

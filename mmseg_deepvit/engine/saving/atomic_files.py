@@ -1,4 +1,4 @@
-"""Checkpoint files that are whole or not there, and the backend by which mmengine writes them."""
+"""Checkpoint files that are complete or not there, and mmengine's backend that writes them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmengine.fileio import LocalBackend, register_backend
 
+from ...checkpoints.sharded import cause_of
 from ...errors import UserError
 from ...files import replacing
 
@@ -14,25 +15,27 @@ from ...files import replacing
 BACKEND = "atomic_local"
 
 
-def write_atomically(path: str | os.PathLike, content: bytes) -> None:
-    """Replace a file by new content; whoever looks finds the old or the new one, never a part.
+def cannot_write(path: str | os.PathLike[str], error: BaseException) -> UserError:
+    """The error of a checkpoint that cannot be written, because a disk is full for example."""
+    cause = cause_of(error)
+    said = getattr(cause, "strerror", None) or " ".join(str(cause).split())[:200]
+    return UserError(
+        f"{path} cannot be written ({said}): make room or choose another --work-dir; "
+        "earlier checkpoints are as they were, and --resume goes on from them"
+    )
 
-    Args:
-        path: A local file; its folder is there.
-        content: All of it.
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Replace a local file in an existing folder; readers find the old or the new content.
 
     Raises:
-        UserError: It cannot be written, because a disk is full for example; what was there still
-            is, and no part of the new one.
+        UserError: The file cannot be written; the old one stays, and no part of the new one.
     """
     try:
         with replacing(path, sync=True) as part:
             part.write_bytes(content)
     except OSError as error:
-        raise UserError(
-            f"{path} cannot be written ({error.strerror}): make room or choose another --work-dir; "
-            "earlier checkpoints are as they were, and --resume goes on from them"
-        ) from error
+        raise cannot_write(path, error) from error
 
 
 @register_backend(BACKEND)
@@ -42,8 +45,7 @@ class AtomicLocalBackend(LocalBackend):
     def put(self, obj: bytes, filepath: str | Path) -> None:
         """Write bytes to a file, making its folder."""
         Path(filepath).parent.mkdir(parents=True, exist_ok=True)
-        # A buffer's memory comes as a view.
-        write_atomically(filepath, bytes(obj))
+        write_atomically(filepath, bytes(obj))  # mmengine may give a view of a buffer
 
     def put_text(self, obj: str, filepath: str | Path, encoding: str = "utf-8") -> None:
         """Write text to a file, making its folder."""

@@ -1,7 +1,7 @@
-"""Which published family a file belongs to, told by its keys.
+"""Published families of weights, recognised by the keys of a file.
 
-A file belongs to the first of :data:`FAMILIES` whose marks it has, all of them. Families with parts
-of their own come first, since their files also have the marks of the common families.
+A file belongs to the first of :data:`FAMILIES` of which it has all marks. Families with special
+parts come first, because their files also have the marks of the common families.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from .swin import SWIN, TIMM_SWIN, unfold_order
 
 @dataclass(frozen=True)
 class ValueChange:
-    """What is done to the values of some tensors."""
+    """A change to the values of some tensors."""
 
-    pattern: str  #: of whole new names
-    function: Callable[[Tensor], Tensor]  #: gives back the same object where nothing is to be done
-    what: str  #: what was done, for people
+    pattern: str  #: Pattern of the full new names.
+    function: Callable[[Tensor], Tensor]  #: Returns the same object where nothing is to be done.
+    what: str  #: Description for people.
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,20 @@ class Family:
     """Files that share their parameter names.
 
     Attributes:
-        name: One word, as ``tools/convert_checkpoint.py --family`` takes it.
-        reference: Whose files they are.
-        target: The model whose names they get: our ``trunk`` (DeepViT, DiversePatchViT, CaiT), or
+        name: Name for ``tools/convert_checkpoint.py --family``.
+        reference: Publisher of the files.
+        target: Model whose names they get: our ``trunk`` (DeepViT, DiversePatchViT, CaiT), or
             ``swin``, mmseg's SwinTransformer.
-        marks: Patterns; each matches some whole name of every file of the family.
-        key_map: New names, and what is left out.
-        changes: Values that are laid out in another way.
-        normalizations: Patterns and how the images were normalised that weights with such a name
-            were trained on; a family whose files differ has patterns for those that tell.
-        segmentors: Whole segmentors come in these names, and no model of mmseg or ours has them.
-        absent: Patterns; none of them matches a name of any file of the family.
-        joins: Tensors that are in parts in the file, by their new names.
-        rotary: Convention of the rotary positions, as a trunk's ``rope`` names it; None where
-            the family has none, or where its names are our trunk's own.
+        marks: Patterns; each matches some full name in every file of the family.
+        key_map: New names, and names to leave out.
+        changes: Changes to values that are laid out in another way.
+        normalizations: Patterns of names, and the normalisation of the training images of weights
+            with such a name.
+        segmentors: Whether segmentors are published in these names, which no model of mmseg has.
+        absent: Patterns; none of them matches a name in any file of the family.
+        joins: Tensors that the files have in parts, by their new names.
+        rotary: Convention of the rotary positions, as a trunk's ``rope`` names it; None for
+            families without them, and where the names are our trunk's.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Family:
     rotary: str | None = None
 
     def normalization(self, names: Collection[str]) -> Normalization | None:
-        """How the images were normalised that weights of these names were trained on, or None."""
+        """Normalisation of the training images of weights with these names, if it is known."""
         found = (n for pattern, n in self.normalizations if first_match(pattern, names))
         return next(found, None)
 
@@ -93,8 +93,8 @@ _MERGING = (
 )
 _ALL_HALF = ((r".+", HALF),)
 _ALL_IMAGENET = ((r".+", IMAGENET),)
-#: Files of a plain transformer do not tell whether they are DeiT's, DINO's (ImageNet) or augreg's
-#: (half), unless they have a distillation token, DeiT-III's LayerScale or MAE's decoder.
+#: Files of a plain transformer may be DeiT's or DINO's (ImageNet), or augreg's (half). Only a
+#: distillation token, DeiT-III's LayerScale and MAE's decoder tell.
 _SOME_IMAGENET = ((r"dist_token|blocks\.\d+\.gamma_1|decoder_pos_embed", IMAGENET),)
 _KEY_BIAS = (ValueChange(r".+\.attn\.qkv\.bias", without_key_bias, "bias of the keys set to zero"),)
 _MIXES = (ValueChange(r".+\.(pre|post)_mix\.weight", mix_matrix, "1×1 convolution to a matrix"),)
@@ -263,18 +263,11 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 
-def find_family(state: Mapping[str, Tensor], path: str | os.PathLike) -> Family:
-    """Tell the family of a backbone's weights by their names.
-
-    Args:
-        state: Names and tensors, as :func:`~mmseg_deepvit.checkpoints.find_state_dict` gives them.
-        path: The file, named in errors.
-
-    Returns:
-        The first family whose marks are all there.
+def find_family(state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> Family:
+    """Recognise the family of a backbone's weights; ``path`` is named in the error.
 
     Raises:
-        CheckpointError: They are no family's.
+        CheckpointError: No family has such names.
     """
     family = match_family(state)
     if family:
@@ -286,23 +279,19 @@ def find_family(state: Mapping[str, Tensor], path: str | os.PathLike) -> Family:
 
 
 def match_family(names: Iterable[str]) -> Family | None:
-    """The first family whose marks are all among the names of a backbone's weights, or None."""
+    """The first family that has all its marks among the names of a backbone's weights, or None."""
     names = list(names)
     return next((family for family in FAMILIES if has_marks(family, names)), None)
 
 
 def has_marks(family: Family, names: Collection[str]) -> bool:
-    """Whether all marks of a family are among the names of a backbone's weights, none absent."""
+    """Whether the names of a backbone's weights have all marks of a family, and none it lacks."""
     marked = all(first_match(mark, names) for mark in family.marks)
     return marked and not any(first_match(name, names) for name in family.absent)
 
 
 def get_family(name: str) -> Family:
-    """The family of a name.
-
-    Raises:
-        CheckpointError: There is none.
-    """
+    """The family of a name; CheckpointError if there is none."""
     for family in FAMILIES:
         if family.name == name:
             return family
@@ -314,5 +303,5 @@ def _names() -> str:
 
 
 def first_match(pattern: str, keys: Iterable[str]) -> str | None:
-    """The first of some names that a pattern matches as a whole, or None."""
+    """The first key that a pattern matches from beginning to end, or None."""
     return next((key for key in keys if re.fullmatch(pattern, key)), None)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mmseg_deepvit.checkpoints import load_whole_model, segmentor_state_dict
-from mmseg_deepvit.checkpoints.fit import check_same_model
+from mmseg_deepvit.checkpoints.compatibility import check_same_model
 from mmseg_deepvit.errors import CheckpointError
 
 OWN = {

@@ -1,8 +1,8 @@
-"""What a checkpoint may hold beside tensors: plain data, by name, nothing that runs.
+"""Objects that a checkpoint may hold in addition to tensors: plain data that runs no code.
 
-mmengine and published training scripts write log histories, NumPy scalars, configurations and
-command-line arguments beside the weights. Each is allowed here under the name that files know it
-by; what could be called is replaced by a stand-in that cannot.
+mmengine and published training scripts also save log histories, NumPy scalars, configurations and
+command-line arguments. Each is allowed here under its name in the files. A stand-in replaces every
+object whose methods a file could call.
 """
 
 from __future__ import annotations
@@ -20,38 +20,38 @@ _DTYPES = ("?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"
 
 
 class InertHistory:
-    """Stands in for mmengine's log history: its state is kept, nothing of it can be called."""
+    """Stands in for mmengine's log history: keeps its state, and has no method to call."""
 
 
 class _InertConfig:
-    """Stands in for the configuration that Swin's training saves: what is in it, as a dict."""
+    """Stands in for the configuration that Swin's training saves: its content, as a dict."""
 
-    def __new__(cls) -> OrderedDict:  # type: ignore[misc]
-        """The one dict with attributes that PyTorch's unpickler fills."""
+    def __new__(cls) -> OrderedDict[str, Any]:  # type: ignore[misc]
+        """Make the one kind of dict with attributes that PyTorch's unpickler fills."""
         return OrderedDict()
 
 
-def _inert_config_dict(content: Mapping | None = None) -> dict:
-    """Stands in for mmengine's ConfigDict, of which a data set's metainfo may be made."""
+def _inert_config_dict(content: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Stands in for mmengine's ConfigDict, which a data set's metainfo may be."""
     return dict(content or {})
 
 
 def _inert_attribute(*_: object) -> None:
     """Stands in for ``getattr``, by which a history names its methods.
 
-    The real one is never allowed: it would reach any code from any allowed object.
+    The real ``getattr`` would reach any code from any allowed object.
     """
 
 
 def _posing_as(stand_in: Any, module: str, name: str) -> Any:
-    """Give a stand-in the name that files know; PyTorch looks allowed objects up by it."""
+    """Give a stand-in the name in the files, by which PyTorch looks up allowed objects."""
     stand_in.__module__, stand_in.__name__, stand_in.__qualname__ = module, name, name
     return stand_in
 
 
 @cache
 def allowed_globals() -> list[Any]:
-    """What PyTorch's ``weights_only`` unpickler may build beside what it allows itself."""
+    """Objects that PyTorch's ``weights_only`` unpickler may build in addition to its own."""
     multiarray = import_module(
         "numpy._core.multiarray" if np.__version__ >= "2" else "numpy.core.multiarray"
     )

@@ -1,7 +1,7 @@
 import pytest
 from mmengine.config import Config
 
-from mmseg_deepvit.checkpoints.plain_config import is_plain_config, read_setting
+from mmseg_deepvit.checkpoints.config_literals import is_plain_config, read_setting
 
 from ..conftest import ROOT
 

@@ -1,4 +1,4 @@
-"""Configurations in checkpoint files, read without running them: text that holds literals alone."""
+"""Read configurations in checkpoint files without running them: only literals count."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import sys
 from typing import Any
 
 _BUILDERS = {"dict": dict, "list": list, "set": set, "tuple": tuple}
-#: Modules of this package, which run nothing of a file when they are imported.
+#: Prefix of this package's modules, whose import runs nothing of a file.
 _OURS = f"{__name__.partition('.')[0]}."
-#: What a hostile text makes of parsing.
+#: Errors by which the parsing of a hostile text ends.
 _PARSING = (TypeError, ValueError, AttributeError, SyntaxError, RecursionError, MemoryError)
 
 
 def is_plain_config(text: Any) -> bool:
-    """Whether a config's text only gives names to literals, and imports nothing new of others.
+    """Whether a config only gives names to literals, and imports no new module of others.
 
     Args:
-        text: As ``Config.pretty_text`` dumps it.
+        text: Text of the config, as ``Config.pretty_text`` dumps it.
     """
     try:
-        if "{{" in text:  # what mmengine replaces: variables of the environment, other files
+        if "{{" in text:  # mmengine puts environment variables and other files there
             return False
         values: dict[str, Any] = {}
         for statement in ast.parse(text).body:
@@ -38,11 +38,11 @@ def is_plain_config(text: Any) -> bool:
 
 
 def read_setting(text: Any, name: str) -> Any:
-    """The literal that a config's text gives to a name, or None.
+    """The literal that a config gives to a name, or None.
 
     Args:
-        text: As ``Config.pretty_text`` dumps it; anything else gives None.
-        name: Of a setting at the top.
+        text: Text of the config, as ``Config.pretty_text`` dumps it; anything else gives None.
+        name: Name of a setting at the top.
     """
     try:
         for statement in ast.parse(text).body:
@@ -56,7 +56,7 @@ def read_setting(text: Any, name: str) -> Any:
 
 
 def _literal(node: ast.expr) -> Any:
-    """A literal's value, of ``dict(a=1)`` too; ValueError for anything else."""
+    """Value of a literal or of ``dict(a=1)``; ValueError for anything else."""
     if isinstance(node, ast.Call):
         if not isinstance(node.func, ast.Name) or node.func.id not in _BUILDERS:
             raise ValueError("a call")
