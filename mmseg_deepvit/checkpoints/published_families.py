@@ -25,12 +25,13 @@ from .key_maps import (
     MMPRETRAIN_VIT,
     MMSEG_VIT,
     VIT,
+    Drop,
     KeyMap,
     mix_matrix,
     summarize_keys,
 )
 from .normalization import CLIP, HALF, IMAGENET, Normalization
-from .rotary import DINOV3, EVA02, PERCEPTION_ENCODER
+from .rotary import DINOV3, EVA02, PERCEPTION_ENCODER, perception_models, with_batch
 from .swin import SWIN, TIMM_SWIN, unfold_order
 
 
@@ -96,6 +97,7 @@ _ALL_IMAGENET = ((r".+", IMAGENET),)
 #: Files of a plain transformer may be DeiT's or DINO's (ImageNet), or augreg's (half). Only a
 #: distillation token, DeiT-III's LayerScale and MAE's decoder tell.
 _SOME_IMAGENET = ((r"dist_token|blocks\.\d+\.gamma_1|decoder_pos_embed", IMAGENET),)
+_WITH_BATCH = (ValueChange(r"cls_token|pos_embed", with_batch, "given a dimension of images"),)
 _KEY_BIAS = (ValueChange(r".+\.attn\.qkv\.bias", without_key_bias, "bias of the keys set to zero"),)
 _MIXES = (ValueChange(r".+\.(pre|post)_mix\.weight", mix_matrix, "1×1 convolution to a matrix"),)
 
@@ -193,6 +195,32 @@ FAMILIES: tuple[Family, ...] = (
         PERCEPTION_ENCODER,
         normalizations=_ALL_HALF,
         absent=(r"norm\.weight",),
+        rotary="pe",
+    ),
+    Family(
+        "perception_models",
+        "facebookresearch/perception_models: core, with the text encoder",
+        "trunk",
+        (
+            r"visual\.transformer\.resblocks\.\d+\.attn\.in_proj_weight",
+            r"visual\.conv1\.weight",
+            r"visual\.ln_pre\.weight",
+            r"visual\.attn_pool\.probe",
+        ),
+        perception_models(r"visual\.", (r".+", Drop("text encoder"))),
+        _WITH_BATCH,
+        _ALL_HALF,
+        rotary="pe",
+    ),
+    Family(
+        "perception_models_spatial",
+        "facebookresearch/perception_models: spatial, lang",
+        "trunk",
+        (r"transformer\.resblocks\.\d+\.attn\.in_proj_weight", r"conv1\.weight", r"ln_pre\.weight"),
+        perception_models(""),
+        _WITH_BATCH,
+        _ALL_HALF,
+        absent=(r"visual\..+", r"token_embedding\.weight", r"ln_post\.weight"),
         rotary="pe",
     ),
     Family(

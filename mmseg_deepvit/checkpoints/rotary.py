@@ -6,6 +6,8 @@ timm ``models/eva.py``.
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from .key_maps import CLASSIFIERS, GAMMAS, PRETRAINING, Drop, KeyMap
 
 _COMPUTED = Drop("computed by the model")
@@ -38,3 +40,34 @@ EVA02: KeyMap = (
 )
 
 PERCEPTION_ENCODER: KeyMap = (*CLASSIFIERS, *GAMMAS)
+
+
+def perception_models(prefix: str, *others: tuple[str, Drop]) -> KeyMap:
+    """Names of facebookresearch/perception_models, which are those of OpenAI's CLIP.
+
+    Args:
+        prefix: Pattern of the names' beginning.
+        *others: Names to leave out.
+    """
+    block = rf"{prefix}transformer\.resblocks\.(\d+)\."
+    return (
+        (rf"{prefix}conv1\.weight", "patch_embed.proj.weight"),
+        (rf"{prefix}class_embedding", "cls_token"),
+        (rf"{prefix}positional_embedding", "pos_embed"),
+        (rf"{prefix}ln_pre\.(.+)", r"norm_pre.\1"),
+        (rf"{prefix}ln_post\.(.+)", r"norm.\1"),
+        (rf"{block}ln_([12])\.(.+)", r"blocks.\1.norm\2.\3"),
+        (rf"{block}ls_([12])\.gamma", r"blocks.\1.ls\2.gamma"),
+        (rf"{block}attn\.in_proj_(weight|bias)", r"blocks.\1.attn.qkv.\2"),
+        (rf"{block}attn\.out_proj\.(.+)", r"blocks.\1.attn.proj.\2"),
+        (rf"{block}mlp\.c_fc\.(.+)", r"blocks.\1.mlp.fc1.\2"),
+        (rf"{block}mlp\.c_proj\.(.+)", r"blocks.\1.mlp.fc2.\2"),
+        (rf"{prefix}(attn_pool\..+|proj)", Drop("classifier")),
+        (rf"{prefix}rope\..+", _COMPUTED),
+        *others,
+    )
+
+
+def with_batch(tokens: Tensor) -> Tensor:
+    """Tokens or positions, (C,) or (N, C), as (1, N, C)."""
+    return tokens.reshape(1, -1, tokens.shape[-1]) if tokens.ndim < 3 else tokens

@@ -222,6 +222,39 @@ def official_dinov2(state):
     return official | {"mask_token": torch.zeros(1, DIMS)}
 
 
+def official_perception_encoder(state):
+    """The names of facebookresearch/perception_models; the core model comes with its text."""
+    prefix = "visual." if "attn_pool.latent" in state else ""
+    names = (
+        ("patch_embed.proj.", "conv1."),
+        ("cls_token", "class_embedding"),
+        ("pos_embed", "positional_embedding"),
+        ("blocks.", "transformer.resblocks."),
+        ("norm_pre.", "ln_pre."),
+        ("norm1.", "ln_1."),
+        ("norm2.", "ln_2."),
+        ("gamma_1", "ls_1.gamma"),
+        ("gamma_2", "ls_2.gamma"),
+        ("attn.qkv.", "attn.in_proj_"),
+        ("attn.proj.", "attn.out_proj."),
+        ("mlp.fc1", "mlp.c_fc"),
+        ("mlp.fc2", "mlp.c_proj"),
+        ("attn_pool.latent", "attn_pool.probe"),
+    )
+    official = {}
+    for key, value in state.items():
+        new = "ln_post" + key[4:] if key.startswith("norm.") else key
+        for theirs, published in names:
+            new = new.replace(theirs, published)
+        squeezed = key in ("cls_token", "pos_embed")
+        official[prefix + new] = value.flatten(0, -2).squeeze(0) if squeezed else value
+    if prefix:
+        text = {"positional_embedding": torch.zeros(7, DIMS), "ln_final.bias": torch.zeros(DIMS)}
+        text["transformer.resblocks.0.attn.in_proj_weight"] = torch.zeros(3 * DIMS, DIMS)
+        official |= {**text, "visual.proj": torch.zeros(DIMS, 8), "logit_scale": torch.tensor(1.0)}
+    return official
+
+
 @pytest.mark.parametrize(
     ("family", "publish", "overrides"),
     [
@@ -230,6 +263,9 @@ def official_dinov2(state):
         ("DINOv3 plus", official_dinov3, dict(qkv_bias=True)),
         ("EVA-02 B, L", official_eva02, {}),
         ("DINOv2 G with registers", official_dinov2, {}),
+        ("PE core", official_perception_encoder, {}),
+        ("PE spatial", official_perception_encoder, {}),
+        ("PE spatial G", official_perception_encoder, {}),
     ],
 )
 def test_files_of_the_authors(save, images, family, publish, overrides):
