@@ -43,8 +43,10 @@ class SplitHeads(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Split (B, N, 3·C) into q, k and v, (B, H, N, d) each; q and k are rotated."""
         split = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k = split[:2] if rotation is None else rotate(split[:2], rotation)
-        return q, k, split[2]
+        q, k, v = split.unbind(0)
+        if rotation is not None:
+            q, k = rotate(split[:2], rotation).unbind(0)
+        return q, k, v
 
 
 class HeadMixingAttention(nn.Module):

@@ -31,7 +31,7 @@ def settings_of(
     Raises:
         ValueError: ``arch`` is not in ``archs``, or is a dict that leaves a size unset. The message
             lists the names or the sizes.
-        CheckpointError: timm has no such model, or it has parts that the trunk has not.
+        CheckpointError: timm has no such model, or the trunk lacks a part of it.
     """
     if isinstance(arch, str) and arch.startswith(TIMM_SCHEME):
         return {**defaults, **trunk_arguments(arch), **overrides}

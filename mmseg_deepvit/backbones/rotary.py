@@ -26,17 +26,17 @@ from .embed import Grid
 class RotaryPositions:
     """Angles of the patches of a grid.
 
-    The quarter i of a head's channels has the frequency ``base`` to the power -i / (d / 4), once
-    for rows and once for columns.
+    A head of d channels has d/4 frequencies for the rows and as many for the columns. Frequency i
+    is ``base`` to the power -4·i / d.
 
     Attributes:
         type: Name of the convention: ``'dinov3'``, ``'eva02'`` or ``'pe'``.
         base: Ratio of the highest to the lowest frequency.
-        centered: Whether coordinates are the patches' centres, from -1 to 1 over the image, in
-            turns (DINOv3). Otherwise they are the patches' indices, in radians.
-        reference_grid: Height and width of the grid whose indices count: those of other grids are
-            scaled to it. None for the indices themselves.
-        offset: Number that is added to the indices.
+        centered: Whether coordinates are centres of patches, -1 to 1 over the image, in turns
+            (DINOv3). Otherwise they are indices of patches, in radians.
+        reference_grid: Height and width of the grid to which the indices of other grids are scaled;
+            None for no scaling.
+        offset: Number that is added to the indices before scaling.
         columns_first: Whether the columns' angles come before the rows'.
         interleaved: Layout of the channel pairs, as in
             :class:`~mmseg_deepvit.attention.Rotation`.

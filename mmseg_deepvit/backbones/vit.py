@@ -54,7 +54,7 @@ class ViTTrunk(BaseModule):
         num_layers: Number of blocks.
         num_heads: Number of attention heads; divides ``embed_dims``.
         mlp_ratio: Hidden width of the MLP over C.
-        gated_mlp: Whether the MLP is gated (SwiGLU); ``mlp_ratio`` is the gated width over C then.
+        gated_mlp: Whether the MLP is gated (SwiGLU). Each of its two halves has the hidden width.
         mlp_norm: Whether the MLP has a LayerNorm before its second layer (EVA-02 B and L).
         norm_eps: ε of all LayerNorms.
         pre_norm: Whether tokens pass a LayerNorm before the first block (Perception Encoder).
@@ -235,8 +235,8 @@ class ViTTrunk(BaseModule):
             math.ceil(self.img_size[0] / self.patch_size[0]),
             math.ceil(self.img_size[1] / self.patch_size[1]),
         )
-        #: Number of tokens before those of the patches, and how many of them have a position.
         self.with_cls_token = with_cls_token
+        #: Number of tokens before those of the patches, and how many of them have a position.
         self.num_prefix_tokens = int(with_cls_token) + num_register_tokens
         self.num_prefix_positions = int(with_cls_token and with_pos_embed)
 

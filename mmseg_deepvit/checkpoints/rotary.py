@@ -11,7 +11,7 @@ from torch import Tensor
 from .key_maps import CLASSIFIERS, GAMMAS, PRETRAINING, Drop, KeyMap
 
 _COMPUTED = Drop("computed by the model")
-#: The layers of a gated MLP: activated, multiplied by it, and last.
+#: Layers of a gated MLP: the activated one, the one that it multiplies, and the last.
 _GATED: KeyMap = (
     (r"(blocks\.\d+\.mlp)\.w1\.(.+)", r"\1.fc1_g.\2"),
     (r"(blocks\.\d+\.mlp)\.w2\.(.+)", r"\1.fc1_x.\2"),
@@ -43,11 +43,11 @@ PERCEPTION_ENCODER: KeyMap = (*CLASSIFIERS, *GAMMAS)
 
 
 def perception_models(prefix: str, *others: tuple[str, Drop]) -> KeyMap:
-    """Names of facebookresearch/perception_models, which are those of OpenAI's CLIP.
+    """New names for files of facebookresearch/perception_models, whose names are CLIP's.
 
     Args:
-        prefix: Pattern of the names' beginning.
-        *others: Names to leave out.
+        prefix: Pattern of the start of all names.
+        *others: Patterns of names to leave out.
     """
     block = rf"{prefix}transformer\.resblocks\.(\d+)\."
     return (

@@ -26,16 +26,16 @@ _GATED = {"GluMlp", "SwiGLU"}
 
 
 def trunk_arguments(name: str) -> dict[str, Any]:
-    """Arguments with which our trunk is a vision transformer of timm.
+    """Arguments that make our trunk a vision transformer of timm.
 
     Args:
         name: Name of the model, with or without ``timm://`` and tag.
 
     Returns:
-        Arguments of :class:`~mmseg_deepvit.backbones.vit.ViTTrunk`, but for the mixing of heads.
+        Arguments of :class:`~mmseg_deepvit.backbones.vit.ViTTrunk`, without those of mixing.
 
     Raises:
-        CheckpointError: timm has no such model, or it has parts that our trunk has not.
+        CheckpointError: timm has no such model, or our trunk lacks a part of it.
     """
     import timm
 
@@ -72,7 +72,7 @@ def trunk_arguments(name: str) -> dict[str, Any]:
 
 
 def _foreign_part(block: Any) -> str | None:
-    """Name of a part that computes something else than our trunk's, or None."""
+    """Name of a part that our trunk lacks, or None."""
     kind = type(block).__name__
     if kind in _FOREIGN:
         return kind
@@ -88,13 +88,13 @@ def _of_block(block: Any, width: int) -> dict[str, Any]:
     attention, mlp = block.attn, block.mlp
     hidden = mlp.fc2.in_features
     ratio = hidden / width
-    if int(width * ratio) < hidden:  # as the trunk rounds
+    if int(width * ratio) < hidden:  # the trunk rounds down
         ratio = math.nextafter(ratio, math.inf)
     projection = getattr(attention, "qkv", None) or attention.q_proj
     scale = getattr(block, "ls1", None)
     initial = getattr(scale, "init_values", getattr(block, "init_values", None))
     if initial is None and getattr(block, "gamma_1", None) is not None:
-        initial = 1e-5  # CaiT, which does not keep it
+        initial = 1e-5  # CaiT does not keep its value
     return {
         "num_heads": attention.num_heads,
         "qkv_bias": projection.bias is not None or getattr(attention, "q_bias", None) is not None,
