@@ -38,6 +38,8 @@ class Conversion:
         dropped: Old names, and why they are left out.
         changed: New names, and what was done to their values.
         normalization: Normalisation of the training images; None where it is not known.
+        rotary: Convention of the rotary positions, as a trunk's ``rope`` names it; None where there
+            are none or they are not known.
     """
 
     family: Family
@@ -46,6 +48,7 @@ class Conversion:
     dropped: dict[str, str]
     changed: dict[str, str]
     normalization: Normalization | None = None
+    rotary: str | None = None
 
 
 def convert(
@@ -66,7 +69,8 @@ def convert(
     Raises:
         CheckpointError: Two keys get one name, or the file has parts that the target lacks.
     """
-    conversion = Conversion(family, {}, {}, {}, {}, family.normalization(state))
+    normalization = family.normalization(state)
+    conversion = Conversion(family, {}, {}, {}, {}, normalization, family.rotary)
     for key, value in state.items():
         new = rename_key(key, family.key_map)
         if isinstance(new, Drop):

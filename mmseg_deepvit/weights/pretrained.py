@@ -179,7 +179,7 @@ def _check_rotary(
     model: ViTTrunk, conversion: Conversion, grid: Grid | None, path: str | os.PathLike[str]
 ) -> None:
     """Compare conventions of rotary positions, which leave no trace among the names."""
-    wanted = conversion.family.rotary
+    wanted = conversion.rotary
     if wanted is None:
         return
     if model.rope is None or model.rope.type != wanted:
@@ -187,11 +187,14 @@ def _check_rotary(
         raise CheckpointError(
             f"{path} has rotary positions and the model has {has}; set rope={wanted!r}"
         )
-    if wanted == "pe" and model.rope.reference_grid != grid:
-        raise CheckpointError(
+    if conversion.family.rotary == "pe" and model.rope.reference_grid != grid:
+        message = (
             f"{path} has rotary positions of a grid of {grid} and the model of "
             f"{model.rope.reference_grid}; set rope=dict(type='pe', reference_grid={grid})"
         )
+        if conversion.family.name != "pe_spatial":
+            raise CheckpointError(message)
+        _warn(f"{message}, unless the file is one of your own")  # whose names are the same
 
 
 def _remedy(own: dict[str, Tensor], state: dict[str, Tensor]) -> str:

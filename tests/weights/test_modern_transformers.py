@@ -7,6 +7,7 @@ from mmseg.registry import MODELS
 from safetensors.torch import save_file
 from timm.layers import SwiGLUPacked
 
+from mmseg_deepvit.checkpoints import convert_checkpoint
 from mmseg_deepvit.checkpoints.normalization import CLIP, HALF, IMAGENET, SATELLITE
 from mmseg_deepvit.errors import CheckpointError
 from mmseg_deepvit.weights import calibrate_map_norms
@@ -294,12 +295,27 @@ def test_the_name_of_a_file_tells_satellite_images(tmp_path, file, normalization
 
 @pytest.mark.parametrize("family", ["DINOv3 plus", "EVA-02 B, L", "PE spatial"])
 def test_own_files_load_again(save, images, family):
+    """A file of a training run has the config, which tells the rotary positions."""
     name, theirs, ours, _ = FAMILIES[family]
     plain = plain_transformer(name, **theirs)
     first = warm_started(save(plain.state_dict()), **ours).eval()
-    again = warm_started(save(first.state_dict()), **ours).eval()
+    cfg = f"model = dict(backbone=dict(rope={ours['rope']!r}))\n"
+    path = save({"state_dict": first.state_dict(), "meta": {"cfg": cfg}})
+    again = warm_started(path, **ours).eval()
     torch.testing.assert_close(again.state_dict(), first.state_dict(), rtol=0, atol=0)
     assert torch.equal(again(images)[0], first(images)[0])
+    other = "eva02" if ours["rope"] == "dinov3" else "dinov3"
+    with pytest.raises(CheckpointError, match=f"set rope={ours['rope']!r}"):
+        warm_started(path, **{**ours, "rope": other})
+
+
+def test_converted_files_tell_their_rotary_positions(save):
+    name, theirs, ours, _ = FAMILIES["EVA-02 T, S"]
+    state = convert_checkpoint(plain_transformer(name, **theirs).state_dict(), "a.pth").state
+    path = save({"state_dict": state, "meta": {"family": "eva02"}})
+    warm_started(path, **ours)
+    with pytest.raises(CheckpointError, match="the model has none; set rope='eva02'"):
+        warm_started(path, **{**ours, "rope": None})
 
 
 @pytest.mark.parametrize(
