@@ -51,8 +51,8 @@ class Family:
     Attributes:
         name: Name for ``tools/convert_checkpoint.py --family``.
         reference: Publisher of the files.
-        target: Model whose names they get: our ``trunk`` (DeepViT, DiversePatchViT, CaiT), or
-            ``swin``, mmseg's SwinTransformer.
+        target: Model whose names they get: our ``trunk`` (DeepViT, DiversePatchViT, CaiT,
+            PlainViT), or ``swin``, mmseg's SwinTransformer.
         marks: Patterns; each matches some full name in every file of the family.
         key_map: New names, and names to leave out.
         changes: Changes to values that are laid out in another way.

@@ -1,4 +1,4 @@
-"""Decoded images kept in memory, once for all worker processes."""
+"""A cache of decoded images in memory that all worker processes share."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _OFFSET, _LENGTH = 0, 1
 
 
 class SharedCache:
-    """Objects by key, as bytes in memory that forked processes share.
+    """Objects by key, pickled into memory that forked processes share.
 
-    Filled as it is used: what one data loader's worker puts in, all of them find. A value that
-    comes out is a fresh copy, so that transforms may change its arrays in place. What does not fit
-    any more is not kept. Where workers are spawned instead of forked, each has a cache of its own.
+    All workers of a data loader find a value that one of them has put in. :meth:`get` returns a
+    fresh copy, so transforms may change its arrays in place. A value that does not fit is not kept.
+    Spawned workers share nothing: each starts with an empty cache.
 
     Args:
-        keys: All keys there can be, each once.
-        max_bytes: Most that is kept. Memory is taken as it is filled.
+        keys: All possible keys, each once.
+        max_bytes: Limit of the kept bytes. The system gives memory only as the cache fills.
 
     Raises:
-        ValueError: ``max_bytes`` is not a whole number above 0, or more than the system gives.
+        ValueError: ``max_bytes`` is not an integer above 0, or the system has less memory.
     """
 
     def __init__(self, keys: Sequence[str], max_bytes: int) -> None:
@@ -35,8 +35,7 @@ class SharedCache:
             raise ValueError(f"cache_limit must be a number of bytes above 0, got {max_bytes!r}")
         self.max_bytes = max_bytes
         self._slots = {key: slot for slot, key in enumerate(keys)}
-        # One row a key, and a last one whose offset is the bytes in use and whose length tells
-        # whether anything was turned away.
+        # A row for each key. The last row holds the bytes in use, and 1 once a value did not fit.
         table = mmap.mmap(-1, 16 * (len(keys) + 1))
         self._table = np.frombuffer(table, dtype=np.int64).reshape(-1, 2)
         try:
@@ -44,19 +43,19 @@ class SharedCache:
             self._memory = memoryview(mmap.mmap(-1, max_bytes))
         except (OSError, OverflowError) as error:
             raise ValueError(
-                f"cache_limit={max_bytes} bytes cannot be had ({error}): set a smaller one"
+                f"the system has no {max_bytes} bytes for cache_limit ({error}); set a smaller one"
             ) from error
         self._lock = multiprocessing.Lock()
 
     def get(self, key: str) -> Any:
-        """A fresh copy of what was put under a key, or None."""
+        """Return a fresh copy of the value under a key, or None."""
         with self._lock:
             offset, length = self._table[self._slots[key]].tolist()
-        # What was put in once stays as it is: it can be read without the lock.
+        # A stored value never changes, so reading it needs no lock.
         return pickle.loads(self._memory[offset : offset + length]) if length else None
 
     def put(self, key: str, value: Any) -> None:
-        """Keep a copy of a value, if there is room and the key has none yet."""
+        """Keep a copy of a value if there is room and the key has none yet."""
         data = pickle.dumps(value, protocol=5)
         slot = self._slots[key]
         with self._lock:
@@ -72,16 +71,16 @@ class SharedCache:
                 self._table[-1, _LENGTH] = 1
         if not fits and not was_full:
             print_log(
-                f"cache_limit={self.max_bytes} bytes does not hold all images: the others are "
+                f"cache_limit={self.max_bytes} bytes does not hold all images; the others are "
                 "decoded every time",
                 logger="current",
                 level=logging.WARNING,
             )
 
-    def __deepcopy__(self, memo: dict) -> SharedCache:
-        """The same cache: parts of a data set share it with the whole."""
+    def __deepcopy__(self, memo: dict[int, Any]) -> SharedCache:
+        """Return itself: a data set shares its cache with its subsets."""
         return self
 
-    def __reduce__(self) -> tuple:
-        """Spawned workers start with an empty one."""
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle an empty cache, for spawned workers."""
         return SharedCache, (tuple(self._slots), self.max_bytes)

@@ -1,4 +1,4 @@
-"""Cityscapes as published: label ids are mapped to the 19 classes that count on loading.
+"""Cityscapes as published; loading maps label ids to the 19 classes that count.
 
 Paper: The Cityscapes Dataset for Semantic Urban Scene Understanding,
 https://arxiv.org/abs/1604.01685.
@@ -16,12 +16,12 @@ from mmseg.datasets import CityscapesDataset
 from mmseg.registry import DATASETS
 
 from ..errors import UserError
-from .loading import drop_annotations
 from .pairs import list_masks, list_stems, refuse_unpaired
+from .pipeline import drop_annotations
 
-#: The id in published files of each class that counts, in the order of train ids 0 to 18.
+#: Label id of each class that counts, in the order of the train ids 0 to 18.
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
-#: Ids of published files, 0 to 33; the licence plate's id -1 is 255 in 8 bits and stays 255.
+#: Train id of each label id, 0 to 33. The licence plate's id, -1, is 255 in 8 bits and stays 255.
 TRAIN_IDS: Mapping[int, int] = MappingProxyType(
     {i: LABEL_IDS.index(i) if i in LABEL_IDS else 255 for i in range(34)}
 )
@@ -34,15 +34,15 @@ _ID_SUFFIX = "_gtFine_labelIds.png"
 class CityscapesLabelIdsDataset(CityscapesDataset):
     """Street scenes with 19 classes, read from ``leftImg8bit`` and ``gtFine`` as unzipped.
 
-    Nothing needs to be converted: ``*_gtFine_labelIds.png`` are mapped on loading. Where
-    ``*_gtFine_labelTrainIds.png`` are there for all images they are read instead; where they are
-    there for some, as a conversion that broke off leaves them, label ids are read for all.
+    Files need no conversion: loading maps the labels of ``*_gtFine_labelIds.png``. If every image
+    has a ``*_gtFine_labelTrainIds.png``, those files are read instead. If only some images have
+    one, after an interrupted conversion, label ids are read for all.
 
     Args:
-        seg_map_suffix: None for the choice above; else the ending of all masks. Files that end in
-            ``labelIds.png`` (``_gtCoarse_labelIds.png``) are mapped, others taken as train ids.
-        **kwargs: As :class:`mmseg.datasets.BaseSegDataset` takes them. In ``test_mode`` a folder
-            without any mask will do.
+        seg_map_suffix: Ending of all mask files; None chooses as above. Files that end in
+            ``labelIds.png`` (``_gtCoarse_labelIds.png``) are mapped, others hold train ids.
+        **kwargs: Arguments of :class:`mmseg.datasets.BaseSegDataset`. In ``test_mode`` the folder
+            may hold no mask at all.
 
     Raises:
         UserError: A folder is missing, or an image has no mask.
@@ -52,13 +52,13 @@ class CityscapesLabelIdsDataset(CityscapesDataset):
         self._suffix_given = seg_map_suffix
         super().__init__(seg_map_suffix=seg_map_suffix or _ID_SUFFIX, **kwargs)
 
-    def load_data_list(self) -> list[dict]:
-        """Every image, with its mask's path and the map from the mask's labels to classes."""
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """List every image with its mask's path and the map from the mask's labels to classes."""
         masks = self._find_masks()
-        data_list = super().load_data_list()
+        data_list: list[dict[str, Any]] = super().load_data_list()
         if not data_list:
             raise UserError(
-                f"{self.data_prefix['img_path']} holds no images *{self.img_suffix}: look at "
+                f"{self.data_prefix['img_path']} holds no images *{self.img_suffix}; check "
                 "data_root and data_prefix"
             )
         for info in data_list:
@@ -80,11 +80,11 @@ class CityscapesLabelIdsDataset(CityscapesDataset):
         there = {osp.join(folder, stem + self.seg_map_suffix) for stem in masks}
         infos = [self.get_data_info(i) for i in range(len(self))]
         missing = [osp.basename(i["img_path"]) for i in infos if i["seg_map_path"] not in there]
-        # Masks of images that were not unzipped, or left out on purpose, do no harm.
+        # Masks without an image do no harm: images may be left out on purpose.
         refuse_unpaired(missing, [], self.data_prefix)
 
     def _find_masks(self) -> list[str] | None:
-        """Settle on the masks' ending; their names without it, None where a test has none."""
+        """Choose the masks' ending; return their names without it, or None if a test has none."""
         if self._suffix_given is not None:
             return list_masks(self)
         images = list_stems(self.data_prefix["img_path"], self.img_suffix, self.backend_args)
@@ -96,8 +96,8 @@ class CityscapesLabelIdsDataset(CityscapesDataset):
         return masks
 
     def _file_label_map(self) -> Mapping[int, int] | None:
-        """Labels of the files, mapped to classes; None where they are the same."""
+        """Map from the files' labels to classes; None if they are the same."""
+        chosen: Mapping[int, int] | None = self.label_map
         if not self.seg_map_suffix.endswith("labelIds.png"):
-            return self.label_map
-        chosen = self.label_map or {}
-        return {label: chosen.get(train, train) for label, train in TRAIN_IDS.items()}
+            return chosen
+        return {label: (chosen or {}).get(train, train) for label, train in TRAIN_IDS.items()}

@@ -1,8 +1,8 @@
-"""Bytes of image and mask files to pixels, or one line on why not.
+"""Decoding of image and mask files; a file that would be misread is an error of one line.
 
-Decoders forgive what training must not: OpenCV before 5 fills a cut JPEG with grey, Pillow does not
-look at a PNG's checksums, 16 bits are cut to 8, further pages are dropped, all in silence. Bits
-turned within a JPEG leave no trace that could be found.
+Decoders accept files that training must not: OpenCV before 5 fills a cut JPEG with grey, Pillow
+ignores a PNG's checksums, 16 bits are cut to 8, further pages are dropped. None of them says so.
+Changed bits within a JPEG cannot be detected.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from PIL import Image
 
 from ..errors import UserError
 
-#: What can be wrong with a file, as the checking of data sets sorts it.
+#: Kinds of damage, as the checking of data sets sorts them.
 UNREADABLE = "unreadable"
 SIZES_DIFFER = "sizes differ"
 NO_CLASS = "labels outside the classes"
@@ -37,9 +37,9 @@ class DataError(UserError):
     """A file of a data set that cannot be used.
 
     Args:
-        message: One line, with the file and the remedy.
+        message: One line with the file, the cause and the remedy.
         kind: One of the kinds above.
-        said: What is wrong, without file and remedy.
+        said: The cause alone.
     """
 
     def __init__(self, message: str, kind: str = UNREADABLE, said: str = "") -> None:
@@ -49,18 +49,18 @@ class DataError(UserError):
 
 
 def data_error(path: str, said: str, remedy: str, kind: str = UNREADABLE) -> DataError:
-    """The error for a file: its path, what is wrong, and what to do."""
-    return DataError(f"{path} {said}: {remedy}", kind, said)
+    """Make the error of a file from its path, the cause and the remedy."""
+    return DataError(f"{path} {said}; {remedy}", kind, said)
 
 
 class Header(NamedTuple):
-    """What a file says of its pixels.
+    """Facts about the pixels of a file.
 
     Attributes:
         lossy: Name of a compression that may have changed labels, or empty.
-        orientation: 1 to 8, as EXIF counts them; 1 is upright.
+        orientation: Orientation of EXIF, 1 to 8; 1 is upright.
         turns: Whether the decoded pixels must still be turned.
-        grey: Largest value of a pixel as written and as Pillow scales it; None where it does not.
+        grey: Largest value of a pixel as written and as Pillow scales it; None without scaling.
     """
 
     lossy: str = ""
@@ -70,18 +70,15 @@ class Header(NamedTuple):
 
 
 def exif_orientation(data: bytes) -> int:
-    """How EXIF, or a TIFF's tag, says that an image is to be turned.
-
-    Args:
-        data: Content of the file.
+    """Read from a file's content how its image must be turned, by EXIF or a TIFF's tag.
 
     Returns:
-        1 (upright) to 8; 1 where nothing is said.
+        Orientation of EXIF, 1 (upright) to 8; 1 if the file has none.
     """
     try:
         with Image.open(io.BytesIO(data)) as image:
             return _orientation(image, data)
-    except Exception:  # decoding tells
+    except Exception:  # decoding reports the damage
         return 1
 
 
@@ -90,14 +87,14 @@ def decode_image(data: bytes, path: str) -> np.ndarray:
 
     Args:
         data: Content of the file.
-        path: Named in errors.
+        path: Path of the file, for errors.
 
     Returns:
-        (H, W, 3), uint8, BGR, turned as its EXIF says; transparency is dropped, grey repeated.
+        (H, W, 3), uint8, BGR, turned upright by EXIF; transparency is dropped, grey repeated.
 
     Raises:
-        DataError: It is no image, cut off, or of more than one page, 8 bits a channel or 179
-            million pixels.
+        DataError: The file is no image or cut off, or has more than one page, 8 bits a channel or
+            179 million pixels.
     """
     _check_whole(data, path)
     header = _check_header(data, path)
@@ -112,7 +109,7 @@ def decode_image(data: bytes, path: str) -> np.ndarray:
         raise data_error(
             path,
             f"holds {image.dtype} and models take 8 bits a channel",
-            "scale it to 0 to 255 yourself, as only you know its range",
+            "scale it from its own range to 0 to 255",
         )
     return _turn(image, header.orientation) if header.turns else image
 
@@ -122,15 +119,14 @@ def decode_mask(data: bytes, path: str, backend: str = "pillow") -> np.ndarray:
 
     Args:
         data: Content of the file.
-        path: Named in errors.
-        backend: One of mmcv's.
+        path: Path of the file, for errors.
+        backend: Name of mmcv's decoder.
 
     Returns:
-        (H, W), uint8, the labels as they stand in the file, turned as its EXIF says; of a palette
-        its indices.
+        Labels as written in the file (indices of a palette), (H, W), uint8, turned upright by EXIF.
 
     Raises:
-        DataError: It is no label map, or labels are not from 0 to 255.
+        DataError: The file is no label map, or has labels outside 0 to 255.
     """
     if data.startswith(_JPEG):
         raise _lossy_error(path, "JPEG")
@@ -139,7 +135,7 @@ def decode_mask(data: bytes, path: str, backend: str = "pillow") -> np.ndarray:
     if header.lossy:
         raise _lossy_error(path, header.lossy)
     if header.grey:
-        backend = "pillow"  # others scale such values too, each in its own way
+        backend = "pillow"  # others scale such values too, each in another way
     try:
         labels = mmcv.imfrombytes(data, flag="unchanged", backend=backend)
     except Exception as error:  # Pillow's decoders raise SyntaxError, struct.error and more
@@ -175,25 +171,15 @@ def _lossy_error(path: str, compression: str) -> DataError:
 def check_same_size(
     mask: np.ndarray, mask_path: str, size: tuple[int, int], image_path: str
 ) -> None:
-    """Refuse a mask that is not of its image's size.
-
-    Args:
-        mask: (H, W).
-        mask_path: Named in the error.
-        size: Height and width of the image as it was read.
-        image_path: Named in the error.
-
-    Raises:
-        DataError: The sizes differ.
-    """
+    """Raise a :class:`DataError` unless a mask, (H, W), has the height and width of its image."""
     height, width = size
     if mask.shape == (height, width):
         return
     by = "×".join(map(str, mask.shape))
     turned = mask.shape == (width, height)
-    hint = "turn it as the image is turned by its EXIF, or replace it" if turned else "replace it"
+    hint = "turn it as EXIF turns the image, or replace it" if turned else "replace it"
     raise DataError(
-        f"mask {mask_path} is {by} (height×width) and its image {image_path} {height}×{width}: "
+        f"mask {mask_path} is {by} (height×width) and its image {image_path} {height}×{width}; "
         f"{hint}",
         SIZES_DIFFER,
         f"mask {by}, image {height}×{width}",
@@ -203,26 +189,26 @@ def check_same_size(
 def check_same_turn(
     mask: np.ndarray, mask_path: str, orientations: tuple[int, int], image_path: str
 ) -> None:
-    """Refuse a mask of which nothing tells whether it is turned as its image is.
+    """Refuse a mask that may not be turned as its image is.
 
-    Where EXIF turns only one of them, by a quarter, sizes that agree tell that both are upright.
+    If EXIF turns only one of the two by a quarter, equal sizes show that both are now upright.
+    Squares and half turns show nothing.
 
     Args:
-        mask: (H, W), upright, of its image's size.
-        mask_path: Named in the error.
-        orientations: Of the image's file and of the mask's, as EXIF counts them.
-        image_path: Named in the error.
+        mask: Upright mask of its image's size, (H, W).
+        mask_path: Path of the mask, for the error.
+        orientations: EXIF orientations of the image's file and of the mask's.
+        image_path: Path of the image, for the error.
 
     Raises:
-        DataError: EXIF turns one of them alone, or another way, and keeps the size.
+        DataError: The orientations differ, and the size does not tell that both are upright.
     """
     image, own = orientations
     quarter_turns = (image > 4) != (own > 4)
     if image == own or (quarter_turns and mask.shape[0] != mask.shape[1]):
         return
     said = f"has EXIF orientation {own} and its image {image_path} has {image}"
-    remedy = "save both upright, without the tag"
-    raise DataError(f"mask {mask_path} {said}: {remedy}", TURNED, said)
+    raise data_error(f"mask {mask_path}", said, "save both upright, without the tag", TURNED)
 
 
 def _check_whole(data: bytes, path: str) -> None:
@@ -238,11 +224,11 @@ def _check_whole(data: bytes, path: str) -> None:
 
 
 def _jpeg_ends(data: bytes) -> bool:
-    """Whether the end marker follows the pixels: thumbnails have one too, cameras write on."""
+    """Whether an end marker follows the pixels: thumbnails have one too, cameras write more."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
-        if marker == 0xDA:  # pixels, in which 0xFF stands for a marker alone
+        if marker == 0xDA:  # pixels; among them 0xFF only begins a marker
             return data.find(b"\xff\xd9", at) >= 0
         if marker == 0xFF:  # padding
             at += 1
@@ -254,14 +240,14 @@ def _jpeg_ends(data: bytes) -> bool:
 
 
 def _png_damage(data: memoryview) -> str | None:
-    """What is wrong with a PNG's chunks, by their lengths and checksums."""
+    """Find damage in a PNG by the lengths and checksums of its chunks; None if there is none."""
     at = len(_PNG)
     while at + 12 <= len(data):
         kind = bytes(data[at + 4 : at + 8])
         end = at + 12 + int.from_bytes(data[at : at + 4], "big")
         if end > len(data):
             break
-        needed = 65 <= kind[0] <= 90  # a capital: decoders do not pass over it
+        needed = 65 <= kind[0] <= 90  # a capital letter: decoders may not skip the chunk
         written = int.from_bytes(data[end - 4 : end], "big")
         if needed and zlib.crc32(data[at + 4 : end - 4]) != written:
             return f"is damaged (the checksum of {kind.decode('latin-1')} is wrong)"
@@ -279,11 +265,11 @@ def _check_header(data: bytes, path: str) -> Header:
     except Image.DecompressionBombError as error:
         said = f"has more than {2 * (Image.MAX_IMAGE_PIXELS or 0)} pixels"
         raise data_error(path, said, "cut it into tiles") from error
-    except Exception:  # whatever Pillow's parsers raise: OpenCV knows formats that it does not
+    except Exception:  # Pillow raises errors of any type; OpenCV may know the format
         return Header()
     if frames > 1:
         said = f"holds {frames} pages or frames"
-        raise data_error(path, said, "save the one that is meant as a file of its own")
+        raise data_error(path, said, "save the right one as a separate file")
     if header.orientation != 1 and form not in (*_TURNED_HERE, "TIFF"):
         raise data_error(
             path, f"is turned by a tag of {form}, not by its pixels", "save it upright"
@@ -293,7 +279,7 @@ def _check_header(data: bytes, path: str) -> Header:
 
 def _read_header(image: Image.Image, data: bytes) -> Header:
     lossy = ""
-    if image.format == "JPEG2000":  # nothing tells whether one without loss was cut to a size
+    if image.format == "JPEG2000":  # even lossless coding may be truncated to a file size
         lossy = "JPEG 2000"
     elif image.format == "TIFF":
         compression = _LOSSY_TIFF.get(image.info.get("compression", ""))
@@ -307,7 +293,7 @@ def _orientation(image: Image.Image, data: bytes) -> int:
         said = image.tag_v2.get(_ORIENTATION, 1)  # type: ignore[attr-defined]
     else:
         if image.format == "PNG" and b"eXIf" in data:
-            image.load()  # it may stand behind the pixels
+            image.load()  # EXIF may follow the pixels
         exif = Image.Exif()
         exif.load(image.info.get("exif", b""))
         said = exif.get(_ORIENTATION, 1)
@@ -315,7 +301,7 @@ def _orientation(image: Image.Image, data: bytes) -> int:
 
 
 def _grey_range(image: Image.Image) -> tuple[int, int] | None:
-    """Largest grey as written and as Pillow decodes it, where it scales or others would."""
+    """Largest grey as written and as Pillow decodes it; None if no decoder scales the values."""
     if image.mode == "1":
         return 1, 1
     tiles = getattr(image, "tile", None)
@@ -331,7 +317,7 @@ def _grey_range(image: Image.Image) -> tuple[int, int] | None:
 
 
 def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Pixels, (H, W) or (H, W, 3), turned upright from an orientation of EXIF."""
+    """Turn pixels, (H, W) or (H, W, 3), upright from an orientation of EXIF."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     rows = -1 if orientation in (3, 4, 7, 8) else 1
@@ -340,11 +326,11 @@ def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def _num_frames(image: Image.Image) -> int:
-    """Pages or frames that could be meant: no previews of cameras, no smaller copies in a TIFF."""
+    """Count pages or frames, without the previews of cameras and the smaller copies in a TIFF."""
     if image.format in ("JPEG", "MPO"):
         return 1
     try:
-        count = getattr(image, "n_frames", 1)
+        count: int = getattr(image, "n_frames", 1)
         if image.format != "TIFF" or count == 1:
             return count
         pages = 0
@@ -352,5 +338,5 @@ def _num_frames(image: Image.Image) -> int:
             image.seek(i)
             pages += not int(image.tag_v2.get(254, 0)) & 1  # type: ignore[attr-defined]
         return pages
-    except Exception:  # a damaged file: decoding tells
+    except Exception:  # a damaged file; decoding reports it
         return 1

@@ -1,9 +1,8 @@
 """Demo data set: synthetic dermoscopy in the folder layout of ISIC 2018 Task 1.
 
-The real challenge data need a download of gigabytes and an agreement to their licence. This module
-writes a small stand-in within seconds, so that training, evaluation and the examples of this
-package run anywhere, offline, and give the same pictures on every run. The layout is that of the
-real set, so that one data set class and one config serve both::
+The real data are gigabytes under a licence of the challenge. This module writes a small substitute
+within seconds: training, evaluation and examples then run offline, with the same pictures on every
+run. The layout is that of the real set, so one data set class and one config serve both::
 
     ROOT/demo.json
     ROOT/ISIC2018_Task1-2_Training_Input/ISIC_0000000.jpg
@@ -11,8 +10,8 @@ real set, so that one data set class and one config serve both::
     ROOT/ISIC2018_Task1-2_Validation_Input/ISIC_1000000.jpg
     ROOT/ISIC2018_Task1_Validation_GroundTruth/ISIC_1000000_segmentation.png
 
-Scores on it say whether a model and its training work, nothing about skin cancer. The pictures
-themselves are drawn in :mod:`mmseg_deepvit.datasets.dermoscopy`.
+Scores on it tell whether a model and its training work; they tell nothing about skin cancer.
+:mod:`mmseg_deepvit.datasets.dermoscopy` draws the pictures.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ from .dermoscopy.primitives import BoolArray, UInt8Array
 
 __all__ = ["otsu_lesion_mask", "render_lesion_image", "write_demo_dataset"]
 
+#: File in a demo set's folder that records the arguments of :func:`write_demo_dataset`.
 RECORD_NAME = "demo.json"
-"""File in a demo set's folder that tells what it was made with."""
 
 _GENERATOR = "mmseg_deepvit.datasets.demo"
-# Raise it when the pictures change, so that sets written before are made again.
+# Raise it when the pictures change: older sets are then made again.
 _FORMAT_VERSION = 1
-# Validation ids start at a fixed number, not behind the training ids: otherwise a picture would
-# move from one split to the other when the number of training pictures changes.
+# Validation ids start at a fixed number. If they followed the training ids, pictures would move
+# between the splits with the number of training pictures.
 _MAX_COUNT = 1_000_000
 _FIRST_INDEX = {"Training": 0, "Validation": _MAX_COUNT}
 _FOLDERS = {
@@ -59,13 +58,13 @@ def write_demo_dataset(
 ) -> Path:
     """Write the demo set, unless it is there already.
 
-    Each picture depends on the seed and its own number only: with other counts the pictures that
-    both sets have are the same. The set is made in a temporary folder beside ``root`` and renamed
-    when it is complete, so that a run that stops early leaves no half set.
+    Each picture depends on the seed and its number only: sets of different counts share pictures.
+    The set is made in a temporary folder next to ``root`` and renamed when it is complete, so an
+    interrupted run leaves no incomplete set.
 
     Args:
-        root: Folder of the set. It may be missing, empty, or hold an earlier demo set; a set made
-            with the same arguments is left untouched, one made with others is replaced.
+        root: Folder of the set: missing, empty, or an earlier demo set. A set made with the same
+            arguments is left untouched; one made with others is replaced.
         num_train: Number of training pictures, 1 to 1000000.
         num_val: Number of validation pictures, 1 to 1000000.
         size: Side of the square pictures in pixels, at least 32.
@@ -75,9 +74,9 @@ def write_demo_dataset(
         ``root`` as a path.
 
     Raises:
-        ValueError: If a count, the size or the seed is not a whole number in its range.
-        FileExistsError: If ``root`` holds anything that this function did not write.
-        OSError: If a file cannot be written.
+        ValueError: A count, the size or the seed is not an integer in its range.
+        FileExistsError: ``root`` holds anything that this function did not write.
+        OSError: A file cannot be written.
     """
     record = {
         "generator": _GENERATOR,
@@ -94,7 +93,7 @@ def write_demo_dataset(
     _refuse_foreign(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
-        # A folder inside, because the temporary folder itself is closed to other users.
+        # A subfolder, because the temporary folder itself is closed to other users.
         fresh = Path(scratch) / "new"
         _write_set(fresh, record)
         _publish(fresh, target, record)
@@ -102,51 +101,51 @@ def write_demo_dataset(
 
 
 def otsu_lesion_mask(image: np.ndarray) -> BoolArray:
-    """Segment by Otsu's threshold on grey: what a colour threshold alone can reach.
+    """Segment by Otsu's threshold on grey, as a baseline without learning.
 
     Args:
-        image: BGR picture, uint8 of shape (height, width, 3), 0..255.
+        image: BGR picture, (H, W, 3), uint8.
 
     Returns:
-        Mask of shape (height, width), true on the darker side of the threshold.
+        Mask of the darker side of the threshold, (H, W).
 
     Raises:
-        ValueError: If ``image`` is not a uint8 array of shape (height, width, 3).
+        ValueError: ``image`` has another type or shape.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(
             "image: expected uint8 of shape (height, width, 3), "
             f"got {image.dtype} of shape {image.shape}"
         )
-    # The blur keeps sensor noise and thin hairs from deciding single pixels.
+    # The blur removes sensor noise and thin hairs.
     grey = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), (5, 5), 0)
     _, darker = cv2.threshold(grey, 0, 1, cv2.THRESH_BINARY_INV | cv2.THRESH_OTSU)
     return darker.astype(bool)
 
 
 def _checked(name: str, value: Any, low: int, high: int | None = None) -> int:
-    """Return a whole number as int, or raise ValueError if it is none or out of its range."""
-    whole = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):
+    """Return an integer as int, or raise ValueError if it is none or out of its range."""
+    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not is_integer or value < low or (high is not None and value > high):
         wanted = f"at least {low}" if high is None else f"{low} to {high}"
-        raise ValueError(f"{name}: expected a whole number, {wanted}, got {value!r}")
+        raise ValueError(f"{name}: expected an integer, {wanted}, got {value!r}")
     return int(value)
 
 
 def _read_record(root: Path) -> dict[str, Any] | None:
-    """Record of the demo set in a folder, or None if the folder holds no demo set."""
+    """Read the record of the demo set in a folder; None if the folder holds no demo set."""
     try:
         record = json.loads((root / RECORD_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    # Others may call a file demo.json too.
+    # Other programs may write a file demo.json too.
     if not isinstance(record, dict) or record.get("generator") != _GENERATOR:
         return None
     return record
 
 
 def _refuse_foreign(root: Path) -> None:
-    """Raise FileExistsError if replacing a folder would delete what this module did not write."""
+    """Raise FileExistsError if replacing a folder would delete foreign files."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return
     if _read_record(root) is None:
@@ -158,19 +157,19 @@ def _refuse_foreign(root: Path) -> None:
         name = path.relative_to(root).as_posix()
         if not _OWN_FILE.fullmatch(name):
             raise FileExistsError(
-                f"{root} holds a demo set made with other arguments, and {name}, which does not "
-                "belong to it and would be deleted with it; choose another folder or move it away"
+                f"{root} holds a demo set made with other arguments and a foreign file, {name}, "
+                "that would be deleted with it; choose another folder or move the file away"
             )
 
 
 def _write_set(root: Path, record: dict[str, Any]) -> None:
-    """Write all pictures, masks and the record of a set into a new folder."""
+    """Write all pictures and masks of a set, and its record, into a new folder."""
     for split, count in (("Training", record["num_train"]), ("Validation", record["num_val"])):
         images, masks = (root / folder for folder in _FOLDERS[split])
         images.mkdir(parents=True)
         masks.mkdir()
         for index in range(_FIRST_INDEX[split], _FIRST_INDEX[split] + count):
-            # A spawn key gives every index its own stream, whatever the seed is.
+            # A spawn key gives each index an independent stream.
             sequence = np.random.SeedSequence(record["seed"], spawn_key=(index,))
             image, mask = render_lesion_image(np.random.default_rng(sequence), record["size"])
             _write_image(images / f"ISIC_{index:07d}.jpg", image)
@@ -180,22 +179,22 @@ def _write_set(root: Path, record: dict[str, Any]) -> None:
 
 
 def _write_image(path: Path, image: UInt8Array) -> None:
-    """Write a picture; OpenCV only returns False when the disk is full or the folder is gone."""
-    # Lower qualities blur borders that only the colour shows. OpenCV warns if PNG gets a quality.
+    """Write a picture; raise OSError where OpenCV only returns False."""
+    # Lower qualities blur borders between colours. OpenCV warns if PNG gets a quality.
     options = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == ".jpg" else []
     if not cv2.imwrite(str(path), image, options):
         raise OSError(f"could not write {path}")
 
 
 def _publish(fresh: Path, root: Path, record: dict[str, Any]) -> None:
-    """Rename a complete set into place; the set that was there goes to the temporary folder."""
+    """Rename a complete set into place, and an older one into the temporary folder."""
     old = fresh.parent / "old"
     if root.exists():
         os.rename(root, old)
     try:
         os.rename(fresh, root)
     except OSError:
-        # Another process, such as a second rank, may have put the same set there meanwhile.
+        # Another process, such as a second rank, may have written the same set meanwhile.
         if _read_record(root) == record:
             return
         if old.exists() and not root.exists():

@@ -1,8 +1,7 @@
 """ISIC 2018 Task 1: skin lesions in dermoscopy images, read from the folders as published.
 
 Paper: Skin Lesion Analysis Toward Melanoma Detection 2018, https://arxiv.org/abs/1902.03368.
-Deviations: the published masks are 0 and 255; 255 is mmseg's ignore index, so it becomes class 1 on
-loading.
+Deviations: published masks hold 0 and 255. Loading turns 255, mmseg's ignore index, into class 1.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from mmseg.registry import DATASETS
 
 from ..errors import UserError
 from .decoding import NO_CLASS, data_error
-from .loading import cache_loading, check_annotations, drop_annotations
 from .pairs import list_masks, list_stems, name_some, refuse_unpaired, without_partner
+from .pipeline import cache_loading, check_annotations, drop_annotations
 from .subsets import Fold, read_split
 
 PARTS = ("Training", "Validation", "Test")
@@ -28,31 +27,31 @@ PARTS = ("Training", "Validation", "Test")
 class ISIC2018Dataset(BaseSegDataset):
     """Dermoscopy images with a lesion mask each.
 
-    Images are ``ISIC_*.jpg``; the mask of ``ISIC_x.jpg`` is ``ISIC_x_segmentation.png``, of one
+    Images are ``ISIC_*.jpg``. The mask of ``ISIC_x.jpg`` is ``ISIC_x_segmentation.png``, one
     channel with the values 0 (background) and 255 (lesion), or 0 and 1. Other files in the folders
-    (licence, superpixels) are passed over. Every image needs its mask and every mask its image; in
-    ``test_mode`` a folder without any mask will do.
+    (licence, superpixels) do not count. Every image needs its mask and every mask its image; in
+    ``test_mode`` the folder may hold no mask at all.
 
     Args:
         img_suffix: Ending of image files.
-        seg_map_suffix: What stands in a mask's name in place of the image's ending.
-        part: ``'Training'``, ``'Validation'`` or ``'Test'``: the folders of ``data_root`` as they
-            are published, in the place of ``data_prefix``.
+        seg_map_suffix: Ending of mask files, instead of the image's ending.
+        part: ``'Training'``, ``'Validation'`` or ``'Test'``: folders of ``data_root`` with their
+            published names, instead of ``data_prefix``.
         split: Text file, below ``data_root`` or a full path, that names the images to use, one a
-            line, with or without ending; mmseg's ``ann_file`` is the same.
-        fold: Which of ``num_folds`` seeded folds is held out; None for no folds.
+            line, with or without ending; the same as mmseg's ``ann_file``.
+        fold: Number of the held-out fold, of ``num_folds`` seeded folds; None for no folds.
         num_folds: Number of folds.
-        fold_part: ``'train'`` takes all but the fold, ``'val'`` the fold.
-        fold_seed: Other seeds give other folds.
-        cache_images: Keep what the pipeline begins with in memory: decoded images and masks, and
-            resized ones where ``Resize`` follows at once.
-        cache_limit: Most bytes that are kept, by this data set in this process and its workers.
-        **kwargs: As :class:`mmseg.datasets.BaseSegDataset` takes them.
+        fold_part: ``'train'`` for all but the fold, ``'val'`` for the fold.
+        fold_seed: Seed of the division into folds.
+        cache_images: Whether loaded images and masks stay in memory, resized if ``Resize`` follows
+            loading at once.
+        cache_limit: Limit of the kept bytes, for this data set in this process and its workers.
+        **kwargs: Arguments of :class:`mmseg.datasets.BaseSegDataset`.
 
     Raises:
-        ValueError: An argument is none of these, or two say different things.
-        UserError: A folder or the split file is missing, a pair is not whole, or a name unknown;
-            while loading: a mask holds other values.
+        ValueError: An argument has another value, or two contradict each other.
+        UserError: A folder or the split file is missing, a file has no partner, or a name is
+            unknown; while loading: a mask holds other values.
     """
 
     METAINFO = dict(classes=("background", "lesion"), palette=[[0, 0, 0], [255, 64, 64]])
@@ -75,12 +74,12 @@ class ISIC2018Dataset(BaseSegDataset):
             kwargs["data_prefix"] = _published_folders(part, kwargs.get("data_prefix"))
         if split is not None:
             if kwargs.get("ann_file"):
-                raise ValueError("split and ann_file are the same: give one of them")
+                raise ValueError("split and ann_file are the same; give one of them")
             kwargs["ann_file"] = split
         if kwargs.get("reduce_zero_label"):
-            raise ValueError("reduce_zero_label would ignore the background: leave it False")
+            raise ValueError("reduce_zero_label would ignore the background; leave it False")
         if fold is None and fold_part is not None:
-            raise ValueError(f"fold_part={fold_part!r} needs fold: give 0 to {num_folds - 1}")
+            raise ValueError(f"fold_part={fold_part!r} needs fold; give 0 to {num_folds - 1}")
         self.fold = None if fold is None else Fold(fold, num_folds, str(fold_part), fold_seed)
         self.cache_images = cache_images
         self.cache_limit = cache_limit
@@ -88,14 +87,14 @@ class ISIC2018Dataset(BaseSegDataset):
 
     @classmethod
     def get_label_map(cls, new_classes: Sequence[str] | None = None) -> dict[int, int]:
-        """Labels as they stand in the files, mapped to classes."""
+        """Map labels in the files to classes."""
         classes = cls.METAINFO["classes"]
         if new_classes is not None and tuple(new_classes) != classes:
             raise ValueError(f"classes must be {classes}, in this order, got {new_classes}")
         return {255: 1}
 
-    def load_data_list(self) -> list[dict]:
-        """Every image that was asked for, with its mask's path, whether that is there or not."""
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """List every chosen image with its mask's path, even of a missing mask."""
         images, masks = self._list_files()
         data_list = []
         for stem in self._choose(images):
@@ -112,7 +111,7 @@ class ISIC2018Dataset(BaseSegDataset):
         return data_list
 
     def full_init(self) -> None:
-        """List the pairs, refuse what is not whole, and make the pipeline fit."""
+        """List the pairs, refuse files without a partner, and adapt the pipeline."""
         if self._fully_initialized:
             return
         images, masks = self._list_files()
@@ -129,42 +128,38 @@ class ISIC2018Dataset(BaseSegDataset):
             cache_loading(self.pipeline, paths, self.cache_limit, fixed=[check_mask])
 
     def _list_files(self) -> tuple[list[str], list[str] | None]:
-        """Names of images and of masks; None where a test has no masks."""
+        """List the names of images, and of masks; None if a test has no masks."""
         folder = self.data_prefix["img_path"]
         images = list_stems(folder, self.img_suffix, self.backend_args)
         if not images:
             raise UserError(
-                f"{folder} holds no images *{self.img_suffix}: look at data_root, part and "
-                "img_suffix"
+                f"{folder} holds no images *{self.img_suffix}; check data_root, part and img_suffix"
             )
         return images, list_masks(self)
 
     def _choose(self, images: Sequence[str]) -> list[str]:
-        """The images that split and fold ask for."""
+        """Choose the images by split and fold."""
         chosen = list(images)
         if self.ann_file:
             chosen = read_split(self.ann_file, images, self.img_suffix, self.backend_args)
         return chosen if self.fold is None else self.fold.choose(chosen)
 
 
-def check_mask(results: dict) -> dict:
-    """Refuse a loaded mask that holds other values than its two.
-
-    Args:
-        results: Of a pipeline, after ``LoadAnnotations``; ``gt_seg_map`` is (H, W), uint8.
+def check_mask(results: dict[str, Any]) -> dict[str, Any]:
+    """Refuse a loaded mask, ``gt_seg_map``, with other values than its two.
 
     Returns:
-        ``results`` as they came.
+        ``results``, unchanged.
 
     Raises:
-        DataError: Names the file.
+        DataError: The mask has other values.
     """
     mask = results["gt_seg_map"]
     if mask.max(initial=0) > 1:
         greys = np.unique(mask[mask > 1]).tolist()
         raise data_error(
             results["seg_map_path"],
-            f"holds {name_some([str(g) for g in greys])} beside 0 and 255",
+            f"holds {name_some([str(g) for g in greys])} as well as 0 and 255",
             "replace the mask, or threshold it",
             NO_CLASS,
         )
@@ -175,7 +170,7 @@ def _published_folders(part: str, data_prefix: Mapping[str, str] | None) -> dict
     if part not in PARTS:
         raise ValueError(f"part must be one of {', '.join(PARTS)}, got {part!r}")
     if data_prefix is not None:
-        raise ValueError(f"part={part!r} sets data_prefix: give one of them")
+        raise ValueError(f"part={part!r} sets data_prefix; give one of them")
     return dict(
         img_path=f"ISIC2018_Task1-2_{part}_Input",
         seg_map_path=f"ISIC2018_Task1_{part}_GroundTruth",

@@ -1,11 +1,11 @@
-"""Loading of pairs that refuses what would train in silence on other data than the files hold.
+"""Strict loading of images and masks: a file that would be misread is an error that names it.
 
-:func:`mmseg_deepvit.safe_loading.install` puts them in the place of mmcv's and mmseg's transforms
-of the same names, by which configs and tools look them up.
+:func:`mmseg_deepvit.safe_loading.install` registers these transforms instead of mmcv's and mmseg's
+under the same names.
 
 Reference: mmcv ``mmcv/transforms/loading.py``, mmsegmentation
 ``mmseg/datasets/transforms/loading.py``.
-Deviations: errors name the file; see :mod:`.decoding` for what is refused.
+Deviations: errors name the file; :mod:`.decoding` says which files are refused.
 """
 
 from __future__ import annotations
@@ -29,39 +29,42 @@ from .decoding import (
 
 
 class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
-    """mmcv's transform, which names the file that cannot be read.
+    """mmcv's transform with strict decoding and errors that name the file.
 
-    With other than mmcv's default ``color_type`` and ``imdecode_backend`` it decodes as mmcv does.
+    With any but the default ``color_type`` and ``imdecode_backend``, mmcv decodes.
     """
 
-    def transform(self, results: dict) -> dict | None:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Read ``img_path`` into ``img``, ``img_shape``, ``ori_shape`` and ``exif_orientation``.
 
         Raises:
-            DataError: The file is not there or cannot be used.
+            DataError: The file is missing or cannot be used.
         """
-        path = results["img_path"]
+        path: str = results["img_path"]
         if (self.color_type, self.imdecode_backend) == ("color", "cv2") and not self.ignore_empty:
             data = read_bytes(path, self.backend_args)
             image = decode_image(data, path)
             if self.to_float32:
                 image = image.astype(np.float32)
-            results = {**results, "img": image, "exif_orientation": exif_orientation(data)}
-            return results | dict.fromkeys(_SHAPES, image.shape[:2])
+            shape = image.shape[:2]
+            turned = exif_orientation(data)
+            loaded = dict(img=image, img_shape=shape, ori_shape=shape, exif_orientation=turned)
+            return {**results, **loaded}
         try:
-            return super().transform(results)
-        except Exception as error:  # decoders raise whatever they like
+            filled: dict[str, Any] | None = super().transform(results)
+            return filled
+        except Exception as error:  # decoders raise errors of any type
             raise data_error(path, f"cannot be read ({_line(error)})", "replace it") from error
 
 
 class LoadAnnotations(mmseg.datasets.transforms.LoadAnnotations):
-    """mmseg's transform, which refuses what is no label map of its image."""
+    """mmseg's transform with strict decoding; a mask must fit its image."""
 
-    def _load_seg_map(self, results: dict) -> None:
+    def _load_seg_map(self, results: dict[str, Any]) -> None:
         """Read ``seg_map_path`` into ``gt_seg_map``, (H, W), uint8.
 
         Raises:
-            DataError: The file is not there or cannot be used, or is not of the image's size.
+            DataError: The file is missing, cannot be used, or does not have the image's size.
             ValueError: Transform and data set disagree on ``reduce_zero_label``.
         """
         path = results["seg_map_path"]
@@ -77,33 +80,31 @@ class LoadAnnotations(mmseg.datasets.transforms.LoadAnnotations):
         if self.reduce_zero_label not in (None, reduce):
             raise ValueError(
                 f"LoadAnnotations has reduce_zero_label={self.reduce_zero_label} and the data set "
-                f"{reduce}: give it to the data set alone"
+                f"{reduce}; set it on the data set alone"
             )
         results["gt_seg_map"] = _label_table(reduce, results.get("label_map") or {})[labels]
         results["seg_fields"].append("gt_seg_map")
 
 
-_SHAPES = ("img_shape", "ori_shape")
-
-
 def read_bytes(path: str, backend_args: dict[str, Any] | None = None) -> bytes:
-    """Content of a file, of any mmengine file backend.
+    """Read a file of any mmengine file backend.
 
     Raises:
-        DataError: It is not there, a folder, or may not be read.
+        DataError: The file is missing, a folder, or not readable.
     """
     try:
-        return fileio.get(path, backend_args=backend_args)
+        content: bytes = fileio.get(path, backend_args=backend_args)
+        return content
     except FileNotFoundError as error:
         remedy = "put it there, or set data_root and data_prefix"
         raise data_error(path, "does not exist", remedy) from error
     except OSError as error:
         said = f"cannot be opened ({error.strerror or _line(error)})"
-        raise data_error(path, said, "mend or replace it") from error
+        raise data_error(path, said, "repair or replace it") from error
 
 
 def _label_table(reduce_zero_label: bool, label_map: Mapping[int, int]) -> np.ndarray:
-    """What each label of a file, 0 to 255, is to training."""
+    """The label in training of each label in files, (256,), uint8."""
     table = np.arange(256, dtype=np.uint8)
     if reduce_zero_label:
         table = np.concatenate([table[-1:], table[:-2], table[-1:]])

@@ -1,4 +1,4 @@
-"""Keeping patch tokens different in training; importing this registers what configs can name."""
+"""Losses and image mixing that keep patch tokens different; importing registers them in mmseg."""
 
 from .. import require_stack  # noqa: F401
 from .class_mix import patch_class_mix

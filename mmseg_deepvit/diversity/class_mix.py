@@ -1,9 +1,9 @@
-"""What the patches of a label map hold: the targets of the mixing loss.
+"""Shares of the classes in each patch of a label map: the targets of the mixing loss.
 
-Paper: Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753: patch i of
-a mixed image is to be told the class of the image that it came from.
-Deviations: the dense form. A label map says more than that: a patch's target is the share of each
-class among its pixels, whichever image they came from.
+Paper: Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753, where the
+target of a patch in a mixed image is the class of the image that the patch came from.
+Deviations: the dense form. A label map says more than a class: the target of a patch is the share
+of each class among its pixels, from either image.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ def patch_class_mix(
     ignore_index: int | None = 255,
     patch_size: tuple[int, int] | None = None,
 ) -> Tensor:
-    """Share of each class among the pixels of each patch that are not ignored.
+    """Compute the share of each class among the pixels of each patch that are not ignored.
 
     Args:
         labels: Class of each pixel, (B, H, W), an integer type.
-        grid: (h, w), number of patches down and across. Patches begin at the upper left corner and
-            reach beyond the image where it is no multiple of them; there is nothing there.
-        num_classes: K; labels are 0 to K - 1.
-        ignore_index: Label that is no class; None for none.
-        patch_size: Height and width of a patch in pixels; None infers them from the grid: a power
-            of two where one fits, else the smallest that fits.
+        grid: Number of patches down and across, (h, w). Patches begin at the upper left corner and
+            may reach beyond the image; there they hold no pixels.
+        num_classes: Number of classes, K; labels are 0 to K - 1.
+        ignore_index: Label of ignored pixels; None for none.
+        patch_size: Height and width of a patch in pixels. None infers the size from the grid: a
+            power of two if one fits, else the smallest that fits.
 
     Returns:
-        (B, h·w, K), fp32; rows sum to one, or to zero where a whole patch is ignored.
+        (B, h·w, K), fp32; rows sum to one, or to zero if all pixels of the patch are ignored.
 
     Raises:
         ValueError: ``labels`` is not (B, H, W), or the patches do not cover it.
@@ -49,14 +49,13 @@ def patch_class_mix(
         raise ValueError(
             f"{grid[0]}×{grid[1]} patches of {ph}×{pw} do not cover labels of {height}×{width}"
         )
-    # A bin more than classes takes what is ignored. Counting needs no one-hot map, and a label
-    # that is no class is an index error.
+    # One bin after the classes counts ignored pixels. Counting needs no one-hot map, and a label
+    # outside the classes is an index error.
     index = labels.long()
     if ignore_index is not None:
         index = index.masked_fill(labels == ignore_index, num_classes)
     index = F.pad(index, (0, right, 0, bottom), value=num_classes)
-    index = index.unflatten(2, (grid[1], pw)).unflatten(1, (grid[0], ph))
-    index = index.transpose(2, 3).flatten(3).flatten(1, 2)
+    index = index.reshape(-1, grid[0], ph, grid[1], pw).transpose(2, 3).flatten(3).flatten(1, 2)
     counts = torch.zeros(*index.shape[:2], num_classes + 1, device=labels.device)
     counts.scatter_add_(2, index, counts.new_ones(()).expand_as(index))
     counts = counts[..., :num_classes]
@@ -64,7 +63,7 @@ def patch_class_mix(
 
 
 def _infer_patch_size(size: tuple[int, int], grid: tuple[int, int]) -> tuple[int, int]:
-    """The likeliest patches with which the grid just covers the image: square ones, if any do."""
+    """Infer the likeliest patch with which the grid just covers the image; squares come first."""
     least = -(-size[0] // grid[0]), -(-size[1] // grid[1])
     side = max(least)
     for p in (1 << (side - 1).bit_length(), side):

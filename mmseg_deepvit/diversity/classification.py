@@ -2,14 +2,14 @@
 
 Paper: Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753; cosine of
 heads: DeepViT, https://arxiv.org/abs/2103.11886.
-Reference: ChengyueGongR/PatchVisionTransformer for what is computed (no licence; no code of it is
+Reference: ChengyueGongR/PatchVisionTransformer for the formulas (no licence; no code of it is
 used). The interface is timm's, ``timm/task/classification.py``.
-Deviations: none known in the losses. As published, DiversePatch's classifiers were trained with
-``mixing=1, contrastive=1``, no cosine term and dropout 0.2 before both heads (``--drop 0.2``), and
-DeepViT-32B with ``heads=0.1`` alone.
+Deviations: none known in the losses. DiversePatch's classifiers were trained with ``mixing=1,
+contrastive=1``, no cosine term and dropout 0.2 before both heads (``--drop 0.2``), DeepViT-32B with
+``heads=0.1`` alone.
 
-One rectangle of patches, of random area and shape, is drawn for the batch; each image is
-itself outside of it, and another one inside. With y and y' their labels, smoothed:
+One rectangle of patches, of random area and shape, is drawn for the batch. Inside of it each image
+shows another image. With y and y' the smoothed labels of both:
 
     class token   (1 - s) CE(y) + s CE(y'), s the rectangle's share of the image
     mixing        Σ_r share_r · KL(label of region r, patch head of region r's pooled tokens)
@@ -22,19 +22,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from timm.data.mixup import one_hot
-from timm.loss import BinaryCrossEntropy, LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+from timm.loss.binary_cross_entropy import BinaryCrossEntropy
+from timm.loss.cross_entropy import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from timm.task import ClassificationTask
 from torch import Tensor, nn
 
 from ..errors import UserError
 from ..module_calls import catch_results
 from .head_cosine import first_layers
-from .losses import TEMPERATURE, DiversityLoss, Variant, pool_regions
+from .losses import Variant, pool_regions
 from .patch_mix import PUBLISHED, PatchMix
 from .saturation import SaturationWatch
+from .settings import LossSettings
 
-#: Losses of the class that mix as labels do.
+#: Losses of the class that are linear in the target.
 _LINEAR = (
     nn.CrossEntropyLoss,
     LabelSmoothingCrossEntropy,
@@ -44,67 +45,47 @@ _LINEAR = (
 
 
 @dataclass(frozen=True)
-class ClassifierDiversity:
-    """Weights of the losses of a classifier; zero means that a term is not computed.
+class ClassifierDiversity(LossSettings):
+    """Settings of a classifier's losses, by default the published ones.
 
-    Attributes:
-        mixing: Weight of the mixing loss, at least 0; above 0 the images of a batch are mixed.
-        contrastive: Weight of the contrastive loss, at least 0.
-        cosine: Weight of the cosine loss, at least 0.
-        heads: Weight of the cosine of heads, at least 0.
-        variant: Form of the contrastive loss.
-        temperature: Divisor of the cosines of ``variant='cosine'``, above 0.
-        head_pairs: Number of pairs of blocks that ``heads`` compares, from the first on.
+    With ``mixing`` above 0 the images of a batch are mixed.
     """
 
-    mixing: float = 1.0
-    contrastive: float = 1.0
     cosine: float = 0.0
-    heads: float = 0.0
     variant: Variant = "published_code"
-    temperature: float = TEMPERATURE
-    head_pairs: int = 2
 
 
 class DiverseClassificationTask(ClassificationTask):
-    """timm's task with the diversity losses as published, for classifiers of ours.
+    """timm's task with the published diversity losses, for this package's classifiers.
 
-    timm's script makes it as it makes a ``ClassificationTask``; a subclass of
-    :meth:`with_diversity` holds the weights.
+    timm's script builds it like a ``ClassificationTask``; a subclass made by :meth:`with_diversity`
+    holds the settings.
 
     Args:
-        model: A :class:`~mmseg_deepvit.timm_models.HeadMixingClassifier`, with ``patch_head=True``
-            if ``mixing`` is above 0.
-        *args: As timm's ``ClassificationTask``.
-        **kwargs: Likewise.
+        model: :class:`~mmseg_deepvit.timm_models.HeadMixingClassifier`, with ``patch_head=True`` if
+            ``mixing`` is above 0.
+        *args: Arguments of timm's ``ClassificationTask``.
+        **kwargs: Arguments of timm's ``ClassificationTask``.
 
     Raises:
-        UserError: A model that has not what the losses need, or a loss of the class that cannot be
-            mixed.
-        ValueError: A weight below 0, or too few blocks for ``heads``.
+        UserError: The losses do not work with the model or with the loss of the class.
+        ValueError: A weight is below 0, or ``heads`` needs more blocks.
     """
 
     diversity = ClassifierDiversity()
 
     @classmethod
     def with_diversity(cls, diversity: ClassifierDiversity) -> type[DiverseClassificationTask]:
-        """A task of these weights."""
+        """Make a task class with these settings."""
         return type(cls.__name__, (cls,), {"diversity": diversity})
 
     def __init__(self, model: Any, *args: Any, **kwargs: Any) -> None:
         super().__init__(model, *args, **kwargs)
         settings = self.diversity
-        self.losses = DiversityLoss(
-            settings.cosine,
-            settings.contrastive,
-            settings.mixing,
-            settings.variant,
-            settings.heads,
-            settings.temperature,
-        )
+        self.losses = settings.build_loss()
         if not hasattr(model, "patch_head"):
             raise UserError(
-                f"{type(model).__name__} is no model of mmseg_deepvit: give --model deepvit_... or "
+                f"{type(model).__name__} is no model of mmseg_deepvit; give --model deepvit_... or "
                 "diversepatch_..., or no diversity losses"
             )
         if settings.mixing > 0:
@@ -119,17 +100,22 @@ class DiverseClassificationTask(ClassificationTask):
 
     def _check_mixing(self, model: Any) -> None:
         if model.patch_head is None:
-            raise UserError("the mixing loss needs --model-kwargs patch_head=True")
+            raise UserError(
+                "the model has no patch_head for mixing; add --model-kwargs patch_head=True"
+            )
         threshold = getattr(self.criterion, "target_threshold", None)
         if not isinstance(self.criterion, _LINEAR) or threshold is not None:
             raise UserError(
-                f"the mixing loss does not go with {type(self.criterion).__name__}, which is not "
-                "linear in the target: leave out what asks for it (--jsd-loss, --bce-target-thresh)"
+                f"the mixing loss needs a loss that is linear in the target and "
+                f"{type(self.criterion).__name__} is not; leave out --jsd-loss or "
+                "--bce-target-thresh"
             )
 
     def compile(self, *args: Any, **kwargs: Any) -> Any:
-        """Refuse: the losses look into the model by hooks."""
-        raise UserError("diversity losses do not go with --torchcompile: leave one of them out")
+        """Refuse compilation: the losses read the model's tokens by hooks."""
+        raise UserError(
+            "--torchcompile breaks the hooks of diversity losses; leave one of them out"
+        )
 
     def forward(self, input: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Mix a batch, run the model and compute all losses.
@@ -139,15 +125,15 @@ class DiverseClassificationTask(ClassificationTask):
             target: Classes, (B,), or distributions over them, (B, K).
 
         Returns:
-            ``loss``, their sum; ``output``, logits of the mixed images, (B, K); and each weighted
-            term of diversity by its name.
+            ``loss``, the sum of all losses; ``output``, logits of the mixed images, (B, K); and
+            each weighted diversity loss by its name.
         """
         parts, regions = [target], None
         if self.patch_mix is not None:
             input, partners, regions = mix_batch(self.patch_mix, input)
             parts.append(target[partners])
         logits, terms = self.trainable_module(input, _Measure(self, parts, regions))
-        # Linear in the target, so that classes need not become distributions for it.
+        # The criterion is linear in the target, so classes need not become distributions.
         losses = torch.stack([self.criterion(logits, part) for part in parts])
         shares = 1 if regions is None else _shares(regions, losses)
         loss = (shares * losses).sum() + sum(terms.values())
@@ -156,27 +142,26 @@ class DiverseClassificationTask(ClassificationTask):
         return {"loss": loss, "output": logits, **terms}
 
     def distribution(self, target: Tensor, num_classes: int) -> Tensor:
-        """(B,) classes, smoothed as the criterion smooths, or what is one already, as (B, K)."""
+        """Turn classes, (B,), into distributions, (B, K), smoothed as the criterion smooths."""
         if target.is_floating_point():
             return target
-        names = ("smoothing", "label_smoothing")  # timm's, PyTorch's
-        smoothing = next(
-            (getattr(self.criterion, n) for n in names if hasattr(self.criterion, n)), 0
-        )
+        names = ("smoothing", "label_smoothing")  # in timm and in PyTorch
+        smoothing: float = max(getattr(self.criterion, name, 0.0) for name in names)
         off = smoothing / num_classes
-        return one_hot(target, num_classes, on_value=1 - off * (num_classes - 1), off_value=off)
+        spread = torch.full((len(target), num_classes), off, device=target.device)
+        return spread.scatter_(1, target.long()[:, None], 1 - off * (num_classes - 1))
 
 
 def mix_batch(patch_mix: PatchMix, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Replace one rectangle of patches of all images by that of others.
+    """Replace one rectangle of patches in all images by the same rectangle of other images.
 
     Args:
-        patch_mix: Draws the rectangle.
-        images: (B, C, H, W).
+        patch_mix: Mixer that draws the rectangle.
+        images: Images, (B, C, H, W).
 
     Returns:
-        The mixed images, (B, C, H, W); whose part is in the rectangle, (B,); and the patches
-        outside and inside of it, (2, N) bool.
+        The mixed images, (B, C, H, W); the indices of the images in the rectangle, (B,); and the
+        patches outside and inside of it, (2, N) bool.
     """
     size = (images.shape[2], images.shape[3])
     patches = patch_mix.draw_patches(1, size)
@@ -188,20 +173,20 @@ def mix_batch(patch_mix: PatchMix, images: Tensor) -> tuple[Tensor, Tensor, Tens
 
 
 def _shares(regions: Tensor, like: Tensor) -> Tensor:
-    """Shares of regions in the images, (R,), in the dtype of a tensor, at least fp32."""
+    """Share of each region in the image, (R,), in the dtype of a tensor, at least fp32."""
     return regions.to(torch.promote_types(like.dtype, torch.float32)).mean(1)
 
 
 @dataclass(frozen=True, eq=False)
 class _Measure:
-    """Runs a classifier and computes its losses of diversity, within the model's own ``forward``.
+    """Run of a classifier and its diversity losses within the model's ``forward``.
 
-    So it is inside what wraps the model, such as DistributedDataParallel.
+    Wrappers of the model, such as DistributedDataParallel, then see the losses too.
 
     Attributes:
-        task: Which losses.
-        parts: Targets of each region's image.
-        regions: (R, N) bool, patches of each region, or None.
+        task: Task with the losses.
+        parts: Targets of each region's images.
+        regions: Patches of each region, (R, N) bool, or None.
     """
 
     task: DiverseClassificationTask
@@ -209,7 +194,7 @@ class _Measure:
     regions: Tensor | None
 
     def __call__(self, model: Any, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """(B, C, H, W) images to (B, K) logits and the weighted terms by name."""
+        """Map images, (B, C, H, W), to logits, (B, K), and the weighted losses by name."""
         layers = {layer: layer.split_heads for layer in self.task.layers}
         with catch_results({"embed": model.patch_embed, **layers}) as caught:
             tokens = model.forward_features(images)

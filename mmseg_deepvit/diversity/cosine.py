@@ -1,10 +1,10 @@
-"""Mean absolute cosine similarity in blocks of rows, its gradient taken in the same pass.
+"""Mean absolute cosine similarity in blocks of rows, with the gradient in the same pass.
 
 Paper: Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753, eq. 3.
 Deviations: none in result.
 
-With unit vectors u_i, L = Σ_{i≠j} |u_i·u_j| has dL/du_i = 2 Σ_{j≠i} sign(u_i·u_j) u_j: a block of
-rows of similarities yields both its part of L and its rows of the gradient, and can be dropped.
+With unit vectors u_i, L = Σ_{i≠j} |u_i·u_j| has dL/du_i = 2 Σ_{j≠i} sign(u_i·u_j) u_j. A block of
+rows of similarities gives its part of L and its rows of the gradient; then it is not needed again.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-#: Vectors shorter than this are divided by it instead of by their length.
+#: Smallest divisor of a vector, for vectors shorter than it.
 LEAST_LENGTH = 1e-6
-#: Bytes that a block of similarities should take, and rows below which products are slow.
+#: Bytes of a block of similarities, and number of rows below which products are slow.
 CPU_BLOCK_BYTES = 8 * 2**20
 ACCELERATOR_BLOCK_BYTES = 256 * 2**20
 LEAST_ROWS = 32
 
 
 def mean_abs_cosine(tokens: Tensor, block_rows: int | None = None) -> Tensor:
-    """Mean over i ≠ j of |cos(t_i, t_j)|, averaged over images.
+    """Average |cos(t_i, t_j)| over i ≠ j and over images.
 
     Args:
-        tokens: (B, N, C), fp32 or float64.
-        block_rows: Rows of similarities at a time; None chooses.
+        tokens: Tokens, (B, N, C), fp32 or float64.
+        block_rows: Number of rows of similarities at a time; None chooses.
 
     Returns:
         Scalar in [0, 1] in the dtype of ``tokens``; 0 for N = 1.
@@ -38,22 +38,18 @@ def mean_abs_cosine(tokens: Tensor, block_rows: int | None = None) -> Tensor:
     unit = F.normalize(tokens, dim=-1, eps=LEAST_LENGTH)
     row_bytes = tokens.shape[0] * tokens.shape[1] * tokens.element_size()
     rows = block_rows or block_rows_for(row_bytes, tokens.device)
-    return _MeanAbsProduct.apply(unit, rows, wants_gradient)
+    mean: Tensor = _MeanAbsProduct.apply(unit, rows, wants_gradient)
+    return mean
 
 
 def block_rows_for(row_bytes: int, device: torch.device) -> int:
-    """Rows of a block, so that it takes what a block should on a device.
-
-    Args:
-        row_bytes: Bytes of a row.
-        device: Where it is made.
-    """
+    """Choose the number of rows of a block on a device from the bytes of a row."""
     budget = CPU_BLOCK_BYTES if device.type == "cpu" else ACCELERATOR_BLOCK_BYTES
     return max(budget // row_bytes, LEAST_ROWS)
 
 
 class _MeanAbsProduct(torch.autograd.Function):
-    """Mean over images and i ≠ j of |u_i·u_j| for (B, N, C) vectors."""
+    """Average of |u_i·u_j| over images and i ≠ j, for vectors (B, N, C)."""
 
     @staticmethod
     def forward(ctx: Any, unit: Tensor, block_rows: int, wants_gradient: bool) -> Tensor:

@@ -1,18 +1,18 @@
 """Cosine between the heads of consecutive blocks' attention maps: DeepViT-32B's regulariser.
 
 Paper: DeepViT, https://arxiv.org/abs/2103.11886.
-Reference: zhoudaquan/dvit_repo (MIT), whose model hands out the maps of all blocks for it; the
-formula is that of the author's next repository, zhoudaquan/Refiner_ViT, ``loss/cross_entropy.py``:
+Reference: zhoudaquan/dvit_repo (MIT), whose model returns the maps of all blocks for it. The
+formula is in the author's next repository, zhoudaquan/Refiner_ViT, ``loss/cross_entropy.py``:
 signed cosines over the heads, first three blocks (two pairs), weight 0.1.
-Deviations: none in result, but that the maps are those before any attention dropout (the recipe
-has none). No map is ever whole: rows are made in blocks, and made again in backward.
+Deviations: maps are taken before any attention dropout (the recipe has none). No full map is built:
+rows are computed in blocks, and again in the backward pass.
 
 With A^[l] the map of block l that meets the values, (B, H, N, N), over p pairs of blocks
 
     L = 1/p Σ_l mean over images b and entries (i, j) of cos(A^[l]_{b,:,i,j}, A^[l+1]_{b,:,i,j})
 
-where each vector has one number for each head. Cosines are signed, as there: mixed maps of opposite
-sign reach the least value, -1; probabilities, which are positive, reach 0.
+where each vector has one number for each head. Cosines are signed: mixed maps of opposite sign give
+the least value, -1; positive probabilities cannot go below 0.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -33,7 +34,7 @@ from ..attention.map_norm import FoldedNorm, fold_norm
 from ..tokens.attention_rows import at_least_fp32
 from .cosine import block_rows_for
 
-#: Vectors over the heads shorter than this are divided by it, as in ``torch.nn.CosineSimilarity``.
+#: Smallest divisor of a vector over the heads, as in ``torch.nn.CosineSimilarity``.
 LEAST_LENGTH = 1e-8
 
 #: Attention layer, and its queries, keys and values, (B, H, N, d) each: results of ``split_heads``.
@@ -41,20 +42,20 @@ MapLayer = tuple[HeadMixingAttention, tuple[Tensor, Tensor, Tensor]]
 
 
 def head_cosine_loss(layers: Sequence[MapLayer], block_rows: int | None = None) -> Tensor:
-    """Mean cosine, over the heads, between the maps of consecutive layers.
+    """Average the cosine, over the heads, between the maps of consecutive layers.
 
-    It takes O(B·N·(C + H·block_rows)) memory. Running statistics of BatchNorms are left alone.
+    It takes O(B·N·(C + H·block_rows)) memory and does not change running statistics of BatchNorms.
 
     Args:
-        layers: At least two layers in their order, with one number of heads and of tokens.
-        block_rows: Query rows of the maps at a time; None chooses.
+        layers: Two or more layers in their order, with equal numbers of heads and of tokens.
+        block_rows: Number of query rows of the maps at a time; None chooses.
 
     Returns:
         Scalar in [-1, 1], at least fp32: the mean over pairs, images and entries of the maps.
 
     Raises:
-        ValueError: Fewer than two layers, layers that do not go together, or ``block_rows`` is
-            below 1.
+        ValueError: There are fewer than two layers, their sizes differ, or ``block_rows`` is below
+            1.
     """
     if len(layers) < 2:
         raise ValueError(
@@ -63,7 +64,7 @@ def head_cosine_loss(layers: Sequence[MapLayer], block_rows: int | None = None) 
     sizes = {tuple(q.shape[:3]) for _, (q, _, _) in layers}
     if len(sizes) > 1:
         raise ValueError(
-            "maps of layers must have one number of images, heads and tokens, got "
+            "maps of layers must have equal numbers of images, heads and tokens, got "
             + ", ".join(map(str, sorted(sizes)))
         )
     if block_rows is not None and block_rows < 1:
@@ -71,7 +72,7 @@ def head_cosine_loss(layers: Sequence[MapLayer], block_rows: int | None = None) 
     batch, heads, tokens = sizes.pop()
     projected = [at_least_fp32(q, k) for _, (q, k, _) in layers]
     device, element = projected[0][0].device, projected[0][0].element_size()
-    # A block of each layer, and what the cosine and its gradient make of it.
+    # Four blocks for each layer: the cosine and its gradient need copies of the maps.
     row_bytes = 4 * len(layers) * batch * heads * tokens * element
     size = block_rows or block_rows_for(row_bytes, device)
     blocks = [slice(start, start + size) for start in range(0, tokens, size)]
@@ -90,40 +91,36 @@ def head_cosine_loss(layers: Sequence[MapLayer], block_rows: int | None = None) 
 
 
 def first_layers(backbone: nn.Module, count: int) -> list[HeadMixingAttention]:
-    """A backbone's first attention layers whose maps can be compared.
-
-    Args:
-        backbone: Any module.
-        count: How many are wanted.
+    """Find the first ``count`` attention layers of a backbone whose maps can be compared.
 
     Raises:
-        ValueError: It has fewer.
+        ValueError: The backbone has fewer.
     """
     layers = [m for m in backbone.modules() if isinstance(m, HeadMixingAttention)]
     if len(layers) < count:
         raise ValueError(
             f"{type(backbone).__name__} has {len(layers)} attention layers of mmseg_deepvit and "
-            f"the cosine of heads compares {count}: take a DeepViT, DiversePatchViT or CaiT of "
+            f"the cosine of heads compares {count}; take a DeepViT, DiversePatchViT or CaiT of "
             "more blocks, fewer head_pairs, or weight heads=0"
         )
     return layers[:count]
 
 
 def _recomputed(function: Callable[[slice], Tensor], rows: slice) -> Tensor:
-    """The function's result without its activations, which backward makes again."""
+    """Call a function without keeping its activations; backward computes them again."""
     return checkpoint(function, rows, use_reentrant=False, preserve_rng_state=False)
 
 
 @dataclass(frozen=True)
 class _Maps:
-    """The maps A of one layer, to be had in blocks of query rows.
+    """The maps A of one layer, computed in blocks of query rows.
 
     Attributes:
-        q: (B, H, N, d).
-        k: (B, H, N, d).
-        module: Scale and pre mix.
-        norm: Post mix and LayerNorm, with all else folded in.
-        offset: What is taken from P before it is mixed.
+        q: Queries, (B, H, N, d).
+        k: Keys, (B, H, N, d).
+        module: Attention layer with scale and pre mix.
+        norm: Post mix and LayerNorm, with a BatchNorm folded in.
+        offset: Number subtracted from P before it is mixed.
     """
 
     q: Tensor
@@ -136,10 +133,10 @@ class _Maps:
     def of(
         cls, module: HeadMixingAttention, q: Tensor, k: Tensor, blocks: Sequence[slice]
     ) -> _Maps:
-        """Fold the layer's norm, for which batch statistics want one pass over the maps."""
+        """Fold the layer's norm; batch statistics need one pass over the maps."""
         weight, scale = module.post_mix_of(q.shape[2])
         if module.post_mix is None or weight is None:
-            return cls(q, k, module, FoldedNorm(None, None))  # cosines do not see the scale
+            return cls(q, k, module, FoldedNorm(None, None))  # cosines do not depend on the scale
         norm = fold_norm(weight, module.post_mix.bias, module.mix_norm, scale)
         if norm.kind != "batch":
             return cls(q, k, module, norm)
@@ -148,14 +145,14 @@ class _Maps:
         return cls(q, k, module, _fold_batch(norm, module.mix_norm, centred, blocks), offset)
 
     def rows(self, rows: slice) -> Tensor:
-        """A of some queries, (B, H, R, N)."""
+        """Compute A of some queries, (B, H, R, N)."""
         module, norm = self.module, self.norm
         logits = module.scale * (self.q[:, :, rows] @ self.k.transpose(-2, -1))
         if module.pre_mix is not None:
             logits = mix_heads(logits, module.pre_mix.weight, module.pre_mix.bias)
         maps = mix_heads(logits.softmax(-1) - self.offset, norm.post_weight, norm.post_bias)
         if norm.kind == "layer":
-            # Mix and bias are centred over the heads already.
+            # fold_norm has centred mix and bias over the heads.
             maps = maps * (maps.square().mean(1, keepdim=True) + norm.eps).rsqrt()
             assert norm.weight is not None
             assert norm.bias is not None
@@ -163,15 +160,15 @@ class _Maps:
         return maps
 
     def products(self, rows: slice) -> Tensor:
-        """Sums of products between the heads' maps, (H, H), float64."""
+        """Sum the products between the heads' maps, (H, H), float64."""
         maps = self.rows(rows).transpose(0, 1).flatten(1)
         return (maps @ maps.t()).double()
 
 
 def _unit_over_heads(maps: Tensor) -> Tensor:
-    """(B, H, R, N) with the heads of each entry as a unit vector, as ``CosineSimilarity`` has it.
+    """Make a unit vector of the heads of each entry, (B, H, R, N), as ``CosineSimilarity`` does.
 
-    ``linalg.vector_norm`` over a dimension that is not the last takes several times as long.
+    ``linalg.vector_norm`` takes several times as long over a dimension that is not the last.
     """
     return maps * maps.square().sum(1, keepdim=True).clamp(min=LEAST_LENGTH**2).rsqrt()
 
@@ -183,10 +180,10 @@ def _by_head(values: Tensor, maps: Tensor) -> Tensor:
 def _fold_batch(
     norm: FoldedNorm, module: nn.Module | None, centred: _Maps, blocks: Sequence[slice]
 ) -> FoldedNorm:
-    """Fold a BatchNorm's statistics of this batch into the mix of maps less 1/N.
+    """Fold a BatchNorm's statistics of this batch into the mix of P - 1/N.
 
-    Rows of P - 1/N sum to zero, so its products say all: see
-    :mod:`mmseg_deepvit.attention.map_statistics`. The gradient reaches the statistics too.
+    Rows of P - 1/N sum to zero, so its products give the statistics
+    (:mod:`mmseg_deepvit.attention.map_statistics`). Gradients flow through the statistics.
     """
     post, gamma, beta = (t for t in (norm.post_weight, norm.weight, norm.bias) if t is not None)
     batch, _, tokens, _ = centred.q.shape
@@ -195,9 +192,10 @@ def _fold_batch(
     sums = torch.cat([counts, products.flatten()])
     if norm.group:
         group = getattr(module, "process_group", None) or dist.group.WORLD
-        sums = differentiable.all_reduce(sums, group=group)
-    images, rows_in_all, entries = sums[:3]
-    mean = rows_in_all / entries  # of P; 1/N where all processes have one N
+        all_reduce: Any = differentiable.all_reduce  # PyTorch gives it no types
+        sums = all_reduce(sums, group=group)
+    images, all_rows, entries = sums[:3]
+    mean = all_rows / entries  # mean of P; 1/N if all processes have the same N
     wide = post.double()
     row_sums = wide.sum(1)
     var = ((wide @ (sums[3:].view_as(wide) / entries)) * wide).sum(1)

@@ -1,15 +1,15 @@
 """Losses that keep the patch tokens of an image different from each other.
 
 Paper: Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753, section 4.
-Reference: ChengyueGongR/PatchVisionTransformer for what the published forms compute (no licence; no
-code of it is used).
-Deviations: computed in at least fp32 whatever autocast says. The mixing loss has two forms. The
-dense one, for segmentation, takes soft targets for each patch, since a patch of a label map holds
-several classes (:mod:`mmseg_deepvit.diversity.class_mix`). The published code's, for classifiers
-(:mod:`mmseg_deepvit.diversity.classification`), knows one label an image: it pools the tokens of
-each image's region and weights the regions by area, which says less about a patch than its labels.
+Reference: ChengyueGongR/PatchVisionTransformer for the published forms (no licence; no code of it
+is used).
+Deviations: losses are computed in at least fp32, also under autocast. The mixing loss has two
+forms. The dense one, for segmentation, takes soft targets for each patch, since a patch of a label
+map holds several classes (:mod:`mmseg_deepvit.diversity.class_mix`). The published one, for
+classifiers (:mod:`mmseg_deepvit.diversity.classification`), has one label for each image: it pools
+the tokens of each image's region and weights the regions by area.
 
-With n tokens an image, a_i the early and b_i the last ones:
+With n tokens of an image, a_i early and b_i last:
 
     cosine       mean over i ≠ j of |cos(b_i, b_j)|
     contrastive  − mean_i log( e^{a_i·b_i} / (e^{a_i·b_i} + e^{a_i·mean_{j≠i} b_j}) )
@@ -37,23 +37,24 @@ VARIANTS: tuple[str, ...] = get_args(Variant)
 
 #: Side, in patches, of the neighbourhood of the published code's local negative.
 NEIGHBOURHOOD = 7
-#: What the published code adds to a probability before its logarithm, and to a count of patches.
+#: Numbers that the published code adds to a probability before its logarithm, and to a count of
+#: patches.
 PROBABILITY_FLOOR = 1e-8
 REGION_EPS = 1e-4
-#: Divisor of the cosines in the contrastive loss's variant of unit vectors. There is one negative,
-#: the others' mean, so cosines of 1 and 0 still cost 0.007, where 0.1 as for many would leave 5e-5.
+#: Divisor of the cosines in the variant of unit vectors. With its single negative, cosines of 1 and
+#: 0 cost 0.007; the usual 0.1, for many negatives, would leave 5e-5.
 TEMPERATURE = 0.2
 
 
 def patch_cosine_loss(tokens: Tensor, block_rows: int | None = None) -> Tensor:
-    """Mean absolute cosine similarity of different tokens of an image.
+    """Average the absolute cosine similarity of different tokens of an image.
 
-    No (N, N) matrix is ever whole: it takes O(N·C + block_rows·N) memory.
+    It builds no full (N, N) matrix and takes O(N·C + block_rows·N) memory.
 
     Args:
-        tokens: (B, N, C), any floating dtype, N patch tokens without class token. Tokens shorter
-            than 1e-6 count as (nearly) orthogonal to all others.
-        block_rows: Rows of similarities at a time; None chooses.
+        tokens: Patch tokens without class token, (B, N, C), any floating dtype. Tokens shorter than
+            1e-6 count as nearly orthogonal to all others.
+        block_rows: Number of rows of similarities at a time; None chooses.
 
     Returns:
         Scalar in [0, 1], the mean over images, at least fp32; 0 for a single token.
@@ -75,37 +76,37 @@ def patch_contrastive_loss(
     grid: tuple[int, int] | None = None,
     temperature: float = TEMPERATURE,
 ) -> Tensor:
-    """Each last token should match its own early token, not those of other patches.
+    """Make each last token match the early token of its patch, not those of other patches.
 
     Variants:
 
     * ``'paper'``: the negative of a patch is the mean of all other last tokens.
-    * ``'published_code'``: two negatives in one softmax, that mean and a local one: the sum of the
-      other last tokens in the 7×7 patches around over 48, at the border too, as if there were
-      zeros outside. 1e-8 is added to the probability before its logarithm, so that a patch costs
-      18.42 at most. ``early`` is the patch embedding there.
-    * ``'cosine'``: the paper's on unit vectors, products divided by ``temperature``. The length of
-      the tokens does not count, so the loss acts where dot products are too large for the others.
+    * ``'published_code'``: the softmax has a second, local negative: the sum of the other last
+      tokens in the 7×7 patches around, divided by 48 (zeros count as tokens outside the border).
+      1e-8 is added to the probability before its logarithm, so a patch costs at most 18.42.
+      ``early`` is the patch embedding in that code.
+    * ``'cosine'``: the paper's form on unit vectors, with products divided by ``temperature``. The
+      length of tokens does not matter, so the loss acts where dot products saturate the others.
 
     Args:
-        early: (B, N, C), from the first block or the embedding; no gradient flows into it.
-        last: (B, N, C), from the last block.
-        variant: See above.
-        grid: (h, w) with h·w = N, tokens row by row; ``'published_code'`` needs it.
+        early: Tokens of the first block or the embedding, (B, N, C); they get no gradient.
+        last: Tokens of the last block, (B, N, C).
+        variant: Name of the variant.
+        grid: Numbers of patches (h, w), h·w = N, tokens row by row; ``'published_code'`` needs it.
         temperature: Divisor of the cosines, above 0; only ``'cosine'`` has one.
 
     Returns:
         Scalar, at least 0 (``'published_code'``: from -1e-8 to 18.42), the mean over images and
-        tokens, at least fp32; 0 for a single token, which has no others.
+        tokens, at least fp32; 0 for a single token.
 
     Raises:
-        ValueError: Shapes or grid do not agree, an unknown variant, or a temperature that is not
+        ValueError: Shapes or grid do not agree, the variant is unknown, or the temperature is not
             above 0.
     """
     _check_tokens("last", last)
     if early.shape != last.shape:
         raise ValueError(
-            f"early and last tokens must have one shape, got {tuple(early.shape)} and "
+            f"early and last tokens must have equal shapes, got {tuple(early.shape)} and "
             f"{tuple(last.shape)}"
         )
     check_variant(variant)
@@ -120,7 +121,7 @@ def patch_contrastive_loss(
         if num_tokens == 1:
             return 0.0 * b.sum()
         positive = (a * b).sum(-1)
-        # a·mean over j≠i of b_j, without the means themselves.
+        # a·(mean over j≠i of b_j), without building the means.
         logits = [positive, ((a * b.sum(1, keepdim=True)).sum(-1) - positive) / (num_tokens - 1)]
         if sums is not None:
             logits.append(((a * sums).sum(-1) - positive) / (NEIGHBOURHOOD**2 - 1))
@@ -131,17 +132,16 @@ def patch_contrastive_loss(
 
 
 def patch_mixing_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of each token with the class mix of its own patch.
+    """Compute the cross-entropy of each token with the shares of classes in its patch.
 
     Args:
-        logits: (B, N, K), any floating dtype.
-        targets: (B, N, K), the share of each class in the patch; rows sum to one, or to zero where
-            the patch is to be ignored, as
-            :func:`~mmseg_deepvit.diversity.class_mix.patch_class_mix` makes them.
+        logits: Logits of the patches, (B, N, K), any floating dtype.
+        targets: Share of each class in each patch, (B, N, K); rows sum to one, or to zero for an
+            ignored patch, as from :func:`~mmseg_deepvit.diversity.class_mix.patch_class_mix`.
 
     Returns:
-        Scalar, at least 0, the mean over all tokens that are not ignored, at least fp32. Where all
-        are, 0 with a gradient of zero.
+        Scalar, at least 0, the mean over all tokens that are not ignored, at least fp32. If all
+        are ignored, it is 0 with a gradient of zero.
 
     Raises:
         ValueError: The shapes differ.
@@ -160,15 +160,15 @@ def patch_mixing_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def pool_regions(tokens: Tensor, regions: Tensor) -> Tensor:
-    """Mean of the tokens of each region, as the published code takes it.
+    """Average the tokens of each region, as the published code does.
 
     Args:
-        tokens: (B, N, C), any floating dtype.
-        regions: (R, N) bool, the patches of each region, one set of regions for all images.
+        tokens: Tokens, (B, N, C), any floating dtype.
+        regions: Patches of each region, (R, N) bool, the same for all images.
 
     Returns:
-        (R, B, C), at least fp32; the sum over a region of n patches is divided by n + 1e-4, so that
-        an empty one is zero.
+        (R, B, C), at least fp32. The sum over a region of n patches is divided by n + 1e-4; an
+        empty region gives zero.
     """
     with torch.autocast(tokens.device.type, enabled=False):
         tokens = _at_least_fp32(tokens)
@@ -178,19 +178,19 @@ def pool_regions(tokens: Tensor, regions: Tensor) -> Tensor:
 
 
 def region_mixing_loss(logits: Tensor, targets: Tensor, shares: Tensor) -> Tensor:
-    """Each region of a mixed image should be told the class of the image that it came from.
+    """Compute the published mixing loss: each region shall show the class of its image.
 
-    The published code's mixing loss, for classifiers: the Kullback-Leibler divergence of the
-    predicted from the true distribution, weighted by the region's share of the image.
+    It is the Kullback-Leibler divergence of the predicted from the true distribution, weighted by
+    the region's share of the mixed image.
 
     Args:
-        logits: Classes of each region, (R, B, K), any floating dtype, from pooled tokens.
-        targets: Distribution over the classes of the image that each region came from, (R, B, K).
+        logits: Logits of the pooled tokens of each region, (R, B, K), any floating dtype.
+        targets: Distribution over the classes for the image of each region, (R, B, K).
         shares: Share of each region in the image, (R,), in [0, 1].
 
     Returns:
-        Scalar, the sum over regions of the means over images, at least fp32. As there, 1e-8 is
-        added to each probability before its logarithm.
+        Scalar, the sum over regions of the means over images, at least fp32. As in the published
+        code, 1e-8 is added to each probability before its logarithm.
 
     Raises:
         ValueError: The shapes do not agree.
@@ -210,20 +210,20 @@ def region_mixing_loss(logits: Tensor, targets: Tensor, shares: Tensor) -> Tenso
 
 @MODELS.register_module()
 class DiversityLoss(nn.Module):
-    """The losses, weighted; a weight of zero means that a term is not computed.
+    """Weighted diversity losses; a term of weight zero is not computed.
 
     Args:
         cosine: Weight of :func:`patch_cosine_loss`.
         contrastive: Weight of :func:`patch_contrastive_loss`.
         mixing: Weight of :func:`patch_mixing_loss`, or of :func:`region_mixing_loss`.
         variant: Form of the contrastive loss, ``'paper'``, ``'published_code'`` or ``'cosine'``.
-        heads: Weight of :func:`~mmseg_deepvit.diversity.head_cosine.head_cosine_loss`; DeepViT-32B
-            was published with 0.1.
+        heads: Weight of :func:`~mmseg_deepvit.diversity.head_cosine.head_cosine_loss`; 0.1 in
+            published DeepViT-32B.
         temperature: Divisor of the cosines of ``variant='cosine'``, above 0.
 
     Raises:
-        ValueError: A weight below zero or not finite, an unknown variant, or a temperature that is
-            not above 0.
+        ValueError: A weight is below zero or not finite, the variant is unknown, or the temperature
+            is not above 0.
     """
 
     def __init__(
@@ -252,7 +252,7 @@ class DiversityLoss(nn.Module):
 
     @property
     def wants_tokens(self) -> bool:
-        """Whether any term is of tokens."""
+        """Whether any term needs tokens."""
         return any(weight > 0 for name, weight in self.weights.items() if name != "heads")
 
     def forward(
@@ -268,12 +268,12 @@ class DiversityLoss(nn.Module):
         """Compute the terms whose weight is not zero.
 
         Args:
-            last: Last tokens, (B, N, C); cosine and contrastive term need them.
-            early: Early tokens, (B, N, C); the contrastive term needs them.
-            logits: Of the patches' classes, (B, N, K), or with ``shares`` of the regions',
-                (R, B, K); the mixing term needs them.
-            targets: Their class mixes, in the shape of the logits; likewise.
-            grid: (h, w) of the tokens; the published code's contrastive loss needs it.
+            last: Last tokens, (B, N, C), for the cosine and contrastive terms.
+            early: Early tokens, (B, N, C), for the contrastive term.
+            logits: Logits of patches, (B, N, K), or with ``shares`` of regions, (R, B, K), for the
+                mixing term.
+            targets: Shares of the classes, in the shape of the logits, for the mixing term.
+            grid: Numbers of patches, (h, w), for ``variant='published_code'``.
             layers: Attention layers and results of their ``split_heads``, for the heads term.
             shares: Shares of regions in the images, (R,), for :func:`region_mixing_loss`; None
                 takes :func:`patch_mixing_loss`.
@@ -283,7 +283,7 @@ class DiversityLoss(nn.Module):
             ``loss_heads``.
 
         Raises:
-            ValueError: What a term needs is missing or does not fit.
+            ValueError: An argument of a term is missing or does not fit.
         """
         losses = {}
         if self.weights["cosine"] > 0:
@@ -316,39 +316,39 @@ class DiversityLoss(nn.Module):
 
 def _given(term: str, what: str, value: T | None) -> T:
     if value is None:
-        raise ValueError(f"the {term} term needs {what}: give them, or weight 0")
+        raise ValueError(f"the {term} term needs {what}; give them, or weight 0")
     return value
 
 
 def check_temperature(temperature: float) -> None:
-    """Raise a ValueError for what cosines cannot be divided by."""
+    """Raise a ValueError unless a temperature is a number above 0."""
     if not isinstance(temperature, (int, float)) or not 0 < temperature < float("inf"):
         raise ValueError(f"temperature must be a number above 0, got {temperature!r}")
 
 
 def check_variant(variant: str) -> None:
-    """Raise a ValueError for what is no variant of the contrastive loss."""
+    """Raise a ValueError unless the contrastive loss has a variant of this name."""
     if variant not in VARIANTS:
         raise ValueError(f"variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
 
 
 def _neighbourhood_sums(tokens: Tensor, grid: tuple[int, int] | None) -> Tensor:
-    """Sums over the 7×7 patches around each patch, itself included, (B, N, C); zeros outside."""
+    """Sum the tokens of the 7×7 patches around each patch and of itself, (B, N, C)."""
     if grid is None or grid[0] * grid[1] != tokens.shape[1]:
         raise ValueError(
             f"variant='published_code' needs the grid (h, w) of the {tokens.shape[1]} tokens, "
             f"got {grid}"
         )
-    maps = tokens.transpose(1, 2).unflatten(2, grid)
+    maps = tokens.transpose(1, 2).reshape(len(tokens), -1, *grid)
     side, pad = NEIGHBOURHOOD, NEIGHBOURHOOD // 2
-    # First columns, then rows: 14 additions a patch, not 49.
+    # Columns first, then rows: 14 additions for each patch, not 49.
     maps = F.avg_pool2d(maps, (side, 1), stride=1, padding=(pad, 0), divisor_override=1)
     maps = F.avg_pool2d(maps, (1, side), stride=1, padding=(0, pad), divisor_override=1)
     return maps.flatten(2).transpose(1, 2)
 
 
 def _log_with_floor(log_probability: Tensor) -> Tensor:
-    """log(p + 1e-8) of a log p, any shape."""
+    """Compute log(p + 1e-8) from log p."""
     floor = log_probability.new_tensor(PROBABILITY_FLOOR).log()
     return torch.logaddexp(log_probability, floor)
 

@@ -1,14 +1,13 @@
-"""PatchMix: images of a batch exchange rectangles of whole patches, and their labels with them.
+"""PatchMix: images of a batch exchange rectangles of patches, and so do their label maps.
 
 Paper: Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753, section 4
 (patch-wise mixing loss), after CutMix, https://arxiv.org/abs/1905.04899.
 Reference: ChengyueGongR/PatchVisionTransformer for the form of ``PUBLISHED`` (no licence; no code
 of it is used).
-Deviations: label maps are mixed as the images are, so that every loss of a segmentor sees the mix.
-Rectangles are always whole inside the grid (CutMix cuts them off at the border), so that the area
-is what was drawn, but for whole patches. By default each image has a rectangle of its own, shaped
-like the image, where the published code draws one of any shape for the batch; see ``aspect`` and
-``shared``.
+Deviations: label maps are mixed as the images are, so every loss of a segmentor sees the mix.
+Rectangles lie inside the grid, so they have the drawn area up to rounding to patches; CutMix cuts
+them off at the border. By default each image has another rectangle, shaped like the image. The
+published code draws one rectangle of any shape for the batch: see ``aspect`` and ``shared``.
 """
 
 from __future__ import annotations
@@ -22,40 +21,40 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-#: Smaller values make PyTorch's Beta draw 0.5 too often: both of its gamma draws round to zero.
+#: Smallest ``alpha``: below it, PyTorch's Beta draws 0.5 too often (both gamma draws round to 0).
 LEAST_ALPHA = 0.01
 
 #: Shape of the rectangles; see :class:`PatchMix`.
 Aspect = Literal["image", "random"]
 ASPECTS: tuple[str, ...] = get_args(Aspect)
 
-#: The published code's form: one rectangle of any shape for the batch, in every batch.
+#: Settings of the published code: one rectangle of any shape for the batch, in every batch.
 PUBLISHED: dict[str, Any] = dict(alpha=1.0, prob=1.0, aspect="random", shared=True)
 
 
 class PatchMix:
     """Replace a rectangle of patches in each image by the same place of another image.
 
-    The area's share is 1 − λ, λ ~ Beta(alpha, alpha), to whole patches; partners are a random
-    permutation of the batch. Random numbers come from torch's default generator, which mmengine's
-    ``randomness.seed`` sets. A call ``(inputs, data_samples)`` returns the mixed pair, as batch
-    augmentations do.
+    The rectangle's share of the area is 1 − λ, λ ~ Beta(alpha, alpha), rounded to patches. Partners
+    are a random permutation of the batch. Random numbers come from torch's default generator, which
+    mmengine's ``randomness.seed`` sets. A call ``(inputs, data_samples)`` returns the mixed pair,
+    as batch augmentations do.
 
     Args:
         patch_size: Height and width of a patch (or one number for both), in pixels: those of the
             backbone, or a multiple.
-        alpha: Of the Beta distribution, at least 0.01; 1 is uniform.
-        prob: Probability, in [0, 1], that a batch is mixed at all.
-        aspect: Shape of the rectangles: ``'image'`` is that of the image, to whole patches (mean
+        alpha: Parameter of the Beta distribution, at least 0.01; 1 is uniform.
+        prob: Probability, in [0, 1], that a batch is mixed.
+        aspect: Shape of the rectangles. ``'image'`` is that of the image, rounded to patches (mean
             |log(height / width)| 0.07 on 14×14 patches); ``'random'`` draws the height uniformly
-            and takes the width that makes the area (0.62).
-        shared: Whether the images of a batch share one rectangle; otherwise each has its own.
+            and derives the width from the area (0.62).
+        shared: Whether the images of a batch share one rectangle.
 
     The published code's form is ``PatchMix(patch_size, **PUBLISHED)``, in a config
     ``dict(aspect='random', shared=True, prob=1.0)``.
 
     Raises:
-        ValueError: A value outside what is said above.
+        ValueError: An argument has another value.
     """
 
     def __init__(
@@ -90,12 +89,12 @@ class PatchMix:
 
         Args:
             inputs: Images, (B, C, H, W), after the data preprocessor.
-            data_samples: One for each image; every pixel-wise field whose name begins with
+            data_samples: Samples of the images; every pixel-wise field whose name begins with
                 ``gt_``, (c, H, W), is mixed with the image.
 
         Returns:
-            New images and samples; what came in is left as it is. A batch of one, and with
-            probability 1 − prob any other, is returned itself.
+            New images and samples; the arguments are not changed. A batch of one, and with
+            probability 1 − prob any other, is returned unmixed.
 
         Raises:
             ValueError: Images, samples or fields do not agree.
@@ -116,11 +115,7 @@ class PatchMix:
         ]
 
     def draw_patches(self, batch: int, size: tuple[int, int]) -> Tensor:
-        """Where each image is to be replaced, in patches.
-
-        Args:
-            batch: Number of images B.
-            size: Height and width of the images, in pixels.
+        """Draw the patches to replace in each of ``batch`` images of a size in pixels.
 
         Returns:
             Bool, (B, ⌈H / patch⌉, ⌈W / patch⌉), on the CPU.
@@ -133,38 +128,23 @@ class PatchMix:
         for mask, area in zip(patches, (1 - kept).tolist(), strict=True):
             height, width = sides_of(rows, columns, area)
             top, left = (
-                int(torch.randint(whole - side + 1, ()))
-                for whole, side in ((rows, height), (columns, width))
+                int(torch.randint(total - side + 1, ()))
+                for total, side in ((rows, height), (columns, width))
             )
             mask[top : top + height, left : left + width] = True
         return patches.expand(batch, -1, -1)
 
     def to_pixels(self, patches: Tensor, size: tuple[int, int]) -> Tensor:
-        """Masks of patches as masks of pixels.
-
-        Args:
-            patches: (B, h, w).
-            size: Height and width of the images, in pixels.
-
-        Returns:
-            (B, H, W).
-        """
+        """Turn masks of patches, (B, h, w), into masks of pixels, (B, H, W)."""
         pixels = patches.repeat_interleave(self.patch_size[0], 1)
         pixels = pixels.repeat_interleave(self.patch_size[1], 2)
         return pixels[:, : size[0], : size[1]]
 
-    def __repr__(self) -> str:
-        """The settings."""
-        return (
-            f"PatchMix(patch_size={self.patch_size}, alpha={self.alpha}, prob={self.prob}, "
-            f"aspect={self.aspect!r}, shared={self.shared})"
-        )
-
 
 def _sides_like_the_grid(rows: int, columns: int, area: float) -> tuple[int, int]:
-    """Height and width, in patches, of a share of the grid, in the grid's own shape."""
+    """Height and width, in patches, of a share of the grid, in the grid's shape."""
     height = max(round(rows * math.sqrt(area)), 1)
-    # The width makes good what rounding the height has changed; none may be left.
+    # The width corrects the area for the rounding of the height; it may be 0.
     return height, min(round(area * rows * columns / height), columns)
 
 
@@ -177,7 +157,7 @@ def _sides_of_any_shape(rows: int, columns: int, area: float) -> tuple[int, int]
 
 
 def _mix_labels(sample: SegDataSample, partner: SegDataSample, mask: Tensor) -> SegDataSample:
-    """A new sample with all pixel-wise labels replaced by the partner's where the mask says so."""
+    """Make a new sample with the partner's pixel-wise labels inside the mask."""
     mixed = sample.new()
     names = [n for n in dict.fromkeys([*sample.keys(), *partner.keys()]) if n.startswith("gt_")]
     for name in names:
@@ -196,7 +176,7 @@ def _mix_field(name: str, own: Tensor, other: Tensor, mask: Tensor) -> Tensor:
     for values in (own, other):
         if tuple(values.shape[-2:]) != size:
             raise ValueError(
-                f"{name} is {tuple(values.shape[-2:])} and the image {size}: pad both alike "
+                f"{name} is {tuple(values.shape[-2:])} and the image {size}; pad both alike "
                 "in the data preprocessor"
             )
     return torch.where(mask.to(own.device), other, own)

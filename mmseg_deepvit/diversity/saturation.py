@@ -1,4 +1,4 @@
-"""Telling when the contrastive loss has stopped to act."""
+"""A warning for a contrastive loss without effect."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import logging
 from mmengine.logging import print_log
 from torch import Tensor
 
-#: A loss below this is logged as 0.0000, and its gradient is as small.
+#: Loss below which the log shows 0.0000; the gradient is as small.
 LEAST_LOSS = 5e-5
-#: Reading a loss waits for the device, so it is done once in so many calls.
+#: Number of calls between two readings; reading a loss waits for the device.
 INTERVAL = 50
-#: Looks in a row that must find it so.
+#: Number of small readings in a row before the warning.
 LOOKS = 2
 
 
 class SaturationWatch:
-    """Says once, in one line, that the contrastive loss is zero to all digits that are logged.
+    """Warn once, in one line, if the contrastive loss is zero in all logged digits.
 
-    Dot products of long tokens differ by so much that the softmax is one: the loss and its gradient
-    vanish, whatever the tokens do. A single batch may be so by chance; two looks are not.
+    Dot products of long tokens can differ so much that the softmax is one. Loss and gradient then
+    vanish for any tokens. One small reading may be chance; two in a row are not.
 
     Args:
-        remedy: What to set.
+        remedy: Settings that help, for the message.
     """
 
     def __init__(self, remedy: str) -> None:
@@ -31,11 +31,7 @@ class SaturationWatch:
         self.streak = 0
 
     def look(self, loss: Tensor) -> None:
-        """Look at a loss, once in :data:`INTERVAL` calls.
-
-        Args:
-            loss: Contrastive loss before it is weighted, ().
-        """
+        """Read the unweighted contrastive loss, once in :data:`INTERVAL` calls."""
         due = self.streak < LOOKS and self.calls % INTERVAL == 0
         self.calls += 1
         if not due:
@@ -44,8 +40,8 @@ class SaturationWatch:
         self.streak = self.streak + 1 if value < LEAST_LOSS else 0
         if self.streak == LOOKS:
             print_log(
-                f"The contrastive loss is {value:.1e}, as {INTERVAL} iterations ago: it has no "
-                "effect, since dot products of tokens as long as these saturate its softmax; "
+                f"The contrastive loss is {value:.1e}, and was so {INTERVAL} iterations ago; it "
+                "has no effect, since dot products of such long tokens saturate its softmax; "
                 f"{self.remedy}",
                 "current",
                 logging.WARNING,

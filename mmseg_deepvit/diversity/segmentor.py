@@ -1,15 +1,14 @@
-"""A segmentor that keeps the patch tokens of its backbone different while it trains.
+"""A segmentor whose training adds the diversity losses.
 
 Paper: Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753, section 4;
-the term of heads: DeepViT, https://arxiv.org/abs/2103.11886.
+the heads term: DeepViT, https://arxiv.org/abs/2103.11886.
 Reference: mmsegmentation ``mmseg/models/segmentors/encoder_decoder.py``, which it extends.
-Deviations: the published code has these losses for classifiers alone, with weights mixing 1,
-contrastive 1 and cosine 0 (:mod:`mmseg_deepvit.diversity.classification` is that form); its
-segmentation is plain fine-tuning. Here is the dense form: the mixing loss asks each token for the
-classes of its own patch of the label map, not pooled regions for the one label of an image, and
-PatchMix mixes label maps. Images have several classes in segmentation, so a region's pooled tokens
-have no one label. The contrastive loss compares tokens of one width and grid, hence of one stage
-where stages differ, as in Swin.
+Deviations: the published code has these losses only for classifiers, with weights mixing 1,
+contrastive 1 and cosine 0 (:mod:`mmseg_deepvit.diversity.classification`); its segmentation is
+plain fine-tuning. This is the dense form: PatchMix mixes label maps, and the target of each token
+in the mixing loss is the shares of classes in its patch. Pooled regions of an image with several
+classes have no single label. The contrastive loss compares tokens of equal width and grid, so of
+one stage if stages differ, as in Swin.
 """
 
 from __future__ import annotations
@@ -27,14 +26,9 @@ from ..attention import HeadMixingAttention
 from ..inference import SlidingEncoderDecoder
 from ..module_calls import catch_results
 from ..tokens.backbone_facts import check_source, find_patch_size, find_width, sibling_blocks
-from ..tokens.patch_tokens import (
-    PatchTokens,
-    catch_outputs,
-    read_tokens,
-)
+from ..tokens.patch_tokens import PatchTokens, catch_outputs, read_tokens
 from .class_mix import patch_class_mix
 from .head_cosine import first_layers
-from .losses import DiversityLoss
 from .patch_mix import PatchMix
 from .saturation import SaturationWatch
 from .settings import DiversitySettings
@@ -44,23 +38,22 @@ from .settings import DiversitySettings
 class DiverseEncoderDecoder(SlidingEncoderDecoder):
     """``EncoderDecoder`` whose training adds the diversity losses, and may mix images by patches.
 
-    Prediction is ``SlidingEncoderDecoder``'s: ``EncoderDecoder``'s, windows in batches. With all
-    weights zero and no ``patch_mix`` training is ``EncoderDecoder``'s too. A mixing loss has a
-    linear ``patch_head`` of its own on the last tokens, whose width it reads from the backbone;
-    ``diversity.mixing_channels`` gives the width of a backbone that does not tell it. Weights of a
-    warm-up follow the runner's iteration, also when a training is resumed. A contrastive loss that
-    has no effect, since it is zero to all digits that are logged, is told once.
+    Prediction is ``SlidingEncoderDecoder``'s. With all weights zero and no ``patch_mix``, training
+    is ``EncoderDecoder``'s. The mixing loss has a linear ``patch_head`` on the last tokens; it
+    reads their width from the backbone or from ``diversity.mixing_channels``. The warm-up follows
+    the runner's iteration, also in a resumed training. One warning tells of a contrastive loss
+    without effect, which is zero in all logged digits.
 
     Args:
-        *args: As ``EncoderDecoder``.
-        diversity: Attributes of :class:`~mmseg_deepvit.diversity.settings.DiversitySettings`; an
-            empty dict is the paper's: all weights 1, first and last of the backbone's outputs,
+        *args: Arguments of ``EncoderDecoder``.
+        diversity: Attributes of :class:`~mmseg_deepvit.diversity.settings.DiversitySettings`. An
+            empty dict is the paper's form: all weights 1, first and last of the backbone's outputs,
             taken before the neck.
-        **kwargs: As ``EncoderDecoder``.
+        **kwargs: Arguments of ``EncoderDecoder``.
 
     Raises:
-        ValueError: A value that ``diversity`` does not take, a submodule that is not there, a width
-            that cannot be told, or ``heads`` with a backbone that has not the attention for it.
+        ValueError: ``diversity`` has an invalid value, a submodule is missing, a width is unknown,
+            or the backbone has no attention layers for ``heads``.
         TypeError: ``diversity`` is no dict or has an unknown key.
 
     Example:
@@ -75,21 +68,14 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
         settings = DiversitySettings.parse(diversity)
         super().__init__(*args, **kwargs)
         self.diversity = settings
-        self.diversity_loss = DiversityLoss(
-            settings.cosine,
-            settings.contrastive,
-            settings.mixing,
-            settings.variant,
-            settings.heads,
-            settings.temperature,
-        )
+        self.diversity_loss = settings.build_loss()
         self.patch_mix = None if settings.patch_mix is None else PatchMix(**settings.patch_mix)
         for source in self._sources():
             check_source(self.backbone, source)
         if settings.mixing > 0:
             self.patch_head = self._make_patch_head()
         if settings.heads > 0:
-            first_layers(self.backbone, settings.head_pairs + 1)  # are there
+            first_layers(self.backbone, settings.head_pairs + 1)  # raises if they are missing
         self._watch = SaturationWatch(
             "raise diversity.temperature, or set diversity.contrastive=0"
             if settings.variant == "cosine"
@@ -97,32 +83,33 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
         )
 
     def loss(self, inputs: Tensor, data_samples: list[SegDataSample]) -> dict[str, Tensor]:
-        """Losses of the heads and of diversity.
+        """Compute the losses of the heads and of diversity.
 
         Args:
             inputs: Normalised images, (B, C, H, W).
-            data_samples: One for each image, with ``gt_sem_seg``.
+            data_samples: Samples of the images with ``gt_sem_seg``.
 
         Returns:
-            Those of ``EncoderDecoder``, and ``diversity.loss_cosine``,
-            ``diversity.loss_contrastive``, ``diversity.loss_mixing`` and ``diversity.loss_heads``,
-            weighted, as far as their weights are not zero.
+            Losses of ``EncoderDecoder``, and the weighted ``diversity.loss_cosine``,
+            ``diversity.loss_contrastive``, ``diversity.loss_mixing`` and ``diversity.loss_heads``
+            whose weights are not zero.
 
         Raises:
-            ValueError: The backbone does not give the tokens that ``diversity`` names, or early and
-                last tokens do not go together.
+            ValueError: The backbone does not give the tokens that ``diversity`` names, or the sizes
+                of early and last tokens differ.
         """
         if self.patch_mix is not None and self.training:
             inputs, data_samples = self.patch_mix(inputs, data_samples)
         sources = self._sources()
         layers = self._layers()
-        if not sources and not layers:
-            return super().loss(inputs, data_samples)
+        losses: dict[str, Tensor]
         with (
             catch_outputs(self.backbone, sources) as caught,
             catch_results({layer: layer.split_heads for layer in layers}) as maps,
         ):
             losses = super().loss(inputs, data_samples)
+        if not sources and not layers:
+            return losses
         arguments = self._token_arguments(caught, inputs, data_samples) if sources else {}
         diversity = self.diversity_loss(**arguments, layers=list(maps.items()))
         self._check_effect(diversity)
@@ -131,14 +118,14 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
         return losses
 
     def _sources(self) -> list[int | str]:
-        """Where tokens are taken: last, and before it early where a loss wants it."""
+        """Sources of the tokens: last, or early and last for the contrastive loss."""
         weights = self.diversity_loss.weights
         if weights["contrastive"] > 0:
             return [self.diversity.early, self.diversity.last]
         return [self.diversity.last] if self.diversity_loss.wants_tokens else []
 
     def _layers(self) -> list[HeadMixingAttention]:
-        """Attention layers whose maps a loss wants."""
+        """Attention layers whose maps a loss needs."""
         if self.diversity.heads == 0:
             return []
         return first_layers(self.backbone, self.diversity.head_pairs + 1)
@@ -146,7 +133,7 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
     def _token_arguments(
         self, caught: dict[str, Any], inputs: Tensor, data_samples: list[SegDataSample]
     ) -> dict[str, Any]:
-        """What the losses of tokens are of, by the arguments' names."""
+        """Arguments of the losses of tokens, by name."""
         tokens = [read_tokens(caught, s, inputs, self.backbone) for s in self._sources()]
         early, last = tokens[0], tokens[-1]
         self._check_tokens(early, last)
@@ -167,23 +154,23 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
         )
 
     def _check_effect(self, diversity: dict[str, Tensor]) -> None:
-        """Tell of a contrastive loss without effect; refuse maps that no gradient reaches."""
+        """Warn of a contrastive loss without effect; refuse maps without gradient."""
         if "loss_contrastive" in diversity:
             self._watch.look(diversity["loss_contrastive"] / self.diversity.contrastive)
         heads = diversity.get("loss_heads")
         if heads is not None and torch.is_grad_enabled() and not heads.requires_grad:
             raise ValueError(
-                f"no gradient reaches the first {self.diversity.head_pairs + 1} attention layers: "
-                "they are frozen; set diversity.heads=0"
+                f"the first {self.diversity.head_pairs + 1} attention layers are frozen and get "
+                "no gradient; set diversity.heads=0"
             )
 
     def _check_tokens(self, early: PatchTokens, last: PatchTokens) -> None:
         names = self.diversity
-        one = early.tokens.data_ptr() == last.tokens.data_ptr()
-        if one and names.contrastive > 0:
+        same = early.tokens.data_ptr() == last.tokens.data_ptr()
+        if same and names.contrastive > 0:
             raise ValueError(
                 f"diversity.early={names.early!r} and diversity.last={names.last!r} are one output "
-                "of the backbone: set out_indices, name an earlier block, or set contrastive=0"
+                "of the backbone; set out_indices, name an earlier block, or set contrastive=0"
             )
         widths = early.tokens.shape[-1], last.tokens.shape[-1]
         if widths[0] != widths[1] or early.grid != last.grid:
@@ -191,18 +178,18 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
             example = f" (early={pair[0]!r}, last={pair[1]!r})" if pair else ""
             raise ValueError(
                 f"diversity.early={names.early!r} has {widths[0]} channels on {early.grid} patches "
-                f"and diversity.last={names.last!r} {widths[1]} on {last.grid}: name modules of "
+                f"and diversity.last={names.last!r} {widths[1]} on {last.grid}; name modules of "
                 f"one stage{example}, or set contrastive=0"
             )
         if torch.is_grad_enabled() and not last.tokens.requires_grad:
             raise ValueError(
-                f"no gradient reaches diversity.last={names.last!r}: it is frozen, or inside a "
-                "block that with_cp recomputes; name a whole block that is trained"
+                f"diversity.last={names.last!r} gets no gradient: it is frozen, or lies inside a "
+                "block that with_cp recomputes; name a full block that is trained"
             )
         if names.mixing > 0 and widths[1] != self.patch_head.in_features:
             raise ValueError(
                 f"diversity.last={names.last!r} has {widths[1]} channels and patch_head takes "
-                f"{self.patch_head.in_features}: set diversity.mixing_channels={widths[1]}"
+                f"{self.patch_head.in_features}; set diversity.mixing_channels={widths[1]}"
             )
 
     def _make_patch_head(self) -> nn.Linear:
@@ -212,7 +199,7 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
         if channels is None:
             raise ValueError(
                 f"{type(self.backbone).__name__} does not tell the width of diversity.last="
-                f"{self.diversity.last!r}: set diversity.mixing_channels, or mixing=0"
+                f"{self.diversity.last!r}; set diversity.mixing_channels, or mixing=0"
             )
         head = nn.Linear(channels, self.num_classes)
         nn.init.trunc_normal_(head.weight, std=0.02)
@@ -220,9 +207,9 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
         return head
 
     def _warmup_factor(self) -> float:
-        """Part of the weights that is in force: 1 without warm-up, or without a runner."""
+        """Factor of the weights at this iteration: 1 without warm-up, or without a runner."""
         warmup_iters = self.diversity.warmup_iters
         if warmup_iters == 0:
             return 1.0
-        iteration = MessageHub.get_current_instance().get_info("iter", warmup_iters)
+        iteration: int = MessageHub.get_current_instance().get_info("iter", warmup_iters)
         return min(iteration / warmup_iters, 1.0)

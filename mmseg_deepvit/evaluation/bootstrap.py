@@ -1,4 +1,4 @@
-"""Means over images, their spread, and how certain they are.
+"""Means over images, their spread, and their confidence intervals.
 
 Paper: Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13 (percentile intervals),
 https://doi.org/10.1201/9780429246593.
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-#: The share of resampled means that an interval holds, in percent.
+#: Share of resampled means inside an interval, in percent.
 CONFIDENCE = 95
-#: Numbers drawn at a time; few enough to stay in a cache.
+#: Number of values drawn at a time, few enough for a processor's cache.
 _BLOCK = 2**19
 
 
@@ -23,11 +23,11 @@ class Summary:
     """Statistics of K columns of scores, (K,) each; nan for a column without a score.
 
     Attributes:
-        mean: The mean.
-        std: The standard deviation of the scores (as ``numpy.std``, not that of the mean).
-        low: The lower end of the mean's 95 % bootstrap interval.
-        high: Its upper end.
-        count: How many scores there are.
+        mean: Mean of the scores.
+        std: Standard deviation of the scores (as ``numpy.std``, not that of the mean).
+        low: Lower end of the mean's 95 % bootstrap interval.
+        high: Upper end of that interval.
+        count: Number of scores.
     """
 
     mean: NDArray[np.float64]
@@ -38,19 +38,19 @@ class Summary:
 
 
 def summarize(scores: NDArray[np.float64], num_resamples: int, seed: int) -> Summary:
-    """Statistics over images.
+    """Compute statistics over images.
 
     Args:
-        scores: (N images, K); nan where there is none.
-        num_resamples: How often N images are drawn, with replacement, for the interval.
-        seed: Of that drawing.
+        scores: Scores, (N images, K); nan where there is none.
+        num_resamples: Number of draws of N images, with replacement, for the interval.
+        seed: Seed of the draws.
     """
     mean = nan_mean(scores, axis=0)
     std = np.sqrt(nan_mean((scores - mean) ** 2, axis=0))
-    # Around the mean: equal scores then have an interval of exactly no width.
+    # Resampled differences from the mean give equal scores an interval of width exactly 0.
     shifts = resampled_means(scores - mean, num_resamples, seed)
     low, high = np.full((2, scores.shape[1]), np.nan)
-    some = ~np.isnan(mean)  # else nanpercentile warns
+    some = ~np.isnan(mean)  # nanpercentile warns of columns without a score
     tail = (100 - CONFIDENCE) / 2
     if some.any():
         low[some], high[some] = np.nanpercentile(shifts[:, some], [tail, 100 - tail], axis=0)
@@ -60,15 +60,15 @@ def summarize(scores: NDArray[np.float64], num_resamples: int, seed: int) -> Sum
 def resampled_means(
     scores: NDArray[np.float64], num_resamples: int, seed: int
 ) -> NDArray[np.float64]:
-    """Means of images drawn with replacement; all columns share the drawn images.
+    """Average images drawn with replacement; all columns share the drawn images.
 
     Row r is ``numpy.nanmean(scores[drawn[r]], axis=0)`` with
     ``drawn = numpy.random.default_rng(seed).integers(N, size=(num_resamples, N))``.
 
     Args:
-        scores: (N, K); nan where there is none.
-        num_resamples: R.
-        seed: Any non-negative integer.
+        scores: Scores, (N, K); nan where there is none.
+        num_resamples: Number of draws, R.
+        seed: Seed of the draws, 0 or more.
 
     Returns:
         (R, K); nan where no drawn image has a score.
@@ -76,7 +76,7 @@ def resampled_means(
     generator = np.random.default_rng(seed)
     num_images, num_columns = scores.shape
     there = ~np.isnan(scores)
-    # How often an image is drawn is its weight: sums over drawn images become one product.
+    # The number of draws of an image is its weight: sums over drawn images become one product.
     values = np.concatenate([np.where(there, scores, 0), there], axis=1)
     means = np.empty((num_resamples, num_columns))
     step = max(_BLOCK // num_images, 1)
@@ -91,7 +91,7 @@ def resampled_means(
 
 
 def nan_mean(values: NDArray[np.float64], axis: int) -> NDArray[np.float64]:
-    """``numpy.nanmean`` that is nan without a warning where there is nothing to average."""
+    """``numpy.nanmean`` without its warning where there is nothing to average."""
     there = ~np.isnan(values)
     return _divide(np.where(there, values, 0).sum(axis), there.sum(axis))
 
@@ -112,16 +112,16 @@ class Interval:
 def summarize_seeds(
     scores: NDArray[np.float64], num_resamples: int = 2000, seed: int = 0
 ) -> Interval:
-    """The mean over seeds and images, uncertain in both.
+    """Compute the mean over seeds and images, with an interval for both.
 
-    A resample draws seeds and images, each with replacement, and averages what they have in common
-    (a crossed design: every seed was tested on every image). With one seed, images alone are drawn.
-    Few seeds make the interval too narrow rather than too wide.
+    A resample draws seeds and images, each with replacement, and averages their scores. The design
+    is crossed: every seed was tested on every image. With one seed, images alone vary. With few
+    seeds the interval is rather too narrow than too wide.
 
     Args:
-        scores: (S seeds, N images), none nan; or differences of two models on the same images.
-        num_resamples: How often it is drawn.
-        seed: Of that drawing.
+        scores: Scores without nan, (S seeds, N images), or differences of two models on them.
+        num_resamples: Number of draws.
+        seed: Seed of the draws.
     """
     generator = np.random.default_rng(seed)
     num_seeds, num_images = scores.shape

@@ -1,4 +1,4 @@
-"""How far prediction and truth overlap: counts of one image, and scores from counts.
+"""Overlap of prediction and truth: counts of one image, and scores from counts.
 
 Paper: Skin Lesion Analysis Toward Melanoma Detection 2018, https://arxiv.org/abs/1902.03368 (the
 thresholded Jaccard); Taha and Hanbury, Metrics for evaluating 3D medical image segmentation,
@@ -20,12 +20,12 @@ OVERLAP_SCORES = ("Dice", "Jaccard", "TJaccard", "Sensitivity", "Specificity", "
 def class_counts(
     prediction: NDArray[np.integer], truth: NDArray[np.integer], num_classes: int
 ) -> NDArray[np.int64]:
-    """TP, FP, FN and TN of every class.
+    """Count TP, FP, FN and TN of every class.
 
     Args:
-        prediction: (N,) classes, each in [0, ``num_classes``).
-        truth: (N,), likewise; ignored pixels are left out beforehand.
-        num_classes: C.
+        prediction: Classes of N pixels, (N,), each in [0, ``num_classes``).
+        truth: True classes of the same pixels, (N,), without ignored pixels.
+        num_classes: Number of classes, C.
 
     Returns:
         (C, 4): TP, FP, FN, TN; every row sums to N.
@@ -40,29 +40,29 @@ def class_counts(
 
 
 def overlap_scores(counts: NDArray[np.integer], threshold: float) -> dict[str, NDArray[np.float64]]:
-    """Scores of classes in images.
+    """Compute the scores of classes in images.
 
     ============  ====================  ==========================================
-    Score         Value                 Where the value is 0/0
+    Score         Value                 Value in place of 0/0
     ============  ====================  ==========================================
     Dice          2TP / (2TP + FP + FN) 1: the class is rightly found nowhere
-    Jaccard       TP / (TP + FP + FN)   1, likewise
-    TJaccard      Jaccard, or 0 below   1, likewise
+    Jaccard       TP / (TP + FP + FN)   1: the same
+    TJaccard      Jaccard, or 0 below   1: the same
                   ``threshold``
-    Sensitivity   TP / (TP + FN)        nan: nothing was there to be found
-    Specificity   TN / (TN + FP)        nan: nothing was there to be left alone
+    Sensitivity   TP / (TP + FN)        nan: the truth has no such pixel
+    Specificity   TN / (TN + FP)        nan: the truth has no other pixel
     Accuracy      (TP + TN) / all       nan
     ============  ====================  ==========================================
 
-    So Dice and Jaccard are 0 where only one of prediction and truth has the class. All scores are
-    nan for an image without a pixel that counts.
+    Dice and Jaccard are 0 if only one of prediction and truth has the class. All scores of an image
+    without a counted pixel are nan.
 
     Args:
-        counts: (..., 4) as :func:`class_counts` makes them.
-        threshold: The least Jaccard index, in [0, 1], that TJaccard does not set to 0.
+        counts: Counts of :func:`class_counts`, (..., 4).
+        threshold: Smallest Jaccard index, in [0, 1], that TJaccard does not set to 0.
 
     Returns:
-        An array (...) in [0, 1], or nan, for every name in :data:`OVERLAP_SCORES`.
+        Array (...) in [0, 1], or nan, for every name in :data:`OVERLAP_SCORES`.
     """
     tp, fp, fn, tn = np.moveaxis(counts, -1, 0)
     empty = np.where(tp + fp + fn + tn > 0, 1.0, np.nan)
@@ -78,7 +78,7 @@ def overlap_scores(counts: NDArray[np.integer], threshold: float) -> dict[str, N
 
 
 def _ratio(
-    part: NDArray[np.integer], whole: NDArray[np.integer], otherwise: float | NDArray[np.float64]
+    part: NDArray[np.integer], total: NDArray[np.integer], otherwise: float | NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """``part / whole``, and ``otherwise`` where ``whole`` is 0."""
-    return np.where(whole > 0, part / np.maximum(whole, 1), otherwise)
+    """``part / total``, and ``otherwise`` where ``total`` is 0."""
+    return np.where(total > 0, part / np.maximum(total, 1), otherwise)

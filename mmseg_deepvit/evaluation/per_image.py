@@ -1,12 +1,12 @@
-"""Scores of every image by itself, averaged over images.
+"""Scores of each image, averaged over images.
 
-Paper: see :mod:`~mmseg_deepvit.evaluation.overlap`, :mod:`~mmseg_deepvit.evaluation.hausdorff` and
-:mod:`~mmseg_deepvit.evaluation.bootstrap`; on averaging by image and not by pixel,
-https://arxiv.org/abs/2310.19252.
+Paper: https://arxiv.org/abs/2310.19252, on averaging by image and not by pixel; for the scores see
+:mod:`~mmseg_deepvit.evaluation.overlap`, :mod:`~mmseg_deepvit.evaluation.hausdorff` and
+:mod:`~mmseg_deepvit.evaluation.bootstrap`.
 Deviations: none.
 
-mmseg's ``IoUMetric`` adds up the pixels of all images before it divides, so that large objects
-decide. Challenges in medicine score each image and average the scores: what is here.
+mmseg's ``IoUMetric`` adds up the pixels of all images before it divides, so large objects decide.
+Medical challenges score each image and average the scores, as this metric does.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _STATISTICS = ("", "_std", "_low", "_high")
 
 @dataclass(frozen=True)
 class _ImageResult:
-    """What is kept of an image, for K scored classes.
+    """Measures of an image, for K scored classes.
 
     Attributes:
-        path: Of the image.
-        counts: (K, 4) TP, FP, FN and TN in pixels.
-        hd95: (K,) distances; 0 where a class is nowhere, and where none were asked for.
+        path: Path of the image.
+        counts: TP, FP, FN and TN in pixels, (K, 4).
+        hd95: Distances, (K,); 0 for a class that is nowhere, or if HD95 is not scored.
     """
 
     path: str
@@ -55,43 +55,44 @@ class PerImageMetric(BaseMetric):
 
     Results are named ``per_image/Dice``, ``per_image/Dice_std``, ``per_image/Dice_low`` and
     ``per_image/Dice_high`` (and so on): mean, standard deviation, and ends of the mean's 95 %
-    bootstrap interval, over images. Where several classes are scored, an image's score is the mean
-    over its classes; the log has a table with the classes apart. Everything is in percent except
-    HD95, a distance in pixels. ``CheckpointHook`` cannot guess from these names what is better:
-    it needs ``rule='greater'`` beside ``save_best='per_image/Dice'``, or ``'less'`` for HD95.
+    bootstrap interval, over images. If several classes are scored, an image's score is the mean
+    over its classes; a table in the log has each class. All scores are in percent but HD95, a
+    distance in pixels. ``CheckpointHook`` cannot guess from these names which score is better:
+    ``save_best='per_image/Dice'`` needs ``rule='greater'``, HD95 needs ``'less'``.
 
-    What cannot be scored is nan: it is left out of means and shown as fewer images. Formulas and
-    values for classes that are missing in the prediction, the truth or both stand in
+    An undefined score is nan: means leave it out, and the table counts fewer images. Formulas, and
+    values for classes missing in the prediction, the truth or both, are in
     :func:`~mmseg_deepvit.evaluation.overlap.overlap_scores` and
     :func:`~mmseg_deepvit.evaluation.hausdorff.hausdorff95`.
 
-    Ignored pixels belong to no class, neither in the prediction nor in the truth: a region ends
-    where ignored pixels begin, and has a boundary there.
+    Ignored pixels belong to no class, neither in the prediction nor in the truth: a region has a
+    boundary where ignored pixels begin.
 
     Args:
-        metrics: Of Dice, Jaccard, TJaccard (the Jaccard index, 0 if below ``threshold``),
-            Sensitivity, Specificity, Accuracy and HD95 (the 95 % Hausdorff distance, which takes
-            far longer than the others together).
+        metrics: Names from Dice, Jaccard, TJaccard (Jaccard index, 0 below ``threshold``),
+            Sensitivity, Specificity, Accuracy and HD95 (95 % Hausdorff distance, which takes far
+            longer than the others together).
         classes: Names of the dataset's classes to score; None for all.
-        absent: What becomes of a class that is neither in an image nor in its prediction:
+        absent: Treatment of a class that is neither in an image nor in its prediction:
             ``'perfect'`` scores it as right, ``'skip'`` leaves the image out for this class.
-            None means ``'perfect'`` where one class is scored and ``'skip'`` where several are,
-            for an image has few of many classes.
-        threshold: The Jaccard index below which TJaccard is 0, in [0, 1].
+            None is ``'perfect'`` for one scored class and ``'skip'`` for several, since an image
+            holds few of many classes.
+        threshold: Jaccard index below which TJaccard is 0, in [0, 1].
         spacing: Size of a pixel for HD95: a number, or height and width.
-        num_resamples: Resamplings for the bootstrap intervals.
-        seed: Of the resampling; nothing else's random numbers are touched.
-        csv_path: A file for all scores, a row for each image and class, written anew by every
-            evaluation. ``'auto'`` is ``{prefix}.csv`` beside the run's log, or in the current
-            folder where there is no log. None writes none.
-        ignore_index: Pixels with this label do not count.
-        format_only: Score nothing, for images without ground truth, as in mmseg's ``IoUMetric``.
-        **kwargs: ``prefix``, ``collect_device`` and ``collect_dir`` as in mmengine's
-            ``BaseMetric``. Two metrics in one list need prefixes of their own.
+        num_resamples: Number of draws for the bootstrap intervals.
+        seed: Seed of these draws; other random numbers are not affected.
+        csv_path: File for all scores, a row for each image and class, replaced by every
+            evaluation. ``'auto'`` is ``{prefix}.csv`` next to the run's log, or in the current
+            folder if there is no log. None writes none.
+        ignore_index: Label of pixels that do not count.
+        format_only: Whether to score nothing, for images without ground truth, as in mmseg's
+            ``IoUMetric``.
+        **kwargs: ``prefix``, ``collect_device`` and ``collect_dir`` of mmengine's ``BaseMetric``.
+            Two metrics in one list need different prefixes.
 
     Raises:
         TypeError: ``metrics`` or ``classes`` is one string.
-        ValueError: An unknown score, or a number out of its range.
+        ValueError: A score is unknown, or a number out of its range.
     """
 
     default_prefix = "per_image"
@@ -132,7 +133,7 @@ class PerImageMetric(BaseMetric):
         self.format_only = format_only
 
     def score_names(self) -> list[str]:
-        """What an evaluation gives, without the prefix: means, then their statistics."""
+        """List the names of results without the prefix: means, then their statistics."""
         if self.format_only:
             return []
         return [name + ending for ending in _STATISTICS for name in self.metrics]
@@ -146,8 +147,8 @@ class PerImageMetric(BaseMetric):
                 (1, H, W) class indices on any device, and ``img_path``.
 
         Raises:
-            UserError: Prediction and truth differ in size, there is no truth, a label is no class
-                of the dataset, or ``classes`` names none.
+            UserError: Prediction and truth differ in size, the truth is missing, or a label or a
+                name in ``classes`` is no class of the dataset.
         """
         if not self.format_only:
             self.results.extend(self._measure(sample) for sample in data_samples)
@@ -156,13 +157,13 @@ class PerImageMetric(BaseMetric):
         path = str(sample.get("img_path", ""))
         if "gt_sem_seg" not in sample:
             raise UserError(
-                f"{path} has no ground truth: load it in the pipeline, or set format_only=True"
+                f"{path} has no ground truth; load it in the pipeline, or set format_only=True"
             )
         prediction, truth = _label_map(sample["pred_sem_seg"]), _label_map(sample["gt_sem_seg"])
         if prediction.shape != truth.shape:
             sizes = ["×".join(map(str, labels.shape)) for labels in (prediction, truth)]
             raise UserError(
-                f"the prediction of {path} is {sizes[0]} and its ground truth {sizes[1]}: in the "
+                f"the prediction of {path} is {sizes[0]} and its ground truth {sizes[1]}; in the "
                 "test pipeline, put LoadAnnotations after every Resize"
             )
         valid = truth != self.ignore_index
@@ -184,14 +185,14 @@ class PerImageMetric(BaseMetric):
             wrong = labels.min() if labels.min() < 0 else labels.max()
             raise UserError(
                 f"label {wrong} in {what} is no class: the dataset has {num_classes} (0 to "
-                f"{num_classes - 1}; {self.ignore_index} is ignored); mend the file, or set the "
-                "model's num_classes and the dataset to fit"
+                f"{num_classes - 1}; {self.ignore_index} is ignored); correct the file, or set "
+                "the model's num_classes to fit the dataset"
             )
 
     def _all_classes(self) -> list[str]:
         classes = (self.dataset_meta or {}).get("classes")
         if not classes:
-            raise UserError("the dataset names no classes: give it metainfo=dict(classes=(…))")
+            raise UserError("the dataset names no classes; give it metainfo=dict(classes=(…))")
         return list(classes)
 
     def _scored_classes(self) -> list[str]:
@@ -199,8 +200,8 @@ class PerImageMetric(BaseMetric):
         for name in self.classes or ():
             if name not in classes:
                 raise UserError(
-                    f"classes of {type(self).__name__}: {name!r} is none of the dataset's: "
-                    f"{', '.join(classes)}"
+                    f"classes of {type(self).__name__} has {name!r}, which the dataset has not; "
+                    f"choose from {', '.join(classes)}"
                 )
         return list(self.classes or classes)
 
@@ -208,7 +209,7 @@ class PerImageMetric(BaseMetric):
         """Average over images, log the table, write the CSV file; runs in the main process.
 
         Args:
-            results: One for each image of the dataset, from all processes.
+            results: Measures of each image of the dataset, from all processes.
 
         Returns:
             Four results for each of ``metrics``; none under ``format_only``.
@@ -219,7 +220,7 @@ class PerImageMetric(BaseMetric):
         if self.format_only:
             return {}
         if not results:
-            raise UserError(f"{type(self).__name__} got no images: is the dataset empty?")
+            raise UserError(f"{type(self).__name__} got no images; check the dataset's folders")
         classes = self._scored_classes()
         scores = self._scores(results)
         if self.csv_path is not None:
@@ -232,7 +233,7 @@ class PerImageMetric(BaseMetric):
         summary = summarize(scores.reshape(len(results), -1), self.num_resamples, self.seed)
         table = format_table(classes, self.metrics, summary)
         print_log(f"scores by image, mean ± std and [95 % interval]:\n{table}", "current")
-        # The first columns are of all classes together, or of the only one.
+        # The first columns belong to the mean of the classes, or to the only class.
         values = (summary.mean, summary.std, summary.low, summary.high)
         statistics = dict(zip(_STATISTICS, values, strict=True))
         return {
@@ -263,7 +264,7 @@ class PerImageMetric(BaseMetric):
 def _label_map(pixels: dict[str, Tensor]) -> NDArray[np.int64]:
     """(H, W) class indices."""
     data = pixels["data"]
-    return data.reshape(data.shape[-2:]).cpu().long().numpy()  # of one logit they come as floats
+    return data.reshape(data.shape[-2:]).cpu().long().numpy()  # models of one logit give floats
 
 
 def _names(argument: str, names: Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Scores as people read them: a table for the log, a CSV file for everything else."""
+"""Scores in writing: a table for the log, and a CSV file."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .bootstrap import Summary
 
 
 def format_table(rows: Sequence[str], metrics: Sequence[str], summary: Summary) -> str:
-    """A table with a row a class: mean ± standard deviation, and the mean's interval below.
+    """Draw a table with a row for each class: mean ± standard deviation, interval of the mean.
 
     Args:
-        rows: R names.
-        metrics: M names.
-        summary: Of R·M columns, the metrics of a row side by side.
+        rows: Names of R rows.
+        metrics: Names of M scores.
+        summary: Statistics of R·M columns, row after row.
 
     Returns:
-        Several lines. ``Images`` counts those in which a class has any score; a cell with fewer
-        names its own number.
+        Several lines. ``Images`` counts the images in which a class has any score; a cell with
+        fewer images says how many.
     """
     table = PrettyTable(["Class", "Images", *metrics])
     images = summary.count.reshape(len(rows), len(metrics)).max(axis=1)
@@ -53,24 +53,21 @@ def write_csv(
     metrics: Sequence[str],
     scores: NDArray[np.float64],
 ) -> None:
-    """Write a row for each image and class, the whole file or none of it.
+    """Write a row for each image and class, the full file or nothing.
 
     Args:
-        path: The file; missing folders are made.
-        images: N paths.
-        classes: K names.
-        metrics: M names, which head the columns after ``image`` and ``class``.
-        scores: (N, K, M); nan becomes an empty cell.
+        path: Path of the file; missing folders are made.
+        images: Paths of N images.
+        classes: Names of K classes.
+        metrics: Names of M scores, the columns after ``image`` and ``class``.
+        scores: Scores, (N, K, M); nan becomes an empty cell.
 
     Raises:
         UserError: The file cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with (
-            replacing(path) as part,
-            part.open("w", newline="", encoding="utf-8") as file,
-        ):
+        with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["image", "class", *metrics])
             for image, of_image in zip(images, scores.tolist(), strict=True):
@@ -78,5 +75,5 @@ def write_csv(
                     writer.writerow([image, name, *("" if v != v else v for v in row)])
     except OSError as error:
         raise UserError(
-            f"{path} cannot be written ({error.strerror}): set csv_path elsewhere"
+            f"{path} cannot be written ({error.strerror}); set csv_path elsewhere"
         ) from error

@@ -1,4 +1,4 @@
-"""Trained segmentors as files that run without this package: ONNX, TorchScript, torch.export."""
+"""Export of trained segmentors to ONNX, TorchScript and torch.export, and use of ONNX files."""
 
 from .. import require_stack  # noqa: F401
 from .exported_segmentor import ExportedSegmentor

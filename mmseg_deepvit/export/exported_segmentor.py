@@ -1,8 +1,8 @@
-"""Predict from an exported network as the checkpoint it came from would, by its metadata.
+"""Prediction with an exported network and its metadata, equal to that of the checkpoint.
 
 Reference: mmsegmentation ``mmseg/apis/inference.py`` and ``BaseSegmentor.postprocess_result``.
-Deviations: a file of one size cannot take the windows of an image smaller than it, nor, without
-windows, an image of another size; such an image is brought to the file's size.
+Deviations: a file of one size takes no smaller windows, and without windows no image of another
+size. Such an image is resized to the file's size.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import UserError
-from ..inference.sliding import find_windows
+from ..inference.sliding import average_windows
 from .formats import first_line
 from .metadata import Metadata
 
 
 class ExportedSegmentor:
-    """An exported network with all that happens before and after it.
+    """An exported network with the steps before and after it.
 
     Args:
-        run: From images, RGB, 0 to 255, float32 (1, 3, H, W), to logits, (1, classes, H, W).
-        metadata: What the file says of itself.
+        run: Function from images, RGB, 0 to 255, float32 (1, 3, H, W), to logits,
+            (1, classes, H, W).
+        metadata: Metadata of the file.
 
     Attributes:
-        metadata: The same.
-        dataset_meta: Classes and palette, as mmseg's segmentors have them.
+        metadata: Metadata of the file.
+        dataset_meta: Classes and palette, as in mmseg's segmentors.
     """
 
     def __init__(self, run: Callable[[Tensor], Tensor], metadata: Metadata) -> None:
@@ -39,16 +40,16 @@ class ExportedSegmentor:
         self.dataset_meta = dict(classes=metadata.classes, palette=metadata.palette)
 
     def segment(self, image: np.ndarray) -> np.ndarray:
-        """Segment one image, resized, padded and in windows as the config's test has it.
+        """Segment one image, resized, padded and in windows as the config's test does it.
 
         Args:
-            image: (H, W, 3), uint8, BGR.
+            image: Image, (H, W, 3), uint8, BGR.
 
         Returns:
             Class indices, (H, W), int64.
 
         Raises:
-            UserError: The network does not run on it, or gives NaN or infinity.
+            UserError: The network does not run on the image, or gives NaN or infinity.
         """
         scores = self.scores(image)
         if self.metadata.threshold is None:
@@ -56,10 +57,7 @@ class ExportedSegmentor:
         return (scores[0] > self.metadata.threshold).long().numpy()
 
     def scores(self, image: np.ndarray) -> Tensor:
-        """Scores of each pixel: logits, or the sigmoid of a single one; as :meth:`segment`.
-
-        Args:
-            image: (H, W, 3), uint8, BGR.
+        """Compute logits, or the sigmoid of a single logit, of an image as in :meth:`segment`.
 
         Returns:
             (classes or 1, H, W).
@@ -67,19 +65,19 @@ class ExportedSegmentor:
         pixels, (height, width) = self._prepare(image)
         logits = self._logits(pixels)[:, :, :height, :width]
         if not logits.isfinite().all():
-            raise UserError("the exported file gives NaN or infinity: export the checkpoint again")
+            raise UserError("the exported file gives NaN or infinity; export the checkpoint again")
         if logits.shape[2:] != image.shape[:2]:
             corners = self.metadata.align_corners
             logits = F.interpolate(logits, image.shape[:2], mode="bilinear", align_corners=corners)
         return logits[0] if self.metadata.threshold is None else logits[0].sigmoid()
 
     def fits(self, image: np.ndarray) -> bool:
-        """Whether the file takes an image as the config's test has it: its size, its windows."""
+        """Whether the file takes an image at the size, or in the windows, of the config's test."""
         size = self._pad(self._resize(image)).shape[:2]
         return self._slides(size) if self.metadata.windows else self._takes(size)
 
     def _prepare(self, image: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
-        """Pixels as the file takes them, RGB, and the part of them that is no padding."""
+        """Make the file's input, RGB, and the height and width of the image without padding."""
         resized = self._resize(image)
         padded = self._pad(resized)
         if self._takes(padded.shape[:2]):
@@ -90,7 +88,7 @@ class ExportedSegmentor:
         return resized, resized.shape[:2]
 
     def _resize(self, image: np.ndarray) -> np.ndarray:
-        """BGR to RGB at the size of the test pipeline."""
+        """Convert BGR to RGB at the size of the test pipeline."""
         how = self.metadata.resize
         if how is not None:
             resize = mmcv.imrescale if how["keep_ratio"] else mmcv.imresize
@@ -98,7 +96,7 @@ class ExportedSegmentor:
         return image[..., ::-1]
 
     def _pad(self, image: np.ndarray) -> np.ndarray:
-        """Fill up below and on the right."""
+        """Pad below and on the right."""
         how = self.metadata.padding
         if how is None:
             return image
@@ -115,45 +113,35 @@ class ExportedSegmentor:
         return own is None or list(size) == own or self._slides(size)
 
     def _slides(self, size: tuple[int, ...]) -> bool:
-        """Whether an image goes through in windows."""
-        facts = self.metadata
-        if facts.windows is None:
-            return False
-        crop = facts.windows["crop_size"]
-        if facts.input_size is None:
-            return True
-        return facts.input_size == crop and size[0] >= crop[0] and size[1] >= crop[1]
+        """Whether an image is segmented in windows."""
+        own, windows = self.metadata.input_size, self.metadata.windows
+        if windows is None or own is None:
+            return windows is not None
+        return own == windows["crop_size"] and size[0] >= own[0] and size[1] >= own[1]
 
     def _logits(self, image: np.ndarray) -> Tensor:
-        """(H, W, 3) RGB to (1, classes, H, W), the mean of windows where the image slides."""
+        """Map (H, W, 3) RGB to (1, classes, H, W), the average of windows for larger images."""
         batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32))
-        height, width = batch.shape[2:]
-        if not self._slides((height, width)):
+        windows = self.metadata.windows
+        if windows is None or not self._slides(image.shape[:2]):
             return self._checked_run(batch)
-        assert self.metadata.windows is not None
-        crop, stride = (tuple(self.metadata.windows[k]) for k in ("crop_size", "stride"))
-        total = batch.new_zeros(1, self._channels, height, width)
-        count = batch.new_zeros(1, 1, height, width)
-        for y1, x1, y2, x2 in find_windows((height, width), crop, stride):
-            total[:, :, y1:y2, x1:x2] += self._checked_run(batch[:, :, y1:y2, x1:x2].contiguous())
-            count[:, :, y1:y2, x1:x2] += 1
-        return total / count
-
-    @property
-    def _channels(self) -> int:
-        return len(self.metadata.classes) if self.metadata.threshold is None else 1
+        return average_windows(self._checked_run, batch, windows["crop_size"], windows["stride"])
 
     def _checked_run(self, batch: Tensor) -> Tensor:
         size = "×".join(map(str, batch.shape[2:]))
         try:
             logits = self._run(batch)
-        except Exception as error:  # each runtime raises errors of its own
+        except Exception as error:  # the runtimes' errors have no common type
             said = first_line(error)
-            raise UserError(f"the exported file does not run on {size} pixels ({said})") from error
-        expected = (1, self._channels, *batch.shape[2:])
+            raise UserError(
+                f"the exported file does not run on {size} pixels ({said}); export the checkpoint "
+                "again"
+            ) from error
+        channels = len(self.metadata.classes) if self.metadata.threshold is None else 1
+        expected = (1, channels, *batch.shape[2:])
         if tuple(logits.shape) != expected:
             raise UserError(
                 f"the exported file gives {tuple(logits.shape)} for {size} pixels and its metadata "
-                f"say {expected}: export the checkpoint again"
+                f"say {expected}; export the checkpoint again"
             )
         return logits

@@ -1,4 +1,4 @@
-"""Export a segmentor: write the file, run it, compare it with the model, and only then keep it."""
+"""Export of a segmentor: write a file, run it, compare it with the model, then keep it."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from ..inference import read_image, training_crop, write_png
 from .exported_segmentor import ExportedSegmentor
 from .formats import FORMATS, first_line
 from .metadata import Metadata, describe
-from .network import ExportNetwork, Normalize, whole_logits
+from .network import ExportNetwork, Normalize, logits_of
 from .onnx_segmentor import OnnxSegmentor
 
-#: Largest difference, as a part of the largest logit, that rounding in fp32 explains.
+#: Largest difference that rounding in fp32 explains, as a share of the largest logit.
 TOLERANCE = 1e-3
 
 
 class Comparison(NamedTuple):
-    """How a written file differs from the model.
+    """Differences between a written file and the model.
 
     Attributes:
-        shape: (B, 3, H, W) of random images; of an image file (H, W).
-        absolute: Largest difference of a logit; of an image file also of the sigmoid of one.
-        relative: The same over the largest logit.
-        labels: Share of an image file's pixels that get the same label; None for random images.
+        shape: Shape of random images, (B, 3, H, W), or of an image file, (H, W).
+        absolute: Largest difference of a logit; for an image file also of a single logit's sigmoid.
+        relative: Largest difference as a share of the largest logit.
+        labels: Share of an image file's pixels with the same label; None for random images.
     """
 
     shape: tuple[int, ...]
@@ -49,7 +49,7 @@ class Comparison(NamedTuple):
 
 def export_segmentor(
     model: BaseSegmentor,
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     kind: str = "onnx",
     shape: tuple[int, int] | None = None,
     dynamic: bool = False,
@@ -58,56 +58,54 @@ def export_segmentor(
     """Write a segmentor to a file that maps raw RGB images to logits, and check it.
 
     The file takes float32 (B, 3, H, W) from 0 to 255 and returns (B, classes, H, W). It is written
-    under another name and takes its own once it has agreed with the model, in logits of random
-    images, and in a prediction from an image file by the config's own test pipeline.
+    under a temporary name and renamed after two checks: its logits of random images must be the
+    model's, and its prediction of an image file that of the config's test pipeline.
 
     Args:
-        model: As :func:`~mmseg_deepvit.inference.load_segmentor` returns it, on the CPU; left as
-            it is.
-        path: Where the file goes; an older one is replaced.
+        model: Segmentor of :func:`~mmseg_deepvit.inference.load_segmentor`, on the CPU; not
+            changed.
+        path: Path of the file; an older one is replaced.
         kind: ``'onnx'``, ``'torchscript'`` or ``'exported-program'``.
         shape: Height and width of the images, one at a time; None for the training crop.
         dynamic: Whether batch, height and width vary instead.
-        tolerance: Largest difference allowed, as a part of the largest logit.
+        tolerance: Largest allowed difference, as a share of the largest logit.
 
     Returns:
-        Comparisons of random images (two where sizes vary) and of an image file; the latter is
-        missing where the file takes one size and the test pipeline gives another.
+        Comparisons on random images (two if sizes vary) and on an image file. The latter is missing
+        if the file takes one size and the test pipeline gives another.
 
     Raises:
-        UserError: The ending is another format's, the file cannot be written, the model or its test
-            pipeline cannot be exported that way, or the file does not agree with them; nothing is
-            left behind then.
+        UserError: The ending belongs to another format, the file cannot be written, the model or
+            its test pipeline cannot be exported in this format, or the file disagrees with them.
+            No file is left then.
     """
     path, chosen = Path(path), FORMATS[kind]
     if path.suffix != chosen.suffix:
         raise UserError(f"--out {path} must end in {chosen.suffix} for --format {kind}")
     if dynamic and not isinstance(model.backbone, ViTTrunk):
-        # Symbolic tracing of Swin's windows does not end, since their number depends on the size.
+        # Symbolic tracing of Swin's windows does not end: their number depends on the size.
         backbone = type(model.backbone).__name__
-        raise UserError(f"{backbone} takes one size when exported: use --shape, not --dynamic")
+        raise UserError(f"{backbone} takes one size when exported; use --shape, not --dynamic")
     size = shape or training_crop(model.cfg)
     if size is None:
-        raise UserError("the config does not tell the training crop: give --shape HEIGHT WIDTH")
+        raise UserError("the config does not tell the training crop; give --shape HEIGHT WIDTH")
     height, width = size
-    # Sizes that vary are shown by three that differ and are no multiples of anything.
+    # An example of varying sizes has three different sizes that are multiples of nothing.
     example = _images(2, height - 3, width + 5) if dynamic else _images(1, height, width)
     samples = [example, _images(1, height + 21, width + 41)] if dynamic else [example]
     metadata = describe(model, None if dynamic else size)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path, sync=True) as part:
-            part.touch()  # fails before minutes of tracing
+            part.touch()  # an unwritable path fails here, before minutes of tracing
             network = ExportNetwork(model, None if dynamic else size)
             chosen.write(network, example, dynamic, metadata, part)
-            run = chosen.read(part)
-            results = _compare(model, run, kind, samples, tolerance)
-            del run  # as large as the weights
-            results += _compare_prediction(
-                model, _segmentor(part, kind, metadata), kind, size, tolerance
-            )
+            results = _compare(model, chosen.read(part), kind, samples, tolerance)
+            segmentor = _segmentor(part, kind, metadata)
+            results += _compare_prediction(model, segmentor, kind, size, tolerance)
     except OSError as error:
-        raise UserError(f"--out {path} cannot be written ({error.strerror or error})") from error
+        said = error.strerror or error
+        raise UserError(f"--out {path} cannot be written ({said}); give another path") from error
     return results
 
 
@@ -117,7 +115,7 @@ def _images(batch: int, height: int, width: int) -> Tensor:
 
 
 def _segmentor(path: Path, kind: str, metadata: Metadata) -> ExportedSegmentor:
-    """What predicts by a file: just what tools/predict.py takes, where it takes the format."""
+    """Open a file for prediction, as tools/predict.py does for the formats that it takes."""
     if kind == "onnx":
         return OnnxSegmentor(path)
     return ExportedSegmentor(FORMATS[kind].read(path), metadata)
@@ -130,8 +128,8 @@ def _compare_prediction(
     size: tuple[int, int],
     tolerance: float,
 ) -> list[Comparison]:
-    """Compare predictions from an image file; empty if the file takes no size that comes of it."""
-    # The one has to be cut, padded or resized in some way.
+    """Compare predictions from an image file; return nothing if no image fits the file."""
+    # The test must cut, pad or resize the first image; the second has the file's size.
     for height, width in ((size[0] + 21, size[1] + 41), size):
         image = _picture(height, width)
         if segmentor.fits(image):
@@ -144,30 +142,30 @@ def _compare_prediction(
     result = _difference(found, scores, image.shape[:2], float(labels.mean()))
     if not result.relative <= tolerance:
         raise UserError(
-            f"the {kind} file does not predict what the config's test_pipeline and the model do: "
-            f"{1 - labels.mean():.1%} of the labels of an image of {image.shape[:2]} differ and "
-            f"scores by {result.relative:.3g}: no file is written (--tolerance is {tolerance:g})"
+            f"the {kind} file and the model with the config's test_pipeline differ in "
+            f"{1 - labels.mean():.1%} of the labels of an image of {image.shape[:2]}, and by "
+            f"{result.relative:.3g} in scores; no file is written (--tolerance is {tolerance:g})"
         )
     return [result]
 
 
 def _picture(height: int, width: int) -> np.ndarray:
-    """Smooth random colours, (H, W, 3), uint8, BGR."""
+    """Draw smooth random colours, (H, W, 3), uint8, BGR."""
     colours = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     return cv2.resize(colours, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def _predict_file(model: BaseSegmentor, image: np.ndarray) -> tuple[SegDataSample, np.ndarray]:
-    """Predict from an image file by the config's own pipeline; also what predict.py reads of it."""
+    """Predict from an image file by the config's pipeline; also return the image as read."""
     steps = model.cfg.test_pipeline
     own = copy.deepcopy(steps)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "image.png"
         write_png(path, image)
         try:
-            steps[0]["type"] = "LoadImageFromFile"  # mmseg changes it where arrays came before
+            steps[0]["type"] = "LoadImageFromFile"  # after an array, mmseg leaves another type
             return inference_model(model, str(path)), read_image(path)
-        finally:  # and takes LoadAnnotations out
+        finally:  # mmseg removes LoadAnnotations
             model.cfg.test_pipeline = own
 
 
@@ -190,23 +188,25 @@ def _compare(
     normalize = Normalize(model)
     results = []
     for images in samples:
-        expected = whole_logits(model, normalize(images))
+        expected = logits_of(model, normalize(images))
         shape = tuple(images.shape)
         try:
             found = run(images)
-        except Exception as error:  # each runtime raises errors of its own
+        except Exception as error:  # the runtimes' errors have no common type
             said = first_line(error)
-            raise UserError(f"the {kind} file does not run on images of {shape}: {said}") from error
+            raise UserError(
+                f"the {kind} file does not run on images of {shape} ({said}); use another --format"
+            ) from error
         if found.shape != expected.shape:
             raise UserError(
-                f"the {kind} file gives {tuple(found.shape)} for images of {shape}: use --shape"
+                f"the {kind} file gives {tuple(found.shape)} for images of {shape}; use --shape"
             )
         result = _difference(found, expected, shape)
         results.append(result)
         if not result.relative <= tolerance:  # NaN too
             raise UserError(
                 f"the {kind} file differs from the model by {result.absolute:.3g} on images of "
-                f"{shape}, {result.relative:.3g} of the largest logit: no file is written "
+                f"{shape}, {result.relative:.3g} of the largest logit; no file is written "
                 f"(--tolerance is {tolerance:g})"
             )
     return results

@@ -1,7 +1,7 @@
-"""Fold the BatchNorm of attention maps into the mix before it, as inference allows.
+"""Folding of the attention maps' BatchNorm into the mix before it, for inference.
 
-Paper: DeepViT, https://arxiv.org/abs/2103.11886; running statistics make its norm affine, so that
-norm, ``mix_scale`` and mix are one H×H mix with a bias.
+Paper: DeepViT, https://arxiv.org/abs/2103.11886. With running statistics its norm is affine, so
+mix, norm and ``mix_scale`` together are one H×H mix with a bias.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from ..attention.map_norm import fold_norm
 
 @torch.no_grad()
 def fold_map_norms(model: nn.Module) -> int:
-    """Fold all map norms that inference makes affine, and ``mix_scale``, into the post mixes.
+    """Fold every affine map norm, and ``mix_scale``, into the post mix before it.
 
-    A LayerNorm over heads, and a BatchNorm without running statistics, depend on the maps and stay.
+    A LayerNorm over heads and a BatchNorm without running statistics depend on the maps and stay.
 
     Args:
-        model: Holds :class:`~mmseg_deepvit.attention.HeadMixingAttention`; in eval mode. Changed in
-            place.
+        model: Model in eval mode with :class:`~mmseg_deepvit.attention.HeadMixingAttention`;
+            changed in place.
 
     Returns:
-        How many norms were folded.
+        Number of folded norms.
     """
     attentions = [m for m in model.modules() if isinstance(m, HeadMixingAttention)]
     return sum(_fold(attention) for attention in attentions)

@@ -1,9 +1,9 @@
-"""Write and read the three formats.
+"""Writing and reading of the three formats.
 
-ONNX goes through ``torch.export`` (``dynamo=True``): the older exporter, which PyTorch has
-deprecated, knows neither adaptive pooling nor sizes that vary, and the graph is then the very one
-that ``--format exported-program`` saves. Opset 18 is the lowest that it writes itself, so the
-files run on runtimes from 2023 on. TorchScript is traced.
+ONNX files are made from the graph of ``torch.export`` (``dynamo=True``), the same that ``--format
+exported-program`` saves. PyTorch's older, deprecated exporter takes neither adaptive pooling nor
+varying sizes. Opset 18 is the lowest that the exporter writes without conversion; runtimes from
+2023 on run it. TorchScript is traced.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..errors import UserError
 from .metadata import EXTRA_FILE, Metadata
 
 OPSET = 18
-#: What protobuf, and so a single ONNX file, can hold.
+#: Limit of protobuf, and so of a single ONNX file.
 MAX_ONNX_BYTES = 2 * 2**30
 INPUT, OUTPUT = "images", "logits"
 
@@ -33,9 +33,9 @@ class Format(NamedTuple):
     """A format of exported files.
 
     Attributes:
-        suffix: Ending of its files.
-        write: Takes network, example input, whether sizes vary, metadata and the file.
-        read: Takes the file; returns what computes logits.
+        suffix: Ending of the files.
+        write: Function of network, example input, whether sizes vary, metadata and path.
+        read: Function from a path to a function that computes logits.
     """
 
     suffix: str
@@ -44,7 +44,7 @@ class Format(NamedTuple):
 
 
 def require(*names: str) -> list[Any]:
-    """Import modules that only exports want.
+    """Import modules that only exports need.
 
     Raises:
         UserError: One is not installed.
@@ -53,13 +53,13 @@ def require(*names: str) -> list[Any]:
         return [importlib.import_module(name) for name in names]
     except ImportError as error:
         raise UserError(
-            f"{error.name or names[0]} is not installed: pip install 'mmseg_deepvit[export]'"
+            f"{error.name or names[0]} is not installed; pip install 'mmseg_deepvit[export]'"
         ) from error
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the exporters' remarks on their own workings from the user."""
+    """Hide the exporters' warnings and logs, which are about their internals."""
     loggers = [logging.getLogger(name) for name in ("onnxscript", "onnx_ir", "torch.onnx")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -74,36 +74,37 @@ def _quiet() -> Iterator[None]:
 
 
 def capture(network: nn.Module, example: Tensor, dynamic: bool) -> torch.export.ExportedProgram:
-    """Write a network out as a graph.
+    """Capture the graph of a network.
 
     Args:
-        network: One input, one output.
-        example: (B, 3, H, W); with ``dynamic`` three sizes that differ, none of them 1.
+        network: Network of one input and one output.
+        example: Images, (B, 3, H, W); with ``dynamic`` B, H and W differ, and none is 1.
         dynamic: Whether batch, height and width vary.
 
     Raises:
-        UserError: They cannot, in this network.
+        UserError: The network cannot be captured so.
     """
     hint = getattr(torch.export.Dim, "DYNAMIC", None)
     if dynamic and hint is None:
-        raise UserError("--dynamic needs PyTorch 2.6 or newer, but for TorchScript: use --shape")
+        raise UserError("--dynamic needs PyTorch 2.6 or newer in this format; use --shape")
     shapes = ({0: hint, 2: hint, 3: hint},) if dynamic else None
     try:
         with torch.no_grad(), _quiet():
             return torch.export.export(network, (example,), dynamic_shapes=shapes, strict=False)
-    except Exception as error:  # the exporter raises errors of many kinds
+    except Exception as error:  # the exporter's errors have no common type
         raise _refusal(network, dynamic, error) from error
 
 
 def _refusal(network: nn.Module, dynamic: bool, error: Exception) -> UserError:
     backbone = type(getattr(getattr(network, "model", None), "backbone", network)).__name__
     if dynamic:
-        return UserError(f"{backbone} cannot take sizes that vary in this format: use --shape")
-    return UserError(f"{backbone} cannot be exported in this format ({first_line(error)})")
+        return UserError(f"{backbone} cannot take varying sizes in this format; use --shape")
+    said = first_line(error)
+    return UserError(f"{backbone} cannot be exported in this format ({said}); use another --format")
 
 
 def first_line(error: Exception) -> str:
-    """What an error says first; those of the exporters and runtimes go on for pages."""
+    """First line of an error; exporters and runtimes write pages."""
     return (str(error).strip() or type(error).__name__).split("\n")[0]
 
 
@@ -113,14 +114,14 @@ def write_onnx(
     """Write an ONNX file whose ``metadata_props`` hold the metadata.
 
     Raises:
-        UserError: onnx or onnxscript is missing, the file would be too large, or the graph has
-            operators that are not ONNX's own.
+        UserError: onnx, onnxscript or onnxruntime is missing, the file would be too large, or the
+            graph has operators outside of ONNX.
     """
     require("onnx", "onnxscript", "onnxruntime")
     size = sum(tensor.nbytes for tensor in network.state_dict().values())
     if size >= MAX_ONNX_BYTES:
         raise UserError(
-            f"an ONNX file holds up to 2 GiB and the weights have {size / 2**30:.1f}: use --format "
+            f"an ONNX file holds up to 2 GiB and the weights have {size / 2**30:.1f}; use --format "
             "torchscript or exported-program"
         )
     graph = capture(network, example, dynamic)
@@ -138,7 +139,9 @@ def write_onnx(
     model: Any = program.model
     foreign = {node.domain for node in model.graph.all_nodes()} - {"", "ai.onnx"}
     if foreign or model.functions:
-        raise UserError(f"the graph has operators of {sorted(foreign)}, which are not ONNX's own")
+        raise UserError(
+            f"the graph has operators of {sorted(foreign)}, outside of ONNX; use another --format"
+        )
     if dynamic:
         for value in (model.graph.inputs[0], model.graph.outputs[0]):
             for dim, name in ((0, "batch"), (2, "height"), (3, "width")):
@@ -158,19 +161,22 @@ def write_torchscript(
     network: nn.Module, example: Tensor, dynamic: bool, metadata: Metadata, path: Path
 ) -> None:
     """Trace a network into a TorchScript file whose ``metadata.json`` holds the metadata."""
+    jit: Any = torch.jit  # PyTorch gives it no types
     try:
         with torch.no_grad(), _quiet():
-            traced = torch.jit.trace(network, example, check_trace=False)
+            traced = jit.trace(network, example, check_trace=False)
     except RuntimeError as error:
         raise _refusal(network, dynamic, error) from error
     with _quiet():
-        torch.jit.save(traced, str(path), _extra_files=_extra_files(metadata))
+        jit.save(traced, str(path), _extra_files=_extra_files(metadata))
 
 
 def read_torchscript(path: Path) -> Callable[[Tensor], Tensor]:
     """Open a TorchScript file on the CPU."""
+    jit: Any = torch.jit
     with _quiet():
-        return torch.jit.load(str(path), map_location="cpu")
+        network: Callable[[Tensor], Tensor] = jit.load(str(path), map_location="cpu")
+    return network
 
 
 def write_program(
@@ -178,7 +184,7 @@ def write_program(
 ) -> None:
     """Write a ``torch.export`` archive whose ``metadata.json`` holds the metadata."""
     graph = capture(network, example, dynamic)
-    with _quiet(), path.open("wb") as file:  # a name would have to end in .pt2
+    with _quiet(), path.open("wb") as file:  # a file object, as a path would have to end in .pt2
         torch.export.save(graph, file, extra_files=_extra_files(metadata))
 
 
@@ -193,7 +199,7 @@ def _extra_files(metadata: Metadata) -> dict[str, str]:
     return {EXTRA_FILE: json.dumps(facts, ensure_ascii=False, indent=1)}
 
 
-#: The formats by the names that ``tools/export.py --format`` takes.
+#: Formats by their names in ``tools/export.py --format``.
 FORMATS: dict[str, Format] = {
     "onnx": Format(".onnx", write_onnx, read_onnx),
     "torchscript": Format(".pt", write_torchscript, read_torchscript),

@@ -1,4 +1,4 @@
-"""What an exported file says about itself: all that prediction needs beside the graph."""
+"""Metadata of an exported file: the facts that prediction needs in addition to the graph."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from mmseg.models import BaseSegmentor
-from timm.layers import to_2tuple
+from timm.layers.helpers import to_2tuple
 
 from ..errors import CheckpointError
 from ..label_pictures import is_palette
@@ -24,25 +24,25 @@ EXTRA_FILE = "metadata.json"
 
 @dataclass(frozen=True)
 class Metadata:
-    """Facts of an exported segmentor; normalisation is in the graph, and told for information.
+    """Facts of an exported segmentor; the graph normalises, so mean and std only inform.
 
     Attributes:
-        classes: Name of each class.
+        classes: Names of the classes.
         palette: RGB of each class, 0 to 255.
-        input_size: Height and width that the file takes, in pixels; None for any.
-        patch_size: Height and width of a patch; other sizes are padded to multiples in the graph.
-        mean: Of each channel in ``model_order``, taken off in the graph.
-        std: Of each channel in ``model_order``, divided by in the graph.
-        align_corners: Whether logits are resized that way.
-        threshold: Of the sigmoid of a single logit; None where the largest logit wins.
+        input_size: Height and width of the input, in pixels; None for any.
+        patch_size: Height and width of a patch; the graph pads other sizes to multiples.
+        mean: Mean of each channel in ``model_order``, which the graph subtracts.
+        std: Deviation of each channel in ``model_order``, by which the graph divides.
+        align_corners: Whether logits are resized with aligned corners.
+        threshold: Threshold for the sigmoid of a single logit; None if the largest logit wins.
         resize: ``scale`` (width, height) and ``keep_ratio`` of the config's test pipeline, or None.
         windows: ``crop_size`` and ``stride`` (height, width) of slide inference, or None.
-        padding: Of the resized image, below and on the right, to a ``size`` (height, width) or to
-            multiples of ``size_divisor``, with ``value`` (RGB); or None.
-        input_order: Order of the channels that the file takes.
-        input_range: Smallest and largest value that the file takes.
+        padding: ``size`` (height, width) or ``size_divisor`` to which the resized image is padded
+            below and on the right, and ``value`` (RGB) of the padding; or None.
+        input_order: Order of the input's channels.
+        input_range: Smallest and largest value of the input.
         model_order: Order of the channels inside the graph.
-        version: Of mmseg_deepvit.
+        version: Version of mmseg_deepvit.
     """
 
     classes: list[str]
@@ -53,9 +53,9 @@ class Metadata:
     std: list[float]
     align_corners: bool
     threshold: float | None
-    resize: dict | None
-    windows: dict | None
-    padding: dict | None = None
+    resize: dict[str, Any] | None
+    windows: dict[str, Any] | None
+    padding: dict[str, Any] | None = None
     input_order: str = "RGB"
     input_range: tuple[int, int] = (0, 255)
     model_order: str = "RGB"
@@ -63,9 +63,9 @@ class Metadata:
 
     @property
     def takes_every_image(self) -> bool:
-        """Whether images come to the file at its size, as the config's test has it, or in windows.
+        """Whether the config's test brings images to the file's size, or cuts them into windows.
 
-        Those smaller than a window do not.
+        Images smaller than a window are the exception.
         """
         size, resize = self.input_size, self.resize
         if size is None or (self.windows and self.windows["crop_size"] == size):
@@ -74,22 +74,22 @@ class Metadata:
         return fixed and resize is not None and resize["scale"] == size[::-1]
 
     def to_strings(self) -> dict[str, str]:
-        """Each attribute as JSON."""
+        """Write each attribute as JSON."""
         return {k: json.dumps(v, ensure_ascii=False) for k, v in asdict(self).items()}
 
     @classmethod
-    def from_strings(cls, strings: Mapping[str, str], path: str | os.PathLike) -> Metadata:
-        """Read what :meth:`to_strings` wrote.
+    def from_strings(cls, strings: Mapping[str, str], path: str | os.PathLike[str]) -> Metadata:
+        """Read the result of :meth:`to_strings`.
 
         Args:
-            strings: JSON of each attribute, and whatever else is in the file.
-            path: Named in errors.
+            strings: JSON of each attribute, and other entries of the file.
+            path: Path of the file, for errors.
 
         Raises:
-            CheckpointError: An attribute is missing, no JSON, or not what it should be.
+            CheckpointError: An attribute is missing, no JSON, or has an invalid value.
         """
         try:
-            # Files of older versions lack what has a default.
+            # Files of older versions lack the attributes with defaults.
             named = [f.name for f in fields(cls) if f.name in strings or f.default is MISSING]
             found = cls(**{name: json.loads(strings[name]) for name in named})
             wrong = [name for name, valid in _VALID.items() if not valid(getattr(found, name))]
@@ -98,7 +98,7 @@ class Metadata:
         except (KeyError, ValueError, RecursionError) as error:
             said = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise CheckpointError(
-                f"{path} does not say what prediction needs ({said}): write it by tools/export.py"
+                f"{path} lacks metadata for prediction ({said}); write it by tools/export.py"
             ) from error
         return found
 
@@ -107,8 +107,8 @@ _LONGEST_SIDE = 32768  # pixels
 
 
 def _is_size(value: Any) -> bool:
-    whole = isinstance(value, list) and all(type(side) is int for side in value)
-    return whole and len(value) == 2 and all(0 < side <= _LONGEST_SIDE for side in value)
+    integers = isinstance(value, list) and all(type(side) is int for side in value)
+    return integers and len(value) == 2 and all(0 < side <= _LONGEST_SIDE for side in value)
 
 
 def _is_number(value: Any) -> bool:
@@ -124,7 +124,7 @@ def _is_resize(value: Any) -> bool:
         return False
     scale, keeps_ratio = value["scale"], value["keep_ratio"]
     if keeps_ratio is True and isinstance(scale, list) and len(scale) == 2:
-        # Configs give a side without bound as 10⁹ or so.
+        # Configs write an unbounded side as a number like 10⁹.
         scale = [min(scale), min(scale)] if all(type(side) is int for side in scale) else None
     return isinstance(keeps_ratio, bool) and _is_size(scale)
 
@@ -150,7 +150,7 @@ def _or_none(valid: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: value is None or valid(value)
 
 
-#: Whether a value is what prediction takes, by attribute.
+#: Functions that tell whether a value is valid, by attribute.
 _VALID: dict[str, Callable[[Any], bool]] = {
     "classes": _is_names,
     "palette": is_palette,
@@ -166,14 +166,14 @@ _VALID: dict[str, Callable[[Any], bool]] = {
 
 
 def describe(model: BaseSegmentor, input_size: tuple[int, int] | None) -> Metadata:
-    """Collect what a segmentor and its config say.
+    """Collect the metadata of a segmentor and its config.
 
     Args:
-        model: As :func:`~mmseg_deepvit.inference.load_segmentor` returns it.
-        input_size: Height and width that the file takes; None for any.
+        model: Segmentor of :func:`~mmseg_deepvit.inference.load_segmentor`.
+        input_size: Height and width of the file's input; None for any.
 
     Raises:
-        UserError: The config prepares images in a way that no metadata tell.
+        UserError: Metadata cannot describe how the config prepares images.
     """
     preparation = read_preprocessing(model)
     normalize = Normalize(model)
@@ -197,7 +197,7 @@ def describe(model: BaseSegmentor, input_size: tuple[int, int] | None) -> Metada
     )
 
 
-def _windows(model: BaseSegmentor) -> dict | None:
+def _windows(model: BaseSegmentor) -> dict[str, Any] | None:
     cfg = model.test_cfg or {}
     if cfg.get("mode") != "slide":
         return None

@@ -1,7 +1,7 @@
-"""The network that goes into the file: raw images to class logits, in standard operators.
+"""The exported network: from raw images to class logits, in standard operators.
 
-Reference: mmsegmentation ``mmseg/models/data_preprocessor.py`` and ``encoder_decoder.py`` for what
-inference on a whole image does.
+Reference: mmsegmentation ``mmseg/models/data_preprocessor.py`` and ``encoder_decoder.py``
+(inference without windows).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 
 import torch
 from mmseg.models import BaseSegmentor
-from timm.layers import to_2tuple
+from timm.layers.helpers import to_2tuple
 from torch import Tensor, nn
 
 from ..attention import HeadMixingAttention
@@ -19,19 +19,17 @@ from ..backbones.embed import resize_pos_embed
 from ..backbones.vit import ViTTrunk
 from .folding import fold_map_norms
 
-#: What only training uses.
+#: Parts that only training uses.
 _TRAINING_PARTS = ("auxiliary_head", "patch_head", "diversity_loss")
 
 
 class ExportNetwork(nn.Module):
-    """A segmentor from raw images to logits, ready to be exported.
-
-    Works on a copy, whose map norms are folded and whose training heads are gone.
+    """A copy of a segmentor for export, without training heads and with folded map norms.
 
     Args:
-        model: As :func:`~mmseg_deepvit.inference.load_segmentor` returns it, on the CPU.
-        shape: Height and width that the position embeddings are brought to, in pixels; None keeps
-            them, to be resized in the graph.
+        model: Segmentor of :func:`~mmseg_deepvit.inference.load_segmentor`, on the CPU.
+        shape: Height and width in pixels to which the position embeddings are resized; None lets
+            the graph resize them.
     """
 
     def __init__(self, model: BaseSegmentor, shape: tuple[int, int] | None = None) -> None:
@@ -53,22 +51,15 @@ class ExportNetwork(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits at the images' size.
-
-        Args:
-            images: RGB, 0 to 255, (B, 3, H, W), float32.
-
-        Returns:
-            (B, classes, H, W).
-        """
-        return whole_logits(self.model, self.normalize(images))
+        """Map images, RGB, 0 to 255, (B, 3, H, W), float32, to logits, (B, classes, H, W)."""
+        return logits_of(self.model, self.normalize(images))
 
 
 class Normalize(nn.Module):
-    """A segmentor's own normalisation, from RGB whatever order it was trained with.
+    """Normalisation of a segmentor, from RGB, for models trained in RGB or BGR.
 
     Args:
-        model: Has mmseg's ``SegDataPreProcessor``.
+        model: Segmentor with mmseg's ``SegDataPreProcessor``.
     """
 
     mean: Tensor
@@ -77,26 +68,28 @@ class Normalize(nn.Module):
     def __init__(self, model: BaseSegmentor) -> None:
         super().__init__()
         own = model.data_preprocessor
-        #: Images are read as BGR, so that a conversion makes RGB.
+        #: Images are read as BGR; a conversion makes RGB of them.
         self.rgb = bool(own._channel_conversion)
         normalizes = own._enable_normalize
         self.register_buffer("mean", own.mean.clone() if normalizes else torch.zeros(3, 1, 1))
         self.register_buffer("std", own.std.clone() if normalizes else torch.ones(3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Raw RGB, (B, 3, H, W), to what the segmentor takes, (B, 3, H, W)."""
+        """Map raw RGB, (B, 3, H, W), to the segmentor's input, (B, 3, H, W)."""
         return ((images if self.rgb else images.flip(1)) - self.mean) / self.std
 
 
-def whole_logits(model: BaseSegmentor, inputs: Tensor) -> Tensor:
-    """A segmentor's logits at the size of its normalised inputs, without windows."""
+def logits_of(model: BaseSegmentor, inputs: Tensor) -> Tensor:
+    """Compute a segmentor's logits at the size of its normalised inputs, without windows."""
     size = inputs.shape[2:]
-    # One for all images: heads read the first, and a list would tie the graph to its length.
-    return model.encode_decode(inputs, [dict(img_shape=size, ori_shape=size, pad_shape=size)])
+    # One meta for all images: heads read the first, and a list would fix the batch in the graph.
+    metas = [dict(img_shape=size, ori_shape=size, pad_shape=size)]
+    logits: Tensor = model.encode_decode(inputs, metas)
+    return logits
 
 
 class AdaptiveAveragePool(nn.Module):
-    """``nn.AdaptiveAvgPool2d`` as two matrix products, which graphs of any size have.
+    """``nn.AdaptiveAvgPool2d`` as two matrix products, which graphs of varying sizes can hold.
 
     Args:
         size: Height and width of the result.
@@ -107,7 +100,7 @@ class AdaptiveAveragePool(nn.Module):
         self.size = size
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, h, w)."""
+        """Pool (B, C, H, W) to (B, C, h, w)."""
         rows, columns = (
             _pooling_weights(x.shape[dim], size, x)
             for dim, size in zip((-2, -1), self.size, strict=True)
@@ -116,10 +109,10 @@ class AdaptiveAveragePool(nn.Module):
 
 
 def _pooling_weights(old: int, new: int, like: Tensor) -> Tensor:
-    """(new, old): cell i is the mean of values ⌊i·old/new⌋ to ⌈(i+1)·old/new⌉ - 1."""
+    """Weights, (new, old): cell i is the mean of values ⌊i·old/new⌋ to ⌈(i+1)·old/new⌉ - 1."""
     values = torch.arange(old, device=like.device)
     cells = torch.arange(new, device=like.device)[:, None]
-    # As a tensor: arithmetic on a traced size does not stay in every kind of graph.
+    # A tensor: some graphs lose arithmetic on a traced size.
     count = values[-1:] + 1
     inside = (values >= cells * count // new) & (values < ((cells + 1) * count + new - 1) // new)
     weights = inside.to(like.dtype)

@@ -1,4 +1,4 @@
-"""Predict from an exported ONNX file by onnxruntime; the file may come from anybody."""
+"""Prediction with an exported ONNX file by onnxruntime; the file may be malicious."""
 
 from __future__ import annotations
 
@@ -18,22 +18,18 @@ from .metadata import Metadata
 
 
 class OnnxSegmentor(ExportedSegmentor):
-    """An exported segmentor, ready for arrays.
+    """An exported segmentor in an ONNX file.
 
     Args:
-        path: An ONNX file that ``tools/export.py`` wrote.
+        path: Path of an ONNX file from ``tools/export.py``.
         device: ``'cpu'``, or ``'cuda'`` (``'cuda:1'``) with onnxruntime-gpu.
 
-    Attributes:
-        metadata: What the file says of itself.
-        dataset_meta: Its classes and palette, as mmseg's segmentors have them.
-
     Raises:
-        UserError: onnxruntime is missing, the file cannot be read or is not one of ours, it holds
-            NaN or loops, or there is no such device.
+        UserError: onnxruntime is missing, the file cannot be read or is not from tools/export.py,
+            it holds NaN or loops, or there is no such device.
     """
 
-    def __init__(self, path: str | os.PathLike, device: str = "cpu") -> None:
+    def __init__(self, path: str | os.PathLike[str], device: str = "cpu") -> None:
         runtime, onnx = require("onnxruntime", "onnx")
         data = _read(path)
         providers = _providers(runtime, device)
@@ -55,43 +51,49 @@ class OnnxSegmentor(ExportedSegmentor):
         return torch.from_numpy(self._session.run([OUTPUT], {INPUT: images.numpy()})[0])
 
 
-def _no_onnx(path: str | os.PathLike, error: Exception) -> CheckpointError:
-    return CheckpointError(f"checkpoint {path} is no ONNX that runs ({first_line(error)})")
+def _no_onnx(path: str | os.PathLike[str], error: Exception) -> CheckpointError:
+    said = first_line(error)
+    return CheckpointError(
+        f"checkpoint {path} is no ONNX that runs ({said}); write it by tools/export.py"
+    )
 
 
-def _read(path: str | os.PathLike) -> bytes:
+def _read(path: str | os.PathLike[str]) -> bytes:
     if not os.path.isfile(path):
-        raise CheckpointError(f"checkpoint {path} does not exist: write it by tools/export.py")
+        raise CheckpointError(f"checkpoint {path} does not exist; write it by tools/export.py")
     if os.path.getsize(path) > MAX_ONNX_BYTES:
-        raise CheckpointError(f"checkpoint {path} has more than 2 GiB, which no ONNX file can")
+        raise CheckpointError(
+            f"checkpoint {path} has more than the 2 GiB of an ONNX file; write it by "
+            "tools/export.py"
+        )
     with open(path, "rb") as file:
         return file.read(MAX_ONNX_BYTES)
 
 
-def _check_graph(model: Any, path: str | os.PathLike) -> None:
-    """Refuse what may never end: loops, functions of functions, and pipes named as weights."""
+def _check_graph(model: Any, path: str | os.PathLike[str]) -> None:
+    """Refuse loops and functions, which may never end, and weights in other files or pipes."""
     loops = [n for n in model.graph.node if any(a.HasField("g") or a.graphs for a in n.attribute)]
     if loops or model.functions:
         what = loops[0].op_type if loops else "function"
         raise CheckpointError(
             f"checkpoint {path} holds a {what}, which may never end and which tools/export.py does "
-            "not write: export the checkpoint again"
+            "not write; export the checkpoint again"
         )
     if any(tensor.data_location for tensor in _tensors(model)):
         raise CheckpointError(
-            f"checkpoint {path} keeps weights in another file, which tools/export.py does not do: "
+            f"checkpoint {path} keeps weights in another file, which tools/export.py does not do; "
             "export the checkpoint again"
         )
 
 
-def _check_weights(onnx: Any, model: Any, path: str | os.PathLike) -> None:
+def _check_weights(onnx: Any, model: Any, path: str | os.PathLike[str]) -> None:
     types = onnx.TensorProto
     floats = (types.FLOAT, types.DOUBLE, types.FLOAT16, types.BFLOAT16)
-    bad = {}  # of large files all weights at once would take their size again
+    bad = {}  # bad tensors only: all weights would take the file's size in memory again
     for tensor in model.graph.initializer:
         try:
             array = onnx.numpy_helper.to_array(tensor)
-        except Exception as error:  # a shape that the bytes do not fit
+        except Exception as error:  # the bytes do not fit the shape
             raise _no_onnx(path, error) from error
         if tensor.data_type in floats and not np.isfinite(array).all():
             bad[tensor.name] = torch.from_numpy(array.astype(np.float32))
@@ -99,7 +101,7 @@ def _check_weights(onnx: Any, model: Any, path: str | os.PathLike) -> None:
 
 
 def _tensors(model: Any) -> Iterator[Any]:
-    """Weights and constants of a graph."""
+    """List the weights and constants of a graph."""
     yield from model.graph.initializer
     for sparse in model.graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
@@ -115,5 +117,5 @@ def _providers(runtime: Any, device: str) -> list[Any]:
         return ["CPUExecutionProvider"]
     name = "CUDAExecutionProvider"
     if kind != "cuda" or name not in runtime.get_available_providers():
-        raise UserError(f"device {device} cannot be used by this onnxruntime: try --device cpu")
+        raise UserError(f"device {device} cannot be used by this onnxruntime; try --device cpu")
     return [(name, {"device_id": int(index or 0)}), "CPUExecutionProvider"]

@@ -1,4 +1,4 @@
-"""What a config does to an image before the network, as far as an exported file can say it.
+"""A config's steps from an image to the network, as metadata of an exported file.
 
 Reference: mmcv ``mmcv/transforms/processing.py`` (``Resize``), mmsegmentation
 ``mmseg/utils/misc.py`` (``stack_batch``).
@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from mmseg.models import BaseSegmentor, SegDataPreProcessor
-from timm.layers import to_2tuple
+from timm.layers.helpers import to_2tuple
 
 from ..errors import UserError
 from .network import Normalize
 
 _LOADING = dict(color_type="color", imdecode_backend="cv2", to_float32=False)
-#: Transforms that are exported, and what their arguments must be where these change pixels.
+#: Transforms that can be exported, with the required values of arguments that change pixels.
 _TRANSFORMS: dict[str, dict[str, Any]] = {
     "LoadImageFromFile": _LOADING,
     "LoadImageFromNDArray": _LOADING,
@@ -26,30 +26,27 @@ _TRANSFORMS: dict[str, dict[str, Any]] = {
 
 
 class Preprocessing(NamedTuple):
-    """What happens to an image before it is normalised.
+    """Steps before the normalisation of an image.
 
     Attributes:
         resize: ``scale`` (width, height) and ``keep_ratio``, or None.
         padding: ``size`` (height, width) or ``size_divisor``, and ``value``, RGB; or None.
     """
 
-    resize: dict | None
-    padding: dict | None
+    resize: dict[str, Any] | None
+    padding: dict[str, Any] | None
 
 
 def read_preprocessing(model: BaseSegmentor) -> Preprocessing:
     """Read a segmentor's test pipeline and the padding of its ``data_preprocessor``.
 
-    Args:
-        model: As :func:`~mmseg_deepvit.inference.load_segmentor` returns it.
-
     Raises:
-        UserError: Some of it would be missing from an exported file; the message names it.
+        UserError: An exported file cannot describe a step; the message names it.
     """
     resize = None
     steps = model.cfg.get("test_pipeline")
     if not steps:
-        raise UserError("the config has no test_pipeline, which says how images are prepared")
+        raise UserError("the config has no test_pipeline; set the steps that prepare images")
     for step in steps:
         settings = dict(step)
         kind = settings.pop("type")
@@ -63,12 +60,12 @@ def read_preprocessing(model: BaseSegmentor) -> Preprocessing:
         if name == "Resize":
             scale = [int(side) for side in to_2tuple(settings["scale"])]
             if min(scale) < 1:
-                raise UserError(f"Resize of test_pipeline has scale {scale}: give it in pixels")
+                raise UserError(f"Resize of test_pipeline has scale {scale}; give it in pixels")
             resize = dict(scale=scale, keep_ratio=bool(settings.get("keep_ratio", False)))
     return Preprocessing(resize, _read_padding(model))
 
 
-def _read_padding(model: BaseSegmentor) -> dict | None:
+def _read_padding(model: BaseSegmentor) -> dict[str, Any] | None:
     own = model.data_preprocessor
     if type(own) is not SegDataPreProcessor:
         raise _refusal(f"data_preprocessor of type {type(own).__name__}")
@@ -80,13 +77,13 @@ def _read_padding(model: BaseSegmentor) -> dict | None:
     if "size" in settings:
         settings["size"] = list(to_2tuple(settings["size"]))
     normalize = Normalize(model)
-    # Of the raw image, such that the network's normalisation makes pad_val of it.
+    # The value in the raw image that the network normalises to pad_val.
     value = (own.pad_val * normalize.std + normalize.mean).flatten().tolist()
     return {**settings, "value": value if normalize.rgb else value[::-1]}
 
 
 def _refusal(what: str) -> UserError:
     return UserError(
-        f"{what} is not exported, and labels would differ without it: set --cfg-options that "
-        "leave it out, or predict from the checkpoint"
+        f"{what} cannot be exported and changes labels; remove it by --cfg-options, or predict "
+        "from the checkpoint"
     )

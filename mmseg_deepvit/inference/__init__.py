@@ -1,10 +1,10 @@
-"""Using trained segmentors: load, predict, draw; importing this registers slide inference."""
+"""Use of trained segmentors: load, predict, draw; importing it registers slide inference."""
 
 from .. import require_stack  # noqa: F401
 from ..label_pictures import draw_outline, draw_overlay, is_palette, write_png
 from .files import find_images, read_image, result_names
 from .inputs import ModelInput, prepare_image, training_crop
-from .segmentor import build_segmentor, load_segmentor
+from .loading import build_segmentor, load_segmentor
 from .sliding import SlidingEncoderDecoder
 
 __all__ = [

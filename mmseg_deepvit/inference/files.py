@@ -1,4 +1,4 @@
-"""Image files named on a command line, and where their results go."""
+"""Image files named on a command line, and names for their results."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
     """List the images that files, folders and glob patterns name.
 
     Args:
-        inputs: Files (taken whatever their ending), folders (searched below, by
-            :data:`IMAGE_SUFFIXES`), and patterns (``**`` goes below).
+        inputs: Files of any ending, folders (searched with subfolders for
+            :data:`IMAGE_SUFFIXES`), and patterns (``**`` stands for subfolders).
 
     Returns:
-        Each file once, in the order of the inputs, within one sorted.
+        Paths without repetition, in the order of the inputs; those of one input are sorted.
 
     Raises:
-        UserError: An input names nothing.
+        UserError: An input names no file.
     """
     found: dict[Path, None] = {}
     for item in inputs:
         path = Path(item).expanduser()
         if not item.strip() or "\0" in item:
-            raise UserError(f"image {item!r} is no name: give a file, a folder or a pattern")
+            raise UserError(f"image {item!r} is no name; give a file, a folder or a pattern")
         if path.is_dir():
             files = [p for p in path.rglob("*") if _is_image(p)]
         elif path.is_file():
@@ -44,34 +44,35 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
         elif glob.has_magic(item):
             files = [Path(p) for p in glob.glob(str(path), recursive=True) if os.path.isfile(p)]
         else:
-            raise UserError(f"image {item} does not exist: give a file, a folder or a pattern")
+            raise UserError(f"image {item} does not exist; give a file, a folder or a pattern")
         if not files:
             raise UserError(
-                f"{item} holds no images: looked for {', '.join(sorted(IMAGE_SUFFIXES))}"
+                f"{item} holds no images; give files that end in "
+                f"{', '.join(sorted(IMAGE_SUFFIXES))}"
             )
         found.update(dict.fromkeys(sorted(files)))
     return list(found)
 
 
 def _is_image(path: Path) -> bool:
-    """By its name; hidden files are passed over, as macOS leaves some beside what it unzips."""
+    """Whether a file is an image by its name; hidden files of macOS do not count."""
     named = path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
     return named and not path.is_dir()
 
 
 def result_names(images: Sequence[Path]) -> list[str]:
-    """A name for the results of each image: its stem, or more of its path where stems agree.
+    """Name the results of each image: by its stem, or by its path if stems are equal.
 
     Args:
-        images: Different files.
+        images: Paths of different files.
 
     Returns:
-        Names without ending, all different, usable as file names.
+        Different names without ending, usable as file names.
     """
     names = [path.stem for path in images]
     counts = Counter(names)
-    whole = ["_".join(path.parts[1:] if path.is_absolute() else path.parts) for path in images]
-    names = [n if counts[n] == 1 else w for n, w in zip(names, whole, strict=True)]
+    paths = ["_".join(path.parts[1:] if path.is_absolute() else path.parts) for path in images]
+    names = [n if counts[n] == 1 else p for n, p in zip(names, paths, strict=True)]
     taken: Counter[str] = Counter()
     for i, name in enumerate(names):
         taken[name] += 1
@@ -81,15 +82,9 @@ def result_names(images: Sequence[Path]) -> list[str]:
 
 
 def read_image(path: Path) -> np.ndarray:
-    """Read an image as training does.
-
-    Args:
-        path: A file.
-
-    Returns:
-        (H, W, 3), uint8, BGR, turned as its EXIF says.
+    """Read an image as training does: (H, W, 3), uint8, BGR, turned upright by EXIF.
 
     Raises:
-        UserError: It cannot be opened, or is no whole image of 8 bits a channel; one line.
+        UserError: The file cannot be opened, or is no complete image of 8 bits a channel.
     """
     return decode_image(read_bytes(str(path)), str(path))

@@ -1,4 +1,4 @@
-"""An image as a segmentor's backbone sees it: through the config's test pipeline."""
+"""Images prepared for a backbone by the config's test pipeline."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from mmengine.config import Config
 from mmengine.dataset import Compose
 from mmseg.models import BaseSegmentor
 from mmseg.registry import TRANSFORMS
-from timm.layers import to_2tuple
+from timm.layers.helpers import to_2tuple
 from torch import Tensor
 
 from ..errors import UserError
 
 
 class ModelInput(NamedTuple):
-    """What goes into a backbone.
+    """Input of a backbone.
 
     Attributes:
-        images: Normalised, (1, 3, H, W), on the model's device.
-        size: Height and width of the image in it, without what ``data_preprocessor`` pads.
+        images: Normalised image, (1, 3, H, W), on the model's device.
+        size: Height and width of the image without the padding of ``data_preprocessor``.
     """
 
     images: Tensor
@@ -28,17 +28,17 @@ class ModelInput(NamedTuple):
 
 
 def training_crop(cfg: Config) -> tuple[int, int] | None:
-    """Height and width, in pixels, of the images that a config trains on.
+    """Read from a config the height and width, in pixels, of the images in training.
 
-    They are ``model.data_preprocessor.size``, to which training's batches are padded. Without it
-    they are ``model.test_cfg.crop_size``: windows of slide inference have the size of training.
-    One number stands for both sides.
+    Training pads its batches to ``model.data_preprocessor.size``. Without it the crop is
+    ``model.test_cfg.crop_size``: windows of slide inference have the size of training. One number
+    stands for both sides.
 
     Returns:
-        The crop, or None where the config says neither.
+        Height and width, or None if the config has neither.
 
     Raises:
-        UserError: It says something else than one or two numbers of pixels.
+        UserError: The config's value is not one or two numbers of pixels.
     """
     size = (cfg.model.get("data_preprocessor") or {}).get("size")
     if size is None:
@@ -48,7 +48,7 @@ def training_crop(cfg: Config) -> tuple[int, int] | None:
     sides = to_2tuple(size)
     if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
         raise UserError(
-            f"the config's training crop is {size!r}: set model.data_preprocessor.size to height "
+            f"the config's training crop is {size!r}; set model.data_preprocessor.size to height "
             "and width in pixels"
         )
     return sides[0], sides[1]
@@ -60,10 +60,10 @@ def prepare_image(
     """Resize and normalise an image as the config's test pipeline does.
 
     Args:
-        model: As :func:`~mmseg_deepvit.inference.load_segmentor` returns it.
-        image: (H, W, 3), uint8, BGR.
-        shape: What the pipeline's image is made smaller to: its long side at most so many pixels
-            (proportions kept), or height and width, exactly. None leaves it as it is.
+        model: Segmentor of :func:`~mmseg_deepvit.inference.load_segmentor`.
+        image: Image, (H, W, 3), uint8, BGR.
+        shape: Size after the pipeline: the limit of the longer side in pixels (proportions are
+            kept), or exact height and width. None keeps the pipeline's size.
 
     Returns:
         The image for ``model.backbone``.
@@ -73,7 +73,7 @@ def prepare_image(
     """
     steps = [dict(step) for step in model.cfg.get("test_pipeline") or ()]
     if not steps:
-        raise UserError("the config has no test_pipeline, which says how images are prepared")
+        raise UserError("the config has no test_pipeline; set the steps that prepare images")
     steps[0]["type"] = "LoadImageFromNDArray"
     steps = [step for step in steps if step["type"] != "LoadAnnotations"]
 
@@ -85,7 +85,8 @@ def prepare_image(
             return results
         else:
             resize = dict(type="Resize", scale=(shape, shape), keep_ratio=True)
-        return TRANSFORMS.build(resize)(results)
+        resized: dict[str, Any] = TRANSFORMS.build(resize)(results)
+        return resized
 
     data = Compose([*steps[:-1], fit, steps[-1]])(dict(img=image))
     batch = dict(inputs=[data["inputs"]], data_samples=[data["data_samples"]])

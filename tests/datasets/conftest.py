@@ -1,4 +1,4 @@
-"""Data sets are tested as our configs and tools load them."""
+"""Tests of data sets use strict loading, as our configs and tools do."""
 
 from mmseg_deepvit import safe_loading
 

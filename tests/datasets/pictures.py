@@ -32,7 +32,7 @@ def turned(form, orientation=6, image=RGB):
 
 
 def with_thumbnail(data):
-    """A JPEG with another, whole, in its header, as cameras write."""
+    """A JPEG with another, complete one in its header, as cameras write."""
     small = encode(RGB.resize((8, 8)), "JPEG")
     return data[:2] + b"\xff\xe1" + struct.pack(">H", len(small) + 2) + small + data[2:]
 
@@ -52,32 +52,27 @@ def with_page_of_reduced_size():
 
 
 def chunk(kind, content):
-    return (
-        struct.pack(">I", len(content))
-        + kind
-        + content
-        + struct.pack(">I", zlib.crc32(kind + content))
-    )
+    checksum = struct.pack(">I", zlib.crc32(kind + content))
+    return struct.pack(">I", len(content)) + kind + content + checksum
 
 
 def png_header(width, height, depth=8, colour=2):
-    return b"\x89PNG\r\n\x1a\n" + chunk(
-        b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    )
+    content = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", content)
 
 
-#: Read as the picture itself, but for rounding and loss: content and most of the mean difference.
+#: Content of files of the picture, and limit of the mean difference by rounding and loss.
 GOOD = {
     "JPEG": (encode(RGB, "JPEG", quality=95), 4),
     "progressive JPEG": (encode(RGB, "JPEG", quality=95, progressive=True), 4),
     "JPEG with a thumbnail": (with_thumbnail(encode(RGB, "JPEG", quality=95)), 4),
-    "JPEG with notes behind its end": (encode(RGB, "JPEG", quality=95) + b"notes\xff", 4),
+    "JPEG with notes after its end": (encode(RGB, "JPEG", quality=95) + b"notes\xff", 4),
     "CMYK JPEG": (encode(RGB.convert("CMYK"), "JPEG", quality=95), 5),
     "two pictures of a phone": (encode(RGB, "MPO", save_all=True, append_images=[RGB]), 6),
     "PNG": (encode(RGB, "PNG"), 0),
     "interlaced PNG": (by_opencv(PICTURE, ".png"), 0),
     "PNG with transparency": (encode(RGB.convert("RGBA"), "PNG"), 0),
-    "PNG with notes behind its end": (encode(RGB, "PNG") + b"notes", 0),
+    "PNG with notes after its end": (encode(RGB, "PNG") + b"notes", 0),
     "palette": (encode(RGB.convert("P", palette=Image.Palette.ADAPTIVE), "PNG"), 8),
     "one frame of a GIF": (encode(RGB.convert("P", palette=Image.Palette.ADAPTIVE), "GIF"), 8),
     "BMP": (encode(RGB, "BMP"), 0),
@@ -87,7 +82,7 @@ GOOD = {
     "WEBP": (encode(RGB, "WEBP", lossless=True), 0),
     "PPM": (encode(RGB, "PPM"), 0),
 }
-#: Content, and what is said of it.
+#: Content, and the cause in the error.
 BAD = {
     "nothing": (b"", "is empty"),
     "text": (b"not an image at all\n" * 9, "is no image"),
@@ -151,7 +146,7 @@ def palette_png(array):
 
 
 def grey_png(labels, bits):
-    """Grey of 1 to 8 bits a pixel, as few tools but some of annotators write it."""
+    """Grey of 1 to 8 bits a pixel, as some annotation tools write it."""
     places = 2 ** np.arange(bits)[::-1]
     rows = np.packbits((labels[..., None] & places > 0).reshape(len(labels), -1), axis=1)
     pixels = b"".join(b"\0" + row.tobytes() for row in rows)

@@ -1,4 +1,4 @@
-"""Small made-up folders in the layouts of the published data sets, and building from them."""
+"""Small synthetic folders in the layouts of the published data sets, and their data sets."""
 
 import cv2
 import numpy as np
@@ -15,7 +15,7 @@ OFFICIAL += [14, 15, 255, 255, 16, 17, 18, 255]
 
 
 def build(kind, root, **arguments):
-    """A registered data set, as a config names it."""
+    """Build a registered data set from its name and arguments."""
     init_default_scope("mmseg")
     return DATASETS.build({"type": kind, "data_root": str(root), "pipeline": PIPELINE, **arguments})
 
@@ -39,7 +39,7 @@ def isic_image(root, name, part="Training"):
 
 
 def write_isic(root, count=6, part="Training", size=(12, 16)):
-    """Pairs ISIC_0000000 …, each with a lesion of its own size, and the files beside them."""
+    """Pairs ISIC_0000000 …, with lesions of different sizes, and the files published with them."""
     for i in range(count):
         mask = np.zeros(size, np.uint8)
         mask[: i + 1, : i + 2] = 255
@@ -55,7 +55,7 @@ def write_isic(root, count=6, part="Training", size=(12, 16)):
 
 
 def write_cityscapes(root, count=3, part="train", kinds=("labelIds",)):
-    """Scenes of which each holds all label ids, a column each, and 255 for -1."""
+    """Write scenes with a column for each label id, and 255 for -1."""
     for i in range(count):
         name = f"aachen/aachen_{i:06d}_000019"
         write(root / "leftImg8bit" / part / f"{name}_leftImg8bit.png", noise(8, 35, 3, seed=i))
@@ -66,7 +66,7 @@ def write_cityscapes(root, count=3, part="train", kinds=("labelIds",)):
 
 
 def write_ade(root, training=14, validation=6):
-    """Scenes of coarse blocks in all labels of ADE20K, 0 to 150, named as the real ones are."""
+    """Write scenes of coarse blocks in labels of ADE20K, 0 to 150, with real names."""
     for part, count in (("training", training), ("validation", validation)):
         for i in range(count):
             name = f"ADE_val_{i + 1 + 1000 * (part == 'validation'):08d}"

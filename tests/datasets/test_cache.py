@@ -10,7 +10,7 @@ from mmengine.dataset import pseudo_collate
 from torch.utils.data import DataLoader
 
 from mmseg_deepvit.datasets.cache import SharedCache
-from mmseg_deepvit.datasets.loading import CachedTransforms
+from mmseg_deepvit.datasets.pipeline import CachedTransforms
 from mmseg_deepvit.errors import UserError
 
 from ..conftest import ROOT
@@ -61,7 +61,7 @@ def test_the_head_ends_at_the_first_random_transform(root):
 
 
 def test_a_config_without_safe_loading_is_cached_too(root):
-    """Its transforms are mmcv's and mmseg's own."""
+    """Such a config loads by the transforms of mmcv and mmseg."""
     theirs = [
         {"type": mmcv.transforms.LoadImageFromFile},
         {"type": mmseg.datasets.transforms.LoadAnnotations},
@@ -74,7 +74,7 @@ def test_a_config_without_safe_loading_is_cached_too(root):
     assert expected["gt_seg_map"].any()
 
 
-def test_what_transforms_change_in_place_stays_out(root):
+def test_changes_in_place_do_not_reach_the_cache(root):
     dataset = cached(root)
     for _ in range(3):
         sample = dataset[2]
@@ -86,7 +86,7 @@ def test_what_transforms_change_in_place_stays_out(root):
         sample["seg_fields"].append("another")
 
 
-def test_what_does_not_fit_is_read_every_time(root):
+def test_pairs_that_do_not_fit_are_read_every_time(root):
     one = len(pickle.dumps(cached(root, cache_images=False)[0], protocol=5))
     dataset = cached(root, cache_limit=int(2.5 * one))
     expected = [dataset[i] for i in range(6)]
@@ -141,7 +141,7 @@ def test_copies_and_pickles():
 
 
 def test_more_than_the_system_gives():
-    with pytest.raises(ValueError, match=r"cannot be had.*smaller"):
+    with pytest.raises(ValueError, match=r"the system has no .*; set a smaller"):
         SharedCache(["a"], 2**62)
 
 

@@ -31,6 +31,12 @@ def dataset_config(root, **arguments):
     return {**isic, "pipeline": PIPELINE, **arguments}
 
 
+def cityscapes_config(root):
+    folders = {"img_path": "leftImg8bit/train", "seg_map_path": "gtFine/train"}
+    scenes = {"type": "CityscapesLabelIdsDataset", "data_root": str(root)}
+    return {**scenes, "data_prefix": folders, "pipeline": PIPELINE}
+
+
 def look_through(dataset, **arguments):
     cfg = Config({"train_dataloader": {"dataset": dataset}})
     ((name, built),) = build_datasets(cfg, "train")
@@ -77,13 +83,7 @@ def test_classes_that_never_occur_and_ignored_pixels(tmp_path):
         labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
         labels[np.isin(labels, (26, 7))] = 0
         write(path, labels)
-    dataset = {
-        "type": "CityscapesLabelIdsDataset",
-        "data_root": str(root),
-        "data_prefix": {"img_path": "leftImg8bit/train", "seg_map_path": "gtFine/train"},
-        "pipeline": PIPELINE,
-    }
-    survey, _ = look_through(dataset)
+    survey, _ = look_through(cityscapes_config(root))
     assert survey.problems == []
     assert survey.pixels[255] == 3 * 8 * 18
     assert "never present (2): road, car" in summary(survey)
@@ -91,7 +91,7 @@ def test_classes_that_never_occur_and_ignored_pixels(tmp_path):
 
 
 def damage(root):
-    """Every kind of damage, one after the other; what should be found."""
+    """Write every kind of damage; return the expected problems."""
     names = [f"ISIC_{i:07d}" for i in range(10)]
     write_isic(root, 10)
     jpeg = isic_image(root, names[0])
@@ -140,18 +140,12 @@ def test_test_pipelines_and_augmented_ones_read_alike(root):
         assert found(root, dataset_config(root, pipeline=pipeline)) == expected
 
 
-def test_masks_of_nothing_but_what_is_ignored(tmp_path):
-    """No error, as published sets have some; but said."""
+def test_masks_with_ignored_pixels_only(tmp_path):
+    """The report counts them without an error: published sets have some."""
     root = write_cityscapes(tmp_path)
     path = next(root.rglob("*labelIds.png"))
     write(path, np.full_like(cv2.imread(str(path), cv2.IMREAD_UNCHANGED), 255))
-    dataset = {
-        "type": "CityscapesLabelIdsDataset",
-        "data_root": str(root),
-        "data_prefix": {"img_path": "leftImg8bit/train", "seg_map_path": "gtFine/train"},
-        "pipeline": PIPELINE,
-    }
-    survey, _ = look_through(dataset)
+    survey, _ = look_through(cityscapes_config(root))
     assert survey.problems == []
     assert "masks without any labelled pixel: 1" in summary(survey)
 
@@ -167,7 +161,7 @@ def test_many_bad_files_are_cut_in_print_only(root):
 
 
 def test_a_sheet_of_nothing_but_bad_labels(root):
-    """It is where people see what is wrong with them."""
+    """The sheet shows people what is wrong."""
     for i in range(6):
         write(isic_mask(root, f"ISIC_{i:07d}"), np.full((12, 16), 9, np.uint8))
     isic_image(root, "ISIC_0000000").write_text("x")
@@ -177,14 +171,14 @@ def test_a_sheet_of_nothing_but_bad_labels(root):
     assert min(sheet.shape[:2]) > 2 * 288
 
 
-def test_what_cameras_write_behind_the_end_is_no_damage(root):
+def test_notes_of_cameras_after_the_end_are_no_damage(root):
     with isic_image(root, "ISIC_0000000").open("ab") as file:
         file.write(b"maker's notes")
     assert found(root) == []
 
 
 def test_other_data_sets_of_mmseg(tmp_path):
-    """Of BaseSegDataset, which looks at nothing itself; labels 0 are ignored on request."""
+    """BaseSegDataset checks nothing; labels 0 are ignored on request."""
     for name, value in (("a", 0), ("b", 1), ("c", 2), ("d", 3)):
         write(tmp_path / "img" / f"{name}.jpg", noise(8, 8, 3))
         write(tmp_path / "ann" / f"{name}.png", np.full((8, 8), value, np.uint8))

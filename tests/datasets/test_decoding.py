@@ -1,4 +1,4 @@
-"""What is read of image and mask files, what is refused, and that nothing else happens."""
+"""Image and mask files: those that are read, those that are refused, and no third case."""
 
 import io
 import random
@@ -10,12 +10,7 @@ import pytest
 from mmseg.registry import TRANSFORMS
 from PIL import Image, ImageOps
 
-from mmseg_deepvit.datasets.decoding import (
-    DataError,
-    decode_image,
-    decode_mask,
-    exif_orientation,
-)
+from mmseg_deepvit.datasets.decoding import DataError, decode_image, decode_mask, exif_orientation
 from mmseg_deepvit.datasets.transforms import LoadAnnotations, LoadImageFromFile
 
 from .pictures import (
@@ -45,7 +40,7 @@ def test_images_of_every_kind(kind):
 @pytest.mark.parametrize("kind", list(BAD))
 def test_images_that_are_refused(kind):
     data, said = BAD[kind]
-    with pytest.raises(DataError, match=f"^folder/x.jpg {said}.*: ") as caught:
+    with pytest.raises(DataError, match=f"^folder/x.jpg {said}.*; ") as caught:
         decode_image(data, "folder/x.jpg")
     assert "\n" not in str(caught.value)
     assert "0x" not in str(caught.value), "addresses in memory tell nothing"
@@ -82,11 +77,11 @@ def test_images_and_masks_are_turned_by_exif_alike(form, orientation):
         np.testing.assert_array_equal(decode_mask(data, "x"), upright)
 
 
-def test_what_is_turned_by_other_tags_is_refused():
-    """Decoders do not agree on them."""
+def test_images_turned_by_other_tags_are_refused():
+    """Decoders disagree about other tags."""
     data = turned("AVIF", 3)
     for decode in (decode_image, decode_mask):
-        with pytest.raises(DataError, match=r"x is turned by a tag of AVIF.*: save it upright"):
+        with pytest.raises(DataError, match=r"x is turned by a tag of AVIF.*; save it upright"):
             decode(data, "x")
 
 
@@ -108,13 +103,13 @@ def test_masks_of_every_kind(kind):
 @pytest.mark.parametrize("kind", list(BAD_MASKS))
 def test_masks_that_are_refused(kind):
     data, said = BAD_MASKS[kind]
-    with pytest.raises(DataError, match=f"^folder/x.png .*{said}.*: ") as caught:
+    with pytest.raises(DataError, match=f"^folder/x.png .*{said}.*; ") as caught:
         decode_mask(data, "folder/x.png")
     assert "\n" not in str(caught.value)
 
 
 def decoded(decode, data):
-    """What comes out, None for a refusal; anything else that is raised fails the test."""
+    """Decode, or return None for a refusal; another error fails the test."""
     try:
         return decode(data, "x")
     except DataError as error:
@@ -124,27 +119,26 @@ def decoded(decode, data):
     return None
 
 
-CODED = [*GOOD, "label map"]
+CODED = {kind: (data, decode_image) for kind, (data, _) in GOOD.items()}
+CODED["label map"] = (GOOD_MASKS["grey"], decode_mask)
 
 
 @pytest.mark.parametrize("kind", CODED)
 def test_cut_off_at_many_places(kind):
-    """Half a picture is never taken for a whole one."""
-    data = GOOD_MASKS["grey"] if kind == "label map" else GOOD[kind][0]
-    decode = decode_mask if kind == "label map" else decode_image
-    whole = decode(data, "x")
+    """Half a picture is never taken for a full one."""
+    data, decode = CODED[kind]
+    full = decode(data, "x")
     lengths = [*range(20), *random.Random(0).sample(range(len(data)), 60), len(data) - 1]
     for length in lengths:
         image = decoded(decode, data[:length])
-        assert image is None or np.array_equal(image, whole), f"{length} of {len(data)} bytes"
+        assert image is None or np.array_equal(image, full), f"{length} of {len(data)} bytes"
 
 
 @pytest.mark.parametrize("kind", CODED)
 def test_turned_bits(kind):
-    """Checksums find every one in a PNG; in other formats nothing but a picture may come out."""
-    data = GOOD_MASKS["grey"] if kind == "label map" else GOOD[kind][0]
-    decode = decode_mask if kind == "label map" else decode_image
-    whole = decode(data, "x")
+    """Checksums find every one in a PNG; other formats may give a picture or a refusal."""
+    data, decode = CODED[kind]
+    full = decode(data, "x")
     places = random.Random(1)
     for _ in range(60):
         turned_data = bytearray(data)
@@ -152,39 +146,29 @@ def test_turned_bits(kind):
             turned_data[places.randrange(len(data))] ^= 1 << places.randrange(8)
         image = decoded(decode, bytes(turned_data))
         if data.startswith(b"\x89PNG"):
-            assert image is None or np.array_equal(image, whole)
+            assert image is None or np.array_equal(image, full)
         elif image is not None:
             assert image.dtype == np.uint8
-            assert image.ndim == whole.ndim
+            assert image.ndim == full.ndim
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_noise_behind_a_magic_number(seed):
+def test_noise_after_a_magic_number(seed):
     magic = [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"BM", b"II*\0", b"MM\0*", b"GIF89a"]
-    magic += [
-        b"RIFF\0\1\0\0WEBPVP8 ",
-        b"P6\n9 9\n255\n",
-        b"\0\0\0\x0cjP  \r\n\x87\n",
-        b"\x76\x2f1\1",
-    ]
+    magic += [b"RIFF\0\1\0\0WEBPVP8 ", b"P6\n9 9\n255\n", b"\0\0\0\x0cjP  \r\n\x87\n"]
+    magic += [b"\x76\x2f1\1"]
     noise = np.random.default_rng(seed).bytes(300)
     for decode in (decode_image, decode_mask):
         image = decoded(decode, magic[seed % len(magic)] + noise)
         assert image is None or image.size < 1e6
 
 
-# --- the transforms -------------------------------------------------------------------------------
-
-
 def load(tmp_path, image, mask, **info):
+    """Write a pair and load it by the transforms."""
     (tmp_path / "a.jpg").write_bytes(image)
     (tmp_path / "a.png").write_bytes(mask)
-    results = dict(
-        img_path=str(tmp_path / "a.jpg"),
-        seg_map_path=str(tmp_path / "a.png"),
-        reduce_zero_label=False,
-        seg_fields=[],
-    )
+    results = dict(img_path=str(tmp_path / "a.jpg"), seg_map_path=str(tmp_path / "a.png"))
+    results.update(reduce_zero_label=False, seg_fields=[])
     for transform in ("LoadImageFromFile", "LoadAnnotations"):
         results = TRANSFORMS.build(dict(type=transform))({**results, **info})
     return results
@@ -214,9 +198,9 @@ def test_labels_come_as_by_mmseg(tmp_path, reduce, label_map):
 
 def test_both_files_are_named_where_sizes_differ(tmp_path):
     small = by_opencv(LABELS[1:], ".png")
-    with pytest.raises(DataError, match=r"a\.png is 39×56 .* image .*a\.jpg 40×56: replace"):
+    with pytest.raises(DataError, match=r"a\.png is 39×56 .* image .*a\.jpg 40×56; replace"):
         load(tmp_path, GOOD["JPEG"][0], small)
-    with pytest.raises(DataError, match=r"a\.png is 40×56 .* image .*a\.jpg 56×40: .*EXIF"):
+    with pytest.raises(DataError, match=r"a\.png is 40×56 .* image .*a\.jpg 56×40; .*EXIF"):
         load(tmp_path, turned("JPEG"), GOOD_MASKS["grey"])
     turned_mask = by_opencv(np.rot90(LABELS, 3).copy(), ".png")
     loaded = load(tmp_path, turned("JPEG"), turned_mask)
@@ -231,7 +215,7 @@ def test_one_sided_turns_that_sizes_do_not_tell_are_refused(tmp_path, image, mas
     """A mask may have been drawn before or after its image was turned."""
     pixels = Image.fromarray(PICTURE[:, :side])
     labels = Image.fromarray(LABELS[:, :side])
-    said = rf"a\.png has EXIF orientation {mask} and its image .*a\.jpg has {image}: save both"
+    said = rf"a\.png has EXIF orientation {mask} and its image .*a\.jpg has {image}; save both"
     with pytest.raises(DataError, match=said):
         load(tmp_path, turned("JPEG", image, pixels), turned("PNG", mask, labels))
     both = load(tmp_path, turned("JPEG", image, pixels), turned("PNG", image, labels))
@@ -239,7 +223,7 @@ def test_one_sided_turns_that_sizes_do_not_tell_are_refused(tmp_path, image, mas
 
 
 @pytest.mark.parametrize("transform", [LoadImageFromFile, LoadAnnotations])
-def test_what_is_no_file(tmp_path, transform):
+def test_paths_that_are_no_file(tmp_path, transform):
     (tmp_path / "folder.jpg").mkdir()
     for name, said in (("folder.jpg", "cannot be opened"), ("nowhere.jpg", "does not exist")):
         path = str(tmp_path / name)

@@ -57,7 +57,7 @@ def test_masks_of_one_class_only(root, value):
 def test_other_masks_are_refused_by_name(root):
     mask = np.zeros((12, 16), np.uint8)
     cases = {
-        "grey": (mask + 17, r"grey_segmentation\.png holds 17 beside 0 and 255"),
+        "grey": (mask + 17, r"grey_segmentation\.png holds 17 as well as 0 and 255"),
         "rgba": (noise(12, 16, 4), r"rgba_segmentation\.png has 4 channels"),
         "size": (mask[:, 1:], r"size_segmentation\.png is 12×15 .*its image .*jpg 12×16"),
     }
@@ -74,7 +74,7 @@ def test_other_masks_are_refused_by_name(root):
                 dataset[names(dataset).index(name)]
 
 
-def test_pairs_that_are_not_whole_are_named(root):
+def test_files_without_a_partner_are_named(root):
     for i in range(5):
         isic_mask(root, f"ISIC_{i:07d}").unlink()
     said = r"5 images of .*Input have no mask in .*ISIC_0000000, .*1, .*2 and 2 more\)"
@@ -155,11 +155,8 @@ def test_folds_of_a_split(root):
     arguments = dict(split="split.txt", fold=1, num_folds=3)
     held_out = names(build(root, fold_part="val", **arguments))
     assert len(held_out) == 1
-    assert sorted(held_out + names(build(root, fold_part="train", **arguments))) == [
-        "ISIC_0000001",
-        "ISIC_0000002",
-        "ISIC_0000004",
-    ]
+    found = sorted(held_out + names(build(root, fold_part="train", **arguments)))
+    assert found == ["ISIC_0000001", "ISIC_0000002", "ISIC_0000004"]
 
 
 @pytest.mark.parametrize(
@@ -176,7 +173,7 @@ def test_folds_of_a_split(root):
         ({"reduce_zero_label": True}, "ignore the background"),
         ({"metainfo": {"classes": ("lesion", "background")}}, "in this order"),
         ({"cache_images": True, "cache_limit": 0}, "above 0, got 0"),
-        ({"cache_images": True, "pipeline": PIPELINE[1:]}, "begins with LoadImageFromFile"),
+        ({"cache_images": True, "pipeline": PIPELINE[1:]}, "begin pipeline with LoadImageFromFile"),
     ],
 )
 def test_bad_arguments(root, arguments, said):
@@ -185,13 +182,13 @@ def test_bad_arguments(root, arguments, said):
 
 
 def test_more_folds_than_images(root):
-    with pytest.raises(UserError, match="num_folds=7 needs at least 7 images, and the part has 6"):
+    with pytest.raises(UserError, match="num_folds=7 needs at least 7 images and the part has 6"):
         build(root, fold=0, num_folds=7, fold_part="val")
 
 
 @pytest.mark.parametrize(("part", "count"), [("Training", 1600), ("Validation", 400)])
 def test_real_images(part, count):
-    """They are those that the results are of, by the names beside the results."""
+    """The data set lists the images of the recorded results."""
     root = ROOT / "data" / "isic2018"
     if not root.is_dir():
         pytest.skip("no ISIC 2018 images in data/isic2018")
@@ -206,8 +203,7 @@ def test_real_images(part, count):
 
 def test_the_results_split_parts_the_images():
     folder = ROOT / "results" / "isic2018-split"
-    train, val = (
-        (folder / f"{p}.txt").read_text().splitlines() for p in ("training", "validation")
-    )
+    parts = ("training", "validation")
+    train, val = ((folder / f"{part}.txt").read_text().splitlines() for part in parts)
     assert (len(train), len(val)) == (1600, 400)
     assert len({*train, *val}) == 2000

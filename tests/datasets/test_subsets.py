@@ -10,7 +10,7 @@ NAMES = [f"ISIC_{i:07d}" for i in range(53)]
 FOLD_OF_TEN = ["ISIC_0000002", "ISIC_0000009"]
 
 
-def test_folds_are_what_they_always_were():
+def test_folds_do_not_change_between_versions():
     assert Fold(0, 5, "val", 0).choose(NAMES[:10]) == FOLD_OF_TEN
 
 

@@ -10,46 +10,19 @@ from mmseg.structures import SegDataSample
 import mmseg_deepvit  # noqa: F401  (registers)
 
 CLASSES = 5
+_PLAIN = dict(img_size=32, patch_size=8, embed_dims=48, num_layers=4, out_indices=(0, 1, 2, 3))
+_SWIN = dict(depths=(1, 1, 2, 2), num_heads=(1, 2, 2, 4), window_size=2)
+_MIT = dict(num_layers=(1, 1, 1, 2), num_heads=(1, 2, 4, 8))
 BACKBONES = {
-    "ours": dict(
-        type="DeepViT",
-        arch="deepvit-16b",
-        img_size=32,
-        patch_size=8,
-        embed_dims=48,
-        num_layers=4,
-        num_mixing_layers=2,
-        out_indices=(0, 1, 2, 3),
-    ),
-    "vit": dict(
-        type="VisionTransformer",
-        img_size=32,
-        patch_size=8,
-        embed_dims=48,
-        num_layers=4,
-        num_heads=4,
-        out_indices=(0, 1, 2, 3),
-    ),
-    "swin": dict(
-        type="SwinTransformer",
-        embed_dims=8,
-        depths=(1, 1, 2, 2),
-        num_heads=(1, 2, 2, 4),
-        window_size=2,
-        drop_path_rate=0.0,
-    ),
-    "mit": dict(
-        type="MixVisionTransformer",
-        embed_dims=8,
-        num_layers=(1, 1, 1, 2),
-        num_heads=(1, 2, 4, 8),
-        drop_path_rate=0.0,
-    ),
+    "ours": dict(_PLAIN, type="DeepViT", arch="deepvit-16b", num_mixing_layers=2),
+    "vit": dict(_PLAIN, type="VisionTransformer", num_heads=4),
+    "swin": dict(_SWIN, type="SwinTransformer", embed_dims=8, drop_path_rate=0.0),
+    "mit": dict(_MIT, type="MixVisionTransformer", embed_dims=8, drop_path_rate=0.0),
 }
 WIDTHS = {"ours": [48] * 4, "vit": [48] * 4, "swin": [8, 16, 32, 64], "mit": [8, 16, 32, 64]}
-#: Weights with which no loss of diversity is computed.
+#: Weights without any diversity loss.
 ZERO = dict(cosine=0, contrastive=0, mixing=0)
-#: Early and last tokens by the outputs' indices, where they may go together, and by names.
+#: Early and last tokens by indices of outputs of equal size, and by names.
 INDEXED = {"ours": (0, -1), "vit": (0, -1)}
 NAMED = {
     "ours": ("blocks.0", "blocks.3"),
@@ -60,26 +33,19 @@ _HEAD = dict(num_classes=CLASSES, align_corners=False, dropout_ratio=0.0)
 
 
 def make_config(kind, head="linear", neck=False, auxiliary=False, diversity=None, **backbone):
-    """Config of a segmentor; a plain EncoderDecoder where ``diversity`` is None."""
+    """Config of a segmentor; a plain EncoderDecoder if ``diversity`` is None."""
     widths = WIDTHS[kind]
     cfg = dict(type="EncoderDecoder", backbone=dict(BACKBONES[kind], **backbone))
+    norm = dict(norm_cfg=dict(type="BN"))
     if neck:
-        cfg["neck"] = dict(
-            type="Feature2Pyramid", embed_dim=48, rescales=[4, 2, 1, 0.5], norm_cfg=dict(type="BN")
-        )
+        cfg["neck"] = dict(norm, type="Feature2Pyramid", embed_dim=48, rescales=[4, 2, 1, 0.5])
     linear = dict(_HEAD, type="FCNHead", num_convs=0, concat_input=False)
     if head == "linear":
         cfg["decode_head"] = dict(linear, in_index=3, in_channels=widths[3], channels=widths[3])
     else:
-        cfg["decode_head"] = dict(
-            _HEAD,
-            type="UPerHead",
-            in_index=[0, 1, 2, 3],
-            in_channels=widths,
-            channels=8,
-            pool_scales=(1, 2),
-            norm_cfg=dict(type="BN"),
-        )
+        inputs = dict(in_index=[0, 1, 2, 3], in_channels=widths)
+        uper = dict(type="UPerHead", channels=8, pool_scales=(1, 2))
+        cfg["decode_head"] = {**_HEAD, **uper, **inputs, **norm}
     if auxiliary:
         cfg["auxiliary_head"] = dict(linear, in_index=2, in_channels=widths[2], channels=widths[2])
     if diversity is not None:

@@ -1,4 +1,4 @@
-"""The losses as paper and published code have them, one by one, in float64."""
+"""The losses of paper and published code, token by token, in float64."""
 
 from itertools import pairwise
 
@@ -16,7 +16,7 @@ def cosine(tokens):
 
 
 def contrastive(early, last, grid=None, temperature=None):
-    """The paper's; with a grid, the published code's; with a temperature, that of unit vectors."""
+    """Paper's form; with a grid, the published code's; with a temperature, on unit vectors."""
     losses = []
     for a, b in zip(early.detach().double(), last.double(), strict=True):
         if temperature is not None:
@@ -34,7 +34,7 @@ def contrastive(early, last, grid=None, temperature=None):
 
 
 def _mean_of_neighbours(tokens, i, grid):
-    """Mean of the 48 tokens around, those outside the grid being zero."""
+    """Mean of the 48 tokens around; tokens outside the grid are zero."""
     y, x = divmod(i, grid[1])
     total = torch.zeros_like(tokens[i])
     for v in range(y - 3, y + 4):
@@ -45,7 +45,7 @@ def _mean_of_neighbours(tokens, i, grid):
 
 
 def region_mixing(tokens, regions, targets, classify):
-    """The published code's for classifiers: tokens of a region pooled, KL weighted by area."""
+    """Published form for classifiers: KL of the pooled tokens of a region, weighted by area."""
     total = torch.zeros((), dtype=torch.float64)
     for region, distributions in zip(regions, targets, strict=True):
         divergences = []
@@ -60,7 +60,7 @@ def region_mixing(tokens, regions, targets, classify):
 
 
 def head_cosine(maps):
-    """DeepViT-32B's: maps of consecutive blocks, one number for each head at each entry."""
+    """DeepViT-32B's form: an entry of a map is a vector with one number for each head."""
     values = []
     for one, two in pairwise(maps):
         for b in range(len(one)):
@@ -81,7 +81,7 @@ def mixing(logits, targets):
 
 
 def class_mix(labels, patch, num_classes, ignore_index):
-    """(B, h·w, K) shares, pixel by pixel."""
+    """Shares of classes, (B, h·w, K), pixel by pixel."""
     batch, height, width = labels.shape
     grid = -(-height // patch[0]), -(-width // patch[1])
     counts = torch.zeros(batch, grid[0] * grid[1], num_classes, dtype=torch.float64)

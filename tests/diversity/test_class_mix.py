@@ -30,7 +30,7 @@ def test_equals_counting_pixels(size, patch, ignore_index, dtype):
     torch.testing.assert_close(patch_class_mix(labels, grid, 5, ignore_index), ours)
 
 
-def test_patch_size_settles_what_the_grid_leaves_open():
+def test_patch_size_decides_between_patches_that_fit():
     labels = torch.zeros(1, 29, 29, dtype=torch.long)
     labels[:, 28:] = 1  # three patches of 14, or of 10 to 13
     mix = patch_class_mix(labels, (3, 3), 2, patch_size=(14, 14))

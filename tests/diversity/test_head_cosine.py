@@ -24,7 +24,7 @@ KINDS = {
 
 
 def make_layers(kind, count=3, tokens=5, batch=2, seed=0):
-    """Attention layers of a kind with weights of all sizes, and inputs for them."""
+    """Attention layers of a kind with random weights, and inputs for them."""
     torch.manual_seed(seed)
     layers = []
     for _ in range(count):
@@ -65,7 +65,7 @@ def gradients(loss, layers, inputs):
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_equals_the_reference(kind, training):
-    """Value and gradients of the published formula on maps that the layers made themselves."""
+    """Value and gradients are those of the published formula on the layers' maps."""
     layers = make_layers(kind)
     for module, x in layers:
         module(x)  # running statistics that are not those of a new norm
@@ -102,7 +102,7 @@ def test_agrees_with_pytorchs_cosine_similarity_in_float32():
     torch.testing.assert_close(actual, torch.stack(pairs).mean(), rtol=1e-4, atol=1e-6)
 
 
-def test_no_map_is_ever_whole():
+def test_no_full_map_is_built():
     layers = make_layers("deepvit", count=2, tokens=600, batch=1)
     layers = [(module.float(), x.float()) for module, x in layers]
     with Watch() as watch:
@@ -117,7 +117,7 @@ def test_no_map_is_ever_whole():
         (
             [*make_layers("plain", 1), *make_layers("plain", 1, tokens=6)],
             {},
-            r"one number of images, heads and tokens, got \(2, 3, 5\), \(2, 3, 6\)",
+            r"equal numbers of images, heads and tokens, got \(2, 3, 5\), \(2, 3, 6\)",
         ),
         (make_layers("plain", count=2), {"block_rows": 0}, "block_rows must be at least 1, got 0"),
     ],

@@ -21,7 +21,7 @@ TOLERANCE = {torch.float64: 1e-10, torch.float32: 2e-5, torch.float16: 4e-3, tor
 
 
 class Watch(TorchDispatchMode):
-    """Record the largest tensor made and how often each operator runs."""
+    """Record the size of the largest new tensor and the called operators."""
 
     def __init__(self):
         super().__init__()
@@ -45,34 +45,28 @@ def random_mix(batch, tokens, classes, ignored=1):
 
 
 def calls(grid, channels=6, batch=2, dtype=torch.float64, scale=1.0):
-    """Each loss by name: ours, the reference's, and the inputs that get a gradient."""
+    """Each loss by name: our function, the reference, and the input that gets a gradient."""
     tokens = grid[0] * grid[1]
     early, last, logits = (
         (scale * torch.randn(batch, tokens, channels)).to(dtype) for _ in range(3)
     )
     targets = random_mix(batch, tokens, channels)
+
+    def contrastive(ours, theirs):
+        return (
+            lambda x: patch_contrastive_loss(early, x, **ours),
+            lambda x: reference.contrastive(early, x, **theirs),
+            last,
+        )
+
+    mixing = (lambda x: patch_mixing_loss(x, targets), lambda x: reference.mixing(x, targets))
+    tempered = dict(temperature=0.3)
     return {
         "cosine": (patch_cosine_loss, reference.cosine, last),
-        "contrastive": (
-            lambda x: patch_contrastive_loss(early, x),
-            lambda x: reference.contrastive(early, x),
-            last,
-        ),
-        "published": (
-            lambda x: patch_contrastive_loss(early, x, "published_code", grid),
-            lambda x: reference.contrastive(early, x, grid),
-            last,
-        ),
-        "tempered": (
-            lambda x: patch_contrastive_loss(early, x, "cosine", temperature=0.3),
-            lambda x: reference.contrastive(early, x, temperature=0.3),
-            last,
-        ),
-        "mixing": (
-            lambda x: patch_mixing_loss(x, targets),
-            lambda x: reference.mixing(x, targets),
-            logits,
-        ),
+        "contrastive": contrastive({}, {}),
+        "published": contrastive(dict(variant="published_code", grid=grid), dict(grid=grid)),
+        "tempered": contrastive(dict(variant="cosine", **tempered), tempered),
+        "mixing": (*mixing, logits),
     }
 
 
@@ -187,9 +181,9 @@ def test_gradcheck(name):
 def test_cosine_in_blocks_of_any_size(rows):
     tokens = torch.randn(3, 37, 8, dtype=torch.float64, requires_grad=True)
     ours = patch_cosine_loss(tokens, block_rows=rows)
-    whole = reference.cosine(tokens)
-    torch.testing.assert_close(ours, whole, rtol=1e-12, atol=0)
-    grads = [torch.autograd.grad(loss, tokens)[0] for loss in (ours, whole)]
+    theirs = reference.cosine(tokens)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=0)
+    grads = [torch.autograd.grad(loss, tokens)[0] for loss in (ours, theirs)]
     torch.testing.assert_close(*grads, rtol=1e-10, atol=1e-14)
 
 
@@ -316,9 +310,8 @@ def test_all_patches_ignored_give_zero_and_a_gradient():
 def test_the_module_weighs_and_names():
     early, last, logits = (torch.randn(2, 6, 4) for _ in range(3))
     targets = random_mix(2, 6, 4)
-    module = MODELS.build(
-        dict(type="DiversityLoss", cosine=0.5, contrastive=2, variant="published_code")
-    )
+    settings = dict(cosine=0.5, contrastive=2, variant="published_code")
+    module = MODELS.build(dict(type="DiversityLoss", **settings))
     assert isinstance(module, DiversityLoss)
     losses = module(last, early, logits, targets, (2, 3))
     expected = {
@@ -327,13 +320,16 @@ def test_the_module_weighs_and_names():
         "loss_mixing": patch_mixing_loss(logits, targets),
     }
     torch.testing.assert_close(losses, expected, rtol=0, atol=0)
-    assert list(DiversityLoss(cosine=0, contrastive=0)(last, None, logits, targets)) == [
-        "loss_mixing"
-    ]
+    mixing = DiversityLoss(cosine=0, contrastive=0)(last, None, logits, targets)
+    assert list(mixing) == ["loss_mixing"]
     assert DiversityLoss(0, 0, 0)(last) == {}
 
 
 TOKENS = torch.randn(2, 6, 4)
+
+
+def contrast(*arguments, early=TOKENS, **settings):
+    return lambda: patch_contrastive_loss(early, TOKENS, *arguments, **settings)
 
 
 @pytest.mark.parametrize(
@@ -342,23 +338,11 @@ TOKENS = torch.randn(2, 6, 4)
         (lambda: patch_cosine_loss(TOKENS[0]), r"tokens must be of shape .*got \(6, 4\)"),
         (lambda: patch_cosine_loss(TOKENS[:0]), r"tokens must be of shape .*got \(0, 6, 4\)"),
         (lambda: patch_cosine_loss(TOKENS, 0), "block_rows must be at least 1, got 0"),
-        (
-            lambda: patch_contrastive_loss(TOKENS[..., :3], TOKENS),
-            r"one shape, got \(2, 6, 3\) and \(2, 6, 4\)",
-        ),
-        (lambda: patch_contrastive_loss(TOKENS, TOKENS, "code"), "published_code, cosine, got 'co"),
-        (
-            lambda: patch_contrastive_loss(TOKENS, TOKENS, "cosine", temperature=0),
-            "temperature must be a number above 0, got 0",
-        ),
-        (
-            lambda: patch_contrastive_loss(TOKENS, TOKENS, "published_code"),
-            "needs the grid .* of the 6 tokens, got None",
-        ),
-        (
-            lambda: patch_contrastive_loss(TOKENS, TOKENS, "published_code", (2, 2)),
-            r"of the 6 tokens, got \(2, 2\)",
-        ),
+        (contrast(early=TOKENS[..., :3]), r"equal shapes, got \(2, 6, 3\) and \(2, 6, 4\)"),
+        (contrast("code"), "published_code, cosine, got 'co"),
+        (contrast("cosine", temperature=0), "temperature must be a number above 0, got 0"),
+        (contrast("published_code"), "needs the grid .* of the 6 tokens, got None"),
+        (contrast("published_code", (2, 2)), r"of the 6 tokens, got \(2, 2\)"),
         (
             lambda: patch_mixing_loss(TOKENS, TOKENS[:, :5]),
             r"targets .* \(2, 6, 4\), got \(2, 5, 4\)",

@@ -8,7 +8,7 @@ from mmseg_deepvit.diversity.patch_mix import PUBLISHED
 
 
 def make_batch(batch=4, size=(32, 48), fields=("gt_sem_seg",)):
-    """Images and labels all of whose pixels hold the number of the image."""
+    """Images and labels whose pixels all hold the number of the image."""
     inputs = torch.arange(batch).float().view(-1, 1, 1, 1).expand(-1, 3, *size).contiguous()
     samples = []
     for i in range(batch):
@@ -29,7 +29,7 @@ def pixels(mix, batch, size):
 
 @pytest.mark.parametrize("size", [(32, 48), (30, 45), (5, 5)])
 @pytest.mark.parametrize("patch", [8, (16, 4)])
-def test_images_and_labels_share_one_rectangle_of_whole_patches(size, patch):
+def test_images_and_labels_share_one_rectangle_of_patches(size, patch):
     sides = (patch, patch) if isinstance(patch, int) else patch
     inputs, samples = make_batch(size=size, fields=("gt_sem_seg", "gt_edge_map", "gt_depth_map"))
     replaced = 0
@@ -45,9 +45,9 @@ def test_images_and_labels_share_one_rectangle_of_whole_patches(size, patch):
             part = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
             assert len(part.unique()) == 1  # one partner
             assert (image != i).sum() == part.numel()  # and no hole
-            for found, side, whole in ((rows, sides[0], size[0]), (columns, sides[1], size[1])):
+            for found, side, total in ((rows, sides[0], size[0]), (columns, sides[1], size[1])):
                 assert found[0] % side == 0
-                assert (found[-1] + 1) % side == 0 or found[-1] + 1 == whole
+                assert (found[-1] + 1) % side == 0 or found[-1] + 1 == total
     assert replaced > 5
 
 
@@ -68,7 +68,7 @@ def test_rectangles_lie_anywhere():
 
 
 def sides(mask):
-    """Height and width of what is true."""
+    """Height and width of the true part."""
     return int(mask.any(1).sum()), int(mask.any(0).sum())
 
 
@@ -88,7 +88,7 @@ def test_rectangles_of_any_shape_have_the_area(size):
         height, width = sides(mask)
         assert height * width == mask.sum()  # no hole, and inside the grid
     areas = mix.draw_patches(2000, size).float().mean((1, 2))
-    assert 0.5 - areas.mean() < 0.03 + 1 / min(size)  # whole patches only, rounded down
+    assert 0.5 - areas.mean() < 0.03 + 1 / min(size)  # rounded down to full patches
 
 
 def test_a_batch_may_share_one_rectangle():

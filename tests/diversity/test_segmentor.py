@@ -37,14 +37,14 @@ SOURCES = [
 
 @pytest.fixture(autouse=True)
 def no_runner():
-    """A hub that no runner has written to."""
+    """Remove the message hubs of earlier runners."""
     MessageHub._instance_dict.clear()
     yield
     MessageHub._instance_dict.clear()
 
 
 def tokens_by_hand(segmentor, source, inputs):
-    """Patch tokens and grid with a hook of the test's own."""
+    """Read patch tokens and grid by a hook of the test."""
     caught = []
     outputs = None
     if isinstance(source, int):
@@ -194,7 +194,7 @@ def test_under_autocast(kind, options, dtype):
 
 
 def test_the_cosine_of_heads_is_of_the_first_blocks_maps():
-    """And leaves the maps' running statistics to the forward pass."""
+    """Only the forward pass updates the maps' running statistics."""
     plain = make_segmentor("ours", num_mixing_layers=4)
     segmentor = make_segmentor("ours", num_mixing_layers=4, diversity=dict(ZERO, heads=0.5))
     batch = make_batch()

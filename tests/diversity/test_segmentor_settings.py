@@ -1,4 +1,4 @@
-"""What the segmentor reads from its settings, and what it refuses."""
+"""Settings that the segmentor takes, and those that it refuses."""
 
 import pytest
 from mmengine.config import Config
@@ -45,7 +45,12 @@ def test_settings_may_come_from_a_config_file(tmp_path):
     ("kind", "diversity", "error", "message"),
     [
         ("ours", None, TypeError, "diversity must be a dict, got None"),
-        ("ours", dict(cos=1), TypeError, "diversity has no 'cos': it takes early, last, cosine"),
+        (
+            "ours",
+            dict(cos=1),
+            TypeError,
+            "diversity has no 'cos'; choose from cosine, .*, early, last",
+        ),
         ("ours", dict(cosine=-1), ValueError, "cosine is a weight .* got -1"),
         ("ours", dict(variant="x"), ValueError, "variant must be one of"),
         ("ours", dict(early=1.5), TypeError, "diversity.early must be an index .* got 1.5"),
@@ -73,7 +78,7 @@ def test_settings_may_come_from_a_config_file(tmp_path):
             "ours",
             dict(heads=1, head_pairs=4),
             ValueError,
-            "DeepViT has 4 .* compares 5: .*head_pai",
+            "DeepViT has 4 .* compares 5; .*head_pai",
         ),
         ("ours", dict(patch_mix=dict(alpha=-1)), ValueError, "alpha must be at least 0.01"),
         ("ours", dict(patch_mix=dict(size=8)), TypeError, "size"),
@@ -95,7 +100,7 @@ def test_bad_settings(kind, diversity, error, message):
             "swin",
             {},
             {},
-            r"0 has 8 .* on \(16, 16\).*64 on \(2, 2\): .* \(early='stages.3.blocks.0',",
+            r"0 has 8 .* on \(16, 16\).*64 on \(2, 2\); .* \(early='stages.3.blocks.0',",
         ),
         ("mit", {}, {}, r"\(early='layers.3.1.0', last='layers.3.1.1'\), or set contrastive=0"),
         (
@@ -104,7 +109,12 @@ def test_bad_settings(kind, diversity, error, message):
             {},
             "name a block, such as 'layers.0.1.0' or 'layers.3.1.1'",
         ),
-        ("ours", dict(ZERO, heads=1), dict(frozen_stages=3), "no gradient .* first 3 attention"),
+        (
+            "ours",
+            dict(ZERO, heads=1),
+            dict(frozen_stages=3),
+            "first 3 attention layers .* no gradient",
+        ),
         ("ours", dict(early=3), {}, "early=3 and diversity.last=-1 are one output"),
         ("ours", dict(early=7), {}, "has 4 outputs and no output 7; set out_indices"),
         (
@@ -113,7 +123,7 @@ def test_bad_settings(kind, diversity, error, message):
             dict(out_indices=(0, 1, 2, 2)),
             "'blocks.3' did not run",
         ),
-        ("ours", {}, dict(frozen_stages=4), "no gradient reaches diversity.last=-1"),
+        ("ours", {}, dict(frozen_stages=4), "diversity.last=-1 gets no gradient"),
         ("ours", dict(mixing_channels=7), {}, "last=-1 has 48 channels and patch_head takes 7"),
         ("swin", dict(early="stages.2.blocks.0.attn.w_msa", last=-1), {}, "no patch tokens or map"),
     ],

@@ -1,4 +1,4 @@
-"""Whole training steps: mmengine's runner with resume, and two processes."""
+"""Full training steps: mmengine's runner with resume, and two processes."""
 
 import pytest
 import timm
@@ -31,7 +31,7 @@ class Pictures(Dataset):
 
 
 def train(work_dir, iterations, resume):
-    """Train to an iteration; returns the factor of the weights in each, and the segmentor."""
+    """Train to an iteration; return the factor of the weights in each, and the runner."""
     model = make_config("ours", diversity=dict(warmup_iters=8, patch_mix=dict(patch_size=8)))
     model["data_preprocessor"] = dict(type="SegDataPreProcessor", size=(64, 64))
     runner = Runner(
@@ -90,7 +90,7 @@ def rank_batch(rank, iteration):
 
 
 class Step(torch.nn.Module):
-    """What a distributed wrapper sees: images in, the sum of all losses out."""
+    """Module for a distributed wrapper, from images to the sum of all losses."""
 
     def __init__(self, segmentor):
         super().__init__()
@@ -133,7 +133,7 @@ def gradients_of(step, rank):
 
 
 def head_cosine_gradients(ranks):
-    """Of the cosine of heads with synchronised statistics, for the images of these processes."""
+    """Gradients of the heads term with synchronised statistics, for images of these processes."""
     torch.manual_seed(0)
     settings = dict(post_mix=True, mix_norm_cfg=dict(type="SyncBN"))
     modules = [HeadMixingAttention(12, 3, **settings).double() for _ in range(2)]
@@ -148,7 +148,7 @@ def head_cosine_gradients(ranks):
 
 
 def classifier_gradients(rank, distributed):
-    """Of timm's task with all losses, whose rectangles each process draws for itself."""
+    """Gradients of timm's task with all losses; each process draws its rectangles."""
     torch.manual_seed(0)
     settings = dict(img_size=32, patch_size=8, num_layers=3, num_classes=5, patch_head=True)
     model = timm.create_model("diversepatch_t", **settings).double()
@@ -172,7 +172,7 @@ def work(rank, results):
 
 @pytest.mark.timeout(300)
 def test_two_processes_average_their_gradients(tmp_path):
-    """No parameter is left without a gradient, in no iteration and whatever is ignored."""
+    """Every parameter has a gradient in every iteration, also if all pixels are ignored."""
     results = run_in_two(work, tmp_path)
     for kind, options in SEGMENTORS:
         alone = [gradients_of(make_step(kind, options), rank) for rank in (0, 1)]

@@ -7,7 +7,7 @@ CLASSES = ("background", "lesion")
 
 
 def sample(prediction, truth, path="a.jpg"):
-    """A dict as it reaches ``process``; label maps are nested lists or arrays (H, W)."""
+    """Input of ``process``; label maps are nested lists or arrays, (H, W)."""
     return {
         "pred_sem_seg": {"data": torch.as_tensor(np.asarray(prediction, dtype=np.int64))[None]},
         "gt_sem_seg": {"data": torch.as_tensor(np.asarray(truth, dtype=np.uint8))[None]},

@@ -1,4 +1,4 @@
-"""Scores from sets of coordinates, in plain Python: slow, and nothing shared with the package."""
+"""Scores from sets of coordinates in plain Python: slow, and without code of the package."""
 
 import math
 
@@ -6,7 +6,7 @@ NAN = math.nan
 
 
 def region(labels, truth, cls, ignore_index=255):
-    """Coordinates of a class, without those that the truth ignores."""
+    """Coordinates of a class, without ignored ones."""
     return {
         (y, x)
         for y, row in enumerate(labels)
@@ -47,7 +47,7 @@ def contour(points):
 
 
 def percentile95(values):
-    """Linear between the two ranks around the 95th percentile."""
+    """95th percentile, linear between the two nearest ranks."""
     values = sorted(values)
     rank = 0.95 * (len(values) - 1)
     low = math.floor(rank)

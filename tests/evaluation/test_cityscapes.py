@@ -53,7 +53,7 @@ def test_scores_are_those_of_the_parent(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a_0_1_leftImg8bit.png"]
 
 
-def test_what_has_no_label_id_is_refused(tmp_path):
+def test_a_class_without_label_id_is_refused(tmp_path):
     with pytest.raises(ValueError, match="output_dir"):
         metric(format_only=True)
     writer = metric(("road", "pothole"), output_dir=str(tmp_path), format_only=True)

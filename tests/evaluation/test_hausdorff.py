@@ -29,7 +29,7 @@ def test_a_boundary_by_hand():
 def test_moved_squares_have_their_shift_as_distance():
     a, b = mask((20, 20), (5, 10, 5, 10)), mask((20, 20), (5, 10, 8, 13))
     # Of A's 16 boundary pixels 5 are in column 5, 3 from B's first column; the 95th percentile is
-    # rank 14.25 of 0 to 15, among those. Likewise back.
+    # rank 14.25 of 0 to 15, among those. The way back is the same.
     assert hausdorff95(a, b) == 3
     assert hausdorff95(a, b, spacing=(1.0, 0.5)) == 1.5
     assert hausdorff95(a, b, spacing=(0.5, 1.0)) == 3

@@ -1,4 +1,4 @@
-"""The metric between mmengine's other parts: several processes, and the best checkpoint."""
+"""The metric in mmengine's runner: several processes, and the best checkpoint."""
 
 import csv
 import os
@@ -27,7 +27,7 @@ NUM_IMAGES = 7
 
 
 def evaluate(csv_path):
-    """What the processes together make of seven images, each of its own share."""
+    """Evaluate seven images in two processes, each with its part."""
     init_default_scope("mmseg")
     config = dict(type="PerImageMetric", metrics=["Dice", "HD95"], csv_path=csv_path)
     evaluator = Evaluator([config])
@@ -80,7 +80,7 @@ class Squares(Dataset):
 
 
 class GrowingSquare(BaseModel):
-    """Finds 2, 4, then 3 rows of the lesion's 4 in epochs 1, 2 and 3."""
+    """A model that finds 2, 4 and 3 rows of the lesion's 4 in epochs 1, 2 and 3."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Small segmentors of our configs, with statistics that inference sees."""
+"""Small segmentors of our configs, with random statistics."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ SIDE = 64
 
 
 def randomize_norms(model):
-    """Statistics and affine parameters that are not those of a start."""
+    """Draw statistics and affine parameters, which are 0 and 1 in a new model."""
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             module.running_mean.normal_(0, 0.05)
@@ -26,7 +26,7 @@ def randomize_norms(model):
 
 @pytest.fixture
 def small():
-    """Builds a config's segmentor with two blocks for images of 64²; options are dotted keys."""
+    """Builder of a config's segmentor with two blocks for 64²; options are dotted keys."""
 
     def build(name, **options):
         cfg = load_config(str(ROOT / "configs" / f"{name}.py"))
@@ -51,7 +51,7 @@ def small():
         cfg.merge_from_dict(options)
         model = MODELS.build(ConfigDict(cfg.model)).eval()
         model.init_weights()
-        # Logits of a fresh head are all but nothing.
+        # Logits of a new head are almost zero.
         torch.nn.init.normal_(model.decode_head.conv_seg.weight)
         randomize_norms(model)
         model.cfg = cfg

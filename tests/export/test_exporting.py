@@ -12,6 +12,7 @@ from mmseg_deepvit.export.metadata import describe
 
 CAIT, DEEPVIT = "linear_cait-xxs24_ade20k", "upernet_deepvit_ade20k"
 DIVERSE, SWIN = "upernet_diversepatch-b_ade20k", "upernet_diversepatch-swin-l_cityscapes"
+TO_THE_SIZE = {"test_pipeline.1.keep_ratio": False, "test_pipeline.1.scale": (96, 64)}
 
 
 def export(model, folder, kind, **settings):
@@ -36,7 +37,7 @@ def export(model, folder, kind, **settings):
 )
 @pytest.mark.parametrize("kind", list(FORMATS))
 def test_sizes_vary(small, tmp_path, kind, name, options):
-    """Sizes that are no multiples of the patch, other batches, also those not tried on writing."""
+    """Batches and sizes vary: no multiples of the patch, and not the ones tried on writing."""
     model = small(name, **options)
     path, results = export(model, tmp_path, kind, dynamic=True)
     assert [r.shape for r in results] == [(2, 3, 61, 69), (1, 3, 85, 105), (85, 105)]
@@ -50,24 +51,20 @@ def test_sizes_vary(small, tmp_path, kind, name, options):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        (DEEPVIT, "exported-program"),
-        (DIVERSE, "torchscript"),
-        (SWIN, "onnx"),
-        (SWIN, "torchscript"),
-    ],
-)
+ONE_SIZE = [(DEEPVIT, "exported-program"), (DIVERSE, "torchscript")]
+ONE_SIZE += [(SWIN, "onnx"), (SWIN, "torchscript")]
+
+
+@pytest.mark.parametrize(("name", "kind"), ONE_SIZE)
 def test_one_size(small, tmp_path, name, kind):
-    """Where the test pipeline gives it too, and nothing slides, predictions are compared."""
+    """Predictions are compared if the test pipeline gives that size and nothing slides."""
     _, (result, *predicted) = export(small(name), tmp_path, kind, shape=(70, 90))
     assert result.shape == (1, 3, 70, 90)
     assert result.relative < 1e-4
     assert [(p.shape, p.labels > 0.999) for p in predicted] == [((70, 90), True)] * (name == SWIN)
 
 
-def test_onnx_is_standard_and_says_what_it_is(small, tmp_path):
+def test_onnx_is_standard_with_metadata(small, tmp_path):
     model = small("linear_deepvit_ade20k")
     path, _ = export(model, tmp_path, "onnx", dynamic=True)
     file = onnx.load(path)
@@ -90,7 +87,7 @@ def test_onnx_is_standard_and_says_what_it_is(small, tmp_path):
     assert said["resize"] == {"scale": [256, 70], "keep_ratio": True}
 
 
-def test_archives_say_what_they_are(small, tmp_path):
+def test_archives_hold_metadata(small, tmp_path):
     model = small(CAIT)
     for kind, load in (
         ("torchscript", lambda path, files: torch.jit.load(path, _extra_files=files)),
@@ -104,8 +101,8 @@ def test_archives_say_what_they_are(small, tmp_path):
         assert said["input_size"] == [64, 64]
 
 
-def test_what_cannot_vary_is_refused(small, tmp_path):
-    """mmseg's Swin counts its windows out for one size."""
+def test_sizes_that_cannot_vary_are_refused(small, tmp_path):
+    """The number of windows in mmseg's Swin depends on the size."""
     model = small(SWIN)
     for kind in FORMATS:
         with pytest.raises(UserError, match=r"SwinTransformer takes one size .* use --shape"):
@@ -124,10 +121,10 @@ def test_what_cannot_vary_is_refused(small, tmp_path):
         ({"model.data_preprocessor.test_cfg": dict(size=9, size_divisor=9)}, "test_cfg={'size'"),
     ],
 )
-def test_what_would_be_missing_is_refused(small, tmp_path, options, said):
-    """It changed a third of the labels, and logits agreed all the same."""
+def test_steps_that_cannot_be_exported_are_refused(small, tmp_path, options, said):
+    """Without such a step a third of the labels would change, while logits agree."""
     model = small(CAIT, **options)
-    with pytest.raises(UserError, match=f"{re.escape(said)}.* is not exported"):
+    with pytest.raises(UserError, match=f"{re.escape(said)}.* cannot be exported"):
         export(model, tmp_path, "onnx")
     assert not list(tmp_path.iterdir())
 
@@ -146,11 +143,11 @@ def test_padding_is_exported(small, tmp_path, mode, bgr_to_rgb, padding):
 
 
 def test_predictions_from_an_image_file_must_agree(small, tmp_path, monkeypatch):
-    """Logits of random images do not tell: here metadata forget to resize."""
+    """Logits of random images cannot show that the metadata lack the resizing."""
     model = small(CAIT)
     told = describe(model, None)
     monkeypatch.setattr(exporting, "describe", lambda *_: replace(told, resize=None))
-    with pytest.raises(UserError, match=r"does not predict what .* of the labels of an image of"):
+    with pytest.raises(UserError, match=r"differ in .* of the labels of an image of"):
         export(model, tmp_path, "torchscript", dynamic=True)
     assert not list(tmp_path.iterdir())
 
@@ -162,15 +159,7 @@ def test_predictions_from_an_image_file_must_agree(small, tmp_path, monkeypatch)
         ((64, 64), {}, True),  # in windows
         ((64, 96), {}, False),
         ((64, 64), {"model.test_cfg.mode": "whole"}, False),  # proportions are kept
-        (
-            (64, 96),
-            {
-                "model.test_cfg.mode": "whole",
-                "test_pipeline.1.keep_ratio": False,
-                "test_pipeline.1.scale": (96, 64),
-            },
-            True,
-        ),
+        ((64, 96), {"model.test_cfg.mode": "whole", **TO_THE_SIZE}, True),
     ],
 )
 def test_whether_images_come_at_the_files_size(small, size, options, told):

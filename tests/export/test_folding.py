@@ -31,7 +31,7 @@ def test_folded_equals_unfolded(backbone, affine, mix_bias, map_tokens):
             assert (new - old).abs().max() < 1e-10 * old.abs().max()
 
 
-def test_what_depends_on_the_maps_stays():
+def test_norms_that_depend_on_the_maps_stay():
     model = DeepViT(dict(SMALL, mix_norm_cfg=dict(type="LN"), mix_scale=0.7)).double().eval()
     folded = copy.deepcopy(model)
     assert fold_map_norms(folded) == 0

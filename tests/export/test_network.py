@@ -16,7 +16,7 @@ def test_pooling_is_pytorchs(size, shape):
 
 
 @pytest.mark.parametrize("bgr_to_rgb", [True, False])
-def test_takes_raw_rgb_whatever_the_model_was_trained_with(small, bgr_to_rgb):
+def test_takes_raw_rgb_for_models_of_either_order(small, bgr_to_rgb):
     options = {"model.data_preprocessor.bgr_to_rgb": bgr_to_rgb, "model.test_cfg.mode": "whole"}
     model = small("linear_cait-xxs24_ade20k", **options)
     model.cfg.test_pipeline.pop(1)  # no resizing
@@ -28,7 +28,7 @@ def test_takes_raw_rgb_whatever_the_model_was_trained_with(small, bgr_to_rgb):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_model_is_left_as_it_is(small):
+def test_the_model_is_not_changed(small):
     model = small("upernet_deepvit_ade20k")
     before = {name: value.clone() for name, value in model.state_dict().items()}
     network = ExportNetwork(model, (96, 80))

@@ -11,7 +11,7 @@ CAIT = "linear_cait-xxs24_ade20k"
 
 
 def picture(height, width):
-    """Something smooth: noise would put many pixels between two classes."""
+    """A smooth picture: noise would put many pixels between two classes."""
     noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     return cv2.resize(noise, (width, height), interpolation=cv2.INTER_CUBIC)
 
@@ -32,7 +32,7 @@ def test_any_size_is_the_models_prediction(small, tmp_path):
         assert agree(model, path, picture(*size)) > 0.999
 
 
-def test_windows_of_a_file_of_their_size(small, tmp_path):
+def test_windows_of_the_size_of_the_file(small, tmp_path):
     model = small(CAIT)
     path = tmp_path / "model.onnx"
     export_segmentor(model, path)
@@ -40,7 +40,7 @@ def test_windows_of_a_file_of_their_size(small, tmp_path):
 
 
 def test_one_size_and_a_single_logit(small, tmp_path):
-    """An image is brought to the file's size; one logit is compared with the threshold."""
+    """An image is resized to the file's size; one logit is compared with the threshold."""
     options = {"model.decode_head.out_channels": 1, "model.decode_head.num_classes": 2}
     options |= {"model.decode_head.threshold": 0.4, "model.test_cfg.mode": "whole"}
     model = small("linear_cait-xxs24_isic2018", **options)
@@ -53,7 +53,7 @@ def test_one_size_and_a_single_logit(small, tmp_path):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """A file of one convolution that says all that it must."""
+    """Model of one convolution with complete metadata."""
     weight = onnx.numpy_helper.from_array(np.ones((2, 3, 1, 1), np.float32), "weight")
     node = onnx.helper.make_node("Conv", ["images", "weight"], ["logits"])
     value, out = (
@@ -81,7 +81,7 @@ def exported(tmp_path_factory):
 
 
 def change(model, tmp_path, edit):
-    """A file of what is left of a model after an edit."""
+    """Write the file of a model after an edit."""
     changed = onnx.ModelProto()
     changed.CopyFrom(model)
     edit(changed)
@@ -128,7 +128,7 @@ def test_damaged_metadata(exported, tmp_path, name, value):
             else:
                 entry.value = value
 
-    with pytest.raises(CheckpointError, match=r"model\.onnx does not say what prediction needs \("):
+    with pytest.raises(CheckpointError, match=r"model\.onnx lacks metadata for prediction \("):
         OnnxSegmentor(change(exported, tmp_path, edit))
 
 
@@ -142,30 +142,24 @@ def test_files_of_older_versions_have_no_padding(exported, tmp_path):
 
 
 def loop(model):
-    """A loop whose condition is always true, in the place of the network."""
+    """Add a loop whose condition is always true."""
     make, bool_type = onnx.helper.make_node, onnx.TensorProto.BOOL
-    condition = [
-        onnx.helper.make_tensor_value_info(name, bool_type, []) for name in ("cond", "same")
-    ]
-    step = onnx.helper.make_tensor_value_info("step", onnx.TensorProto.INT64, [])
-    body = onnx.helper.make_graph(
-        [make("Identity", ["cond"], ["same"])], "body", [step, condition[0]], condition[1:]
-    )
-    true = onnx.numpy_helper.from_array(np.array(True), "true")
-    model.graph.initializer.append(true)
+    value = onnx.helper.make_tensor_value_info
+    cond, same = (value(name, bool_type, []) for name in ("cond", "same"))
+    step = value("step", onnx.TensorProto.INT64, [])
+    identity = make("Identity", ["cond"], ["same"])
+    body = onnx.helper.make_graph([identity], "body", [step, cond], [same])
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(True), "true"))
     model.graph.node.append(make("Loop", ["", "true"], [], body=body))
 
 
 def functions(model):
-    """A function that calls the next one twice, and so on: 2³⁰ nodes once it is written out."""
-    opsets = [onnx.helper.make_opsetid(domain, 1) for domain in ("", "x")]
+    """Add a chain of functions that call the next one twice: 2³⁰ nodes when expanded."""
+    make = onnx.helper
+    opsets = [make.make_opsetid(domain, 1) for domain in ("", "x")]
     for i in range(30):
-        once, again = (
-            onnx.helper.make_node(f"F{i + 1}", [x], [y], domain="x") for x, y in ("ab", "bc")
-        )
-        model.functions.append(
-            onnx.helper.make_function("x", f"F{i}", ["a"], ["c"], [once, again], opsets)
-        )
+        calls = [make.make_node(f"F{i + 1}", [x], [y], domain="x") for x, y in ("ab", "bc")]
+        model.functions.append(make.make_function("x", f"F{i}", ["a"], ["c"], calls, opsets))
 
 
 def weights_elsewhere(model):
@@ -195,7 +189,7 @@ def too_short(model):
     ],
 )
 def test_graphs_that_are_refused(exported, tmp_path, edit, said):
-    """At once: nothing is run, and no other file is opened."""
+    """The refusal runs nothing and opens no other file."""
     with pytest.raises(CheckpointError, match=rf"model\.onnx {said}"):
         OnnxSegmentor(change(exported, tmp_path, edit))
 
@@ -235,7 +229,7 @@ def test_files_of_others(tmp_path):
     graph = onnx.helper.make_graph([node], "other", [value], [out])
     opset = onnx.helper.make_opsetid("", 18)
     onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=9), path)
-    with pytest.raises(UserError, match=r"does not say what prediction needs \(no 'classes'\)"):
+    with pytest.raises(UserError, match=r"lacks metadata for prediction \(no 'classes'\)"):
         OnnxSegmentor(path)
     with pytest.raises(UserError, match="try --device cpu"):
         OnnxSegmentor(path, "cuda:0")

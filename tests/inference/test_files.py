@@ -37,7 +37,7 @@ def test_brackets_in_real_names_are_no_pattern(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["nowhere.jpg", "*.bmp"])
-def test_what_names_nothing_is_an_error(folder, name):
+def test_inputs_without_images_are_refused(folder, name):
     with pytest.raises(UserError, match=name.replace("*", r"\*")):
         find_images([str(folder / name)])
 
@@ -58,7 +58,7 @@ def test_read_image(tmp_path):
 
 
 @pytest.mark.parametrize(("content", "message"), [(b"", "is empty"), (b"x" * 99, "is no image")])
-def test_what_cannot_be_read_is_one_line(tmp_path, content, message):
+def test_unreadable_images_are_one_line(tmp_path, content, message):
     path = tmp_path / "a.jpg"
     path.write_bytes(content)
     with pytest.raises(UserError, match=f"a.jpg {message}"):

@@ -36,7 +36,7 @@ def image():
     return np.random.default_rng(0).integers(0, 256, (100, 160, 3), dtype=np.uint8)
 
 
-def test_the_image_is_what_mmseg_makes_of_it(image):
+def test_the_image_is_mmsegs(image):
     model = model_of(PIPELINE)
     made = prepare_image(model, image)
     assert len(model.cfg.test_pipeline) == 4  # as it was
@@ -74,10 +74,10 @@ def test_the_training_crop_is_read_by_one_rule():
     assert crop_of(None, 40) == (40, 40)
     assert crop_of() is training_crop(Config(dict(model=dict()))) is None
     for size in ("x", (64,), (64, 0), (64, 48.5), [64, "48"]):
-        with pytest.raises(UserError, match=r"crop is .*: set model\.data_preprocessor\.size"):
+        with pytest.raises(UserError, match=r"crop is .*; set model\.data_preprocessor\.size"):
             crop_of(size)
 
 
-def test_what_the_config_must_say(image):
+def test_configs_without_test_pipeline_are_refused(image):
     with pytest.raises(UserError, match="no test_pipeline"):
         prepare_image(model_of([]), image)

@@ -13,23 +13,12 @@ def segmentor(kind, **test_cfg):
     init_default_scope("mmseg")
     torch.manual_seed(0)
     arch = dict(embed_dims=24, num_layers=2, num_heads=4)
-    return MODELS.build(
-        ConfigDict(
-            type=kind,
-            backbone=dict(type="DeepViT", arch=arch, img_size=32, patch_size=8),
-            decode_head=dict(
-                type="FCNHead",
-                in_index=0,
-                in_channels=24,
-                channels=24,
-                num_convs=0,
-                concat_input=False,
-                num_classes=3,
-                align_corners=False,
-            ),
-            test_cfg=dict(mode="slide", crop_size=(32, 32), stride=(20, 24), **test_cfg),
-        )
-    ).eval()
+    backbone = dict(type="DeepViT", arch=arch, img_size=32, patch_size=8)
+    head = dict(type="FCNHead", num_convs=0, concat_input=False, align_corners=False)
+    head.update(in_index=0, in_channels=24, channels=24, num_classes=3)
+    test_cfg = dict(mode="slide", crop_size=(32, 32), stride=(20, 24), **test_cfg)
+    cfg = ConfigDict(type=kind, backbone=backbone, decode_head=head, test_cfg=test_cfg)
+    return MODELS.build(cfg).eval()
 
 
 def metas(count, size):
@@ -70,20 +59,14 @@ def test_bad_sizes(at_a_time):
 
 
 def test_windows_cover_the_image_and_stay_in_it():
-    windows = list(find_windows((70, 33), (32, 32), (24, 20)))
-    assert windows == [
-        (0, 0, 32, 32),
-        (0, 1, 32, 33),
-        (24, 0, 56, 32),
-        (24, 1, 56, 33),
-        (38, 0, 70, 32),
-        (38, 1, 70, 33),
-    ]
+    windows = find_windows((70, 33), (32, 32), (24, 20))
+    corners = [(top, left) for top in (0, 24, 38) for left in (0, 1)]
+    assert list(windows) == [(top, left, top + 32, left + 32) for top, left in corners]
 
 
 @pytest.mark.parametrize("mode", ["slide", "whole"])
 def test_the_class_that_is_never_scored(mode):
-    """It has the largest logit everywhere and is predicted nowhere; the others stay."""
+    """Prediction skips the class although its logit is largest; the other logits stay."""
     plain = segmentor("SlidingEncoderDecoder")
     model = segmentor("SlidingEncoderDecoder", unscored_classes=1)
     plain.test_cfg.mode = model.test_cfg.mode = mode

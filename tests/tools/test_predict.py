@@ -29,7 +29,7 @@ def test_a_folder_of_good_and_bad_images(trained, tmp_path):
     assert result.returncode == 1, result.stderr
     assert "2 of 4 images segmented" in result.stdout
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert [e.split(": ")[1].rsplit("/", 1)[-1] for e in errors] == [
+    assert [e.split("; ")[0].rsplit("/", 1)[-1] for e in errors] == [
         "bad.jpg is no image, or a damaged one",
         "empty.png is empty",
     ]

@@ -92,7 +92,7 @@ def test_trains_with_the_losses_asked_for(tmp_path, monkeypatch, capsys, ours, t
     [
         (["--mixing", "1"], SCRIPT, "does not train by timm.task.ClassificationTask: take the"),
         (["--heads", "-1"], TRAINING, "heads is a weight and must be at least 0, got -1.0"),
-        (["--cosine", "1"], TRAINING, "ResNet is no model of mmseg_deepvit: give --model deepvit"),
+        (["--cosine", "1"], TRAINING, "ResNet is no model of mmseg_deepvit; give --model deepvit"),
     ],
 )
 def test_losses_that_cannot_be(tmp_path, monkeypatch, options, text, message):

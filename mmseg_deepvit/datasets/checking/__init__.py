@@ -1,4 +1,4 @@
-"""Looking through a data set before training: what is there, and everything that is wrong."""
+"""Checks of a data set before training: its counts, and every bad file."""
 
 from .contact_sheet import draw_contact_sheet
 from .report import bad_file_lines, summary

@@ -1,4 +1,4 @@
-"""A sheet of small pictures: what the labels look like over the images."""
+"""A contact sheet: small pictures of labels painted over their images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...label_pictures import draw_overlay
 from .reading import PairReader
 from .survey import Survey
 
-# Sides of an image on the sheet, in pixels: the shorter, and the most that the longer may have.
+# Shorter side of an image on the sheet, and limit of the longer side, in pixels.
 _SIDE, _MOST = 288, 1152
 _GAP, _CAPTION = 12, 18
 _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.4
@@ -21,13 +21,13 @@ _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.4
 def draw_contact_sheet(survey: Survey, reader: PairReader, count: int = 9) -> np.ndarray | None:
     """Draw some of the good pairs, evenly spread, with their classes painted over them.
 
-    Where there is none, the pairs that can be read are drawn; labels that are no class are not
-    painted.
+    Without a good pair, pairs that can be read are drawn. Labels outside the classes are left
+    unpainted.
 
     Args:
-        survey: What was found.
-        reader: Of the pairs.
-        count: Most images on the sheet.
+        survey: Result of the check.
+        reader: Reader of the pairs.
+        count: Largest number of images on the sheet.
 
     Returns:
         (H, W, 3), uint8, BGR; None if there is no pair to draw.
@@ -44,7 +44,7 @@ def draw_contact_sheet(survey: Survey, reader: PairReader, count: int = 9) -> np
 
 
 def _tile(image: np.ndarray, labels: np.ndarray, name: str, survey: Survey) -> np.ndarray:
-    """An overlay at a fixed size, with the file's name below."""
+    """Draw an overlay at a fixed size, with the file's name below."""
     scale = min(_SIDE / min(labels.shape), _MOST / max(labels.shape))
     size = (max(1, round(labels.shape[1] * scale)), max(1, round(labels.shape[0] * scale)))
     shrink = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
@@ -58,18 +58,12 @@ def _tile(image: np.ndarray, labels: np.ndarray, name: str, survey: Survey) -> n
 
 
 def _arrange(tiles: list[np.ndarray]) -> np.ndarray:
-    """Tiles in rows, about as many as columns, on white."""
+    """Place tiles on white, with about as many rows as columns."""
     columns = math.ceil(math.sqrt(len(tiles)))
-    rows = [tiles[i : i + columns] for i in range(0, len(tiles), columns)]
-    widths = [max(row[c].shape[1] for row in rows if c < len(row)) for c in range(len(rows[0]))]
-    heights = [max(tile.shape[0] for tile in row) for row in rows]
-    shape = (sum(heights) + _GAP * (len(rows) + 1), sum(widths) + _GAP * (len(widths) + 1), 3)
-    sheet = np.full(shape, 255, dtype=np.uint8)
-    top = _GAP
-    for row, height in zip(rows, heights, strict=True):
-        left = _GAP
-        for tile, width in zip(row, widths, strict=False):
-            sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
-            left += width + _GAP
-        top += height + _GAP
+    rows = math.ceil(len(tiles) / columns)
+    height, width = (max(tile.shape[axis] for tile in tiles) + _GAP for axis in (0, 1))
+    sheet = np.full((rows * height + _GAP, columns * width + _GAP, 3), 255, dtype=np.uint8)
+    for i, tile in enumerate(tiles):
+        top, left = i // columns * height + _GAP, i % columns * width + _GAP
+        sheet[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
     return sheet

@@ -1,4 +1,4 @@
-"""Reading one pair as training does, with what is wrong told instead of raised."""
+"""Reading one pair as training does; problems are returned, not raised."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ import numpy as np
 
 from ..decoding import NO_CLASS, UNREADABLE, DataError
 
+Results = dict[str, Any]
 NO_MASK = "image without mask"
 NO_IMAGE = "mask without image"
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong with a file.
+    """A problem with a file.
 
     Args:
         kind: One of the kinds above, or of :mod:`mmseg_deepvit.datasets.decoding`.
-        path: The file.
-        said: More of it, one line; may be empty.
+        path: Path of the file.
+        said: Details in one line; may be empty.
     """
 
     kind: str
@@ -32,12 +33,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class PairFacts:
-    """What reading a pair told.
+    """Result of reading a pair.
 
     Args:
         size: Height and width of the image; None if it cannot be read.
         pixels: Number of pixels of each label, as training sees labels.
-        problems: What is wrong.
+        problems: Problems of both files.
     """
 
     size: tuple[int, int] | None = None
@@ -46,17 +47,17 @@ class PairFacts:
 
 
 class PairReader:
-    """Pairs by number, read by the loading transforms of a data set's own pipeline.
+    """Pairs by number, read by the loading transforms of a data set's pipeline.
 
     Args:
-        infos: As ``load_data_list`` of the data set gives them.
-        pipeline: The data set's.
-        num_classes: Labels 0 to ``num_classes`` - 1 are classes.
-        ignore_index: The label that is no class on purpose.
+        infos: Results of the data set's ``load_data_list``.
+        pipeline: Pipeline of the data set.
+        num_classes: Number of classes; labels 0 to ``num_classes`` - 1 are classes.
+        ignore_index: Label of ignored pixels.
     """
 
     def __init__(
-        self, infos: Sequence[dict], pipeline: Any, num_classes: int, ignore_index: int
+        self, infos: Sequence[Results], pipeline: Any, num_classes: int, ignore_index: int
     ) -> None:
         self.infos = infos
         self.num_classes = num_classes
@@ -64,7 +65,7 @@ class PairReader:
         self._loaders = list(_loaders(pipeline))
 
     def __getitem__(self, i: int) -> PairFacts:
-        """Read a pair and look at it; nothing is raised."""
+        """Read a pair and check it; problems are returned."""
         results, problems = self._load(i)
         image, labels = results.get("img"), results.get("gt_seg_map")
         size = None if image is None else (int(image.shape[0]), int(image.shape[1]))
@@ -81,21 +82,21 @@ class PairReader:
 
     @property
     def loads_images(self) -> bool:
-        """Whether the pipeline reads anything at all."""
+        """Whether the pipeline has any loading transform."""
         return bool(self._loaders)
 
     def load(self, i: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Image (H, W, 3), uint8, BGR, and labels (H, W) of a pair; None if one has no such."""
+        """Load a pair: image (H, W, 3), uint8, BGR, and labels (H, W); None if it has problems."""
         results, _ = self._load(i)
         image, labels = results.get("img"), results.get("gt_seg_map")
         if image is None or labels is None or image.shape != (*labels.shape, 3):
             return None
         return image.astype(np.uint8), labels
 
-    def _load(self, i: int) -> tuple[dict, list[Problem]]:
-        """What the loading transforms give, without those that fail."""
+    def _load(self, i: int) -> tuple[Results, list[Problem]]:
+        """Run the loading transforms; those that fail become problems."""
         info = self.infos[i]
-        results: dict = {**deepcopy(info), "sample_idx": i}
+        results: Results = {**deepcopy(info), "sample_idx": i}
         problems = []
         for loader in self._loaders:
             key = "seg_map_path" if "Annotation" in type(loader).__name__ else "img_path"
@@ -103,7 +104,7 @@ class PairReader:
                 continue  # an image without mask
             try:
                 loaded = loader(dict(results))
-            except Exception as error:  # decoders raise whatever they like
+            except Exception as error:  # decoders raise errors of any type
                 problems.append(_problem(error, info[key]))
                 continue
             if loaded is None:
@@ -113,8 +114,8 @@ class PairReader:
         return results, problems
 
 
-def _loaders(pipeline: Any) -> Iterator[Callable]:
-    """The loading transforms of a pipeline, also within test-time augmentation, each kind once."""
+def _loaders(pipeline: Any) -> Iterator[Callable[[Results], Results | None]]:
+    """Loading transforms of a pipeline, also inside test-time augmentation, each kind once."""
     seen = set()
     for transform in pipeline.transforms:
         inner = getattr(transform, "subroutines", ())
@@ -126,7 +127,7 @@ def _loaders(pipeline: Any) -> Iterator[Callable]:
 
 
 def _problem(error: Exception, path: str) -> Problem:
-    """What a loader raised, one line, without the path that stands before it."""
+    """Make a problem of a loader's error: one line, without the path."""
     if isinstance(error, DataError):
         return Problem(error.kind, path, error.said)
     text = " ".join(str(error).split()).replace(path, "").strip(" :'")

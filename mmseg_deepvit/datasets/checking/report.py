@@ -1,4 +1,4 @@
-"""What was found in a data set, as text."""
+"""The result of a check, as text."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ from .survey import Survey
 
 
 def summary(survey: Survey) -> str:
-    """Counts, sizes, classes and problems, many lines.
-
-    Args:
-        survey: What was found.
-    """
+    """Write counts, sizes, classes and problems in several lines."""
     lines = [
         f"{survey.name}: {survey.num_images} images, {survey.num_masks} with mask, "
         f"{survey.num_read} read",
@@ -25,7 +21,7 @@ def summary(survey: Survey) -> str:
 
 
 def bad_file_lines(survey: Survey) -> list[str]:
-    """Every problem, a line each: part, kind, file and what is wrong, separated by tabs."""
+    """Write each problem in a line: part, kind, file and details, separated by tabs."""
     return ["\t".join((survey.name, p.kind, p.path, p.said)).rstrip() for p in survey.problems]
 
 
@@ -42,7 +38,7 @@ def _size_lines(survey: Survey) -> list[str]:
 
 
 def _class_lines(survey: Survey) -> list[str]:
-    """A table of the classes that occur, and the names of those that do not."""
+    """Write a table of the classes that occur, and the names of the others."""
     pixels, ignored = survey.pixels, survey.ignore_index
     if not pixels:
         return []

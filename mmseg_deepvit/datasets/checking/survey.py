@@ -1,4 +1,4 @@
-"""Looking through a whole data set: every pair, in worker processes."""
+"""A check of every pair of a data set, in worker processes."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from torch.utils.data import DataLoader, Subset
 from ...errors import UserError
 from ...label_pictures import NO_PALETTE, is_palette
 from ..pairs import list_stems, without_partner
-from .reading import NO_IMAGE, NO_MASK, PairFacts, PairReader, Problem
+from .reading import NO_IMAGE, NO_MASK, PairFacts, PairReader, Problem, Results
 
 
 @dataclass
 class Survey:
-    """What a data set holds.
+    """Contents of a data set.
 
     Args:
-        name: What it is called in the report.
-        classes: Names.
+        name: Name in the report.
+        classes: Names of the classes.
         palette: RGB of each class, 0 to 255.
-        ignore_index: The label that is no class on purpose.
-        num_images: How many images the data set lists.
-        num_masks: How many of them name a mask that is there.
-        num_read: How many were read.
-        sizes: How many of those have each (height, width).
+        ignore_index: Label of ignored pixels.
+        num_images: Number of listed images.
+        num_masks: Number of listed images with an existing mask.
+        num_read: Number of images that were read.
+        sizes: Number of read images of each (height, width).
         pixels: Number of pixels of each label.
         images_with: Number of images that hold each label.
-        problems: Everything that is wrong, in the order of the data set.
-        good: Numbers of pairs with which nothing is wrong.
-        read: Numbers of pairs of which both files were read, whatever their labels are.
-        unlabelled: How many masks hold nothing but ``ignore_index``, from which nothing is learnt.
+        problems: Problems in the order of the data set.
+        good: Numbers of pairs without problems.
+        read: Numbers of pairs of which both files were read, with any labels.
+        unlabelled: Number of masks that hold ``ignore_index`` alone.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Survey:
     unlabelled: int = 0
 
     def add(self, number: int, facts: PairFacts) -> None:
-        """Count a pair in."""
+        """Add the facts of a pair."""
         self.num_read += 1
         if facts.size is not None:
             self.sizes[facts.size] += 1
@@ -71,39 +71,39 @@ class Survey:
 
 
 def build_datasets(cfg: Config, part: str) -> list[tuple[str, BaseSegDataset]]:
-    """Build what a dataloader reads, without listing any files yet.
+    """Build the data sets of a dataloader, without listing any files yet.
 
     Args:
-        cfg: A whole config.
+        cfg: Full config.
         part: ``'train'``, ``'val'`` or ``'test'``.
 
     Returns:
-        The data sets below wrappers such as ``RepeatDataset``, each with its name.
+        Names and data sets, those inside wrappers such as ``RepeatDataset``.
 
     Raises:
         UserError: The config has no such dataloader, or one of other data.
     """
     loader = cfg.get(f"{part}_dataloader")
     if not loader:
-        raise UserError(f"the config has no {part}_dataloader: choose another --part")
+        raise UserError(f"the config has no {part}_dataloader; choose another --part")
     leaves = list(leaf_configs(loader.get("dataset")))
     if not leaves:
-        raise UserError(f"the config's {part}_dataloader has no dataset: set its type and folders")
+        raise UserError(f"the config's {part}_dataloader has no dataset; set its type and folders")
     named = []
     for i, leaf in enumerate(leaves):
-        # What is wrong shall be listed, where the data set itself would stop at the first.
+        # Initialising the data set would stop at the first problem.
         dataset = DATASETS.build({**leaf, "lazy_init": True})
         if not isinstance(dataset, BaseSegDataset):
             raise UserError(
-                f"{part}_dataloader has a {type(dataset).__name__}: only data sets derived from "
-                "BaseSegDataset can be checked"
+                f"{part}_dataloader has a {type(dataset).__name__}; choose a --part with a data "
+                "set derived from BaseSegDataset"
             )
         named.append((f"{part}[{i}]" if len(leaves) > 1 else part, dataset))
     return named
 
 
 def leaf_configs(dataset: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """The configs of data sets below wrappers such as RepeatDataset and ConcatDataset."""
+    """Find the configs of data sets inside wrappers such as RepeatDataset and ConcatDataset."""
     if not dataset:
         return
     inner = [dataset.get("dataset"), *(dataset.get("datasets") or ())]
@@ -123,15 +123,15 @@ def survey_dataset(
     """List a data set's files and read its pairs.
 
     Args:
-        name: What it is called in the report.
-        dataset: Built with ``lazy_init``.
-        max_images: Read so many, evenly spread; None reads all. Files without a partner are looked
-            for among all in any case.
-        num_workers: Processes that read; 0 reads in this one.
-        progress: Wraps what is iterated over, as ``rich.progress.track`` does.
+        name: Name in the report.
+        dataset: Data set built with ``lazy_init``.
+        max_images: Number of pairs to read, evenly spread; None reads all. Files without a partner
+            are always sought among all.
+        num_workers: Number of processes that read; 0 reads in this one.
+        progress: Wrapper of the iteration, such as ``rich.progress.track``.
 
     Returns:
-        What was found, and the reader of the pairs.
+        The contents, and the reader of the pairs.
 
     Raises:
         UserError: A folder is missing, or there are no images.
@@ -139,13 +139,13 @@ def survey_dataset(
     infos = _list_pairs(dataset)
     if not infos:
         raise UserError(
-            f"{name}: no images *{dataset.img_suffix} in {dataset.data_prefix.get('img_path')}: "
-            "look at data_root, data_prefix and img_suffix"
+            f"{name}: no images *{dataset.img_suffix} in {dataset.data_prefix.get('img_path')}; "
+            "check data_root, data_prefix and img_suffix"
         )
     missing, extra = _unpaired(dataset, infos)
     meta = dataset.metainfo
     if not meta.get("classes"):
-        raise UserError(f"{name}: {type(dataset).__name__} names no classes: set metainfo.classes")
+        raise UserError(f"{name}: {type(dataset).__name__} names no classes; set metainfo.classes")
     if not is_palette(meta["palette"]) or len(meta["palette"]) != len(meta["classes"]):
         raise UserError(f"{name}: metainfo.palette {NO_PALETTE}")
     result = Survey(
@@ -162,9 +162,16 @@ def survey_dataset(
     result.problems += [Problem(NO_IMAGE, path) for path in extra]
     reader = PairReader(infos, dataset.pipeline, len(result.classes), result.ignore_index)
     if not reader.loads_images:
-        raise UserError(f"{name}: its pipeline has no LoadImageFromFile, so that nothing is read")
-    numbers = _spread(list(range(len(infos))), max_images)
-    read: Iterable[PairFacts] = _read(reader, numbers, num_workers)
+        raise UserError(f"{name}: its pipeline reads no images; add LoadImageFromFile")
+    count = min(len(infos), len(infos) if max_images is None else max_images)
+    numbers = [i * len(infos) // count for i in range(count)]
+    read: Iterable[PairFacts] = DataLoader(
+        Subset(reader, numbers),  # type: ignore[arg-type]
+        batch_size=None,
+        num_workers=num_workers,
+        collate_fn=_unchanged,
+        worker_init_fn=_one_thread,
+    )
     if progress is not None:
         read = progress(read, total=len(numbers))
     for number, facts in zip(numbers, read, strict=True):
@@ -172,28 +179,18 @@ def survey_dataset(
     return result, reader
 
 
-def _read(reader: PairReader, numbers: list[int], num_workers: int) -> DataLoader:
-    """What reading each of the pairs told, in their order."""
-    return DataLoader(
-        Subset(reader, numbers),  # type: ignore[arg-type]
-        batch_size=None,
-        num_workers=num_workers,
-        collate_fn=_as_it_is,
-        worker_init_fn=_one_thread,
-    )
-
-
-def _list_pairs(dataset: BaseSegDataset) -> list[dict]:
-    """The data set's pairs as its ``full_init`` chooses them, but unchecked."""
+def _list_pairs(dataset: BaseSegDataset) -> list[Results]:
+    """List the data set's pairs as its ``full_init`` chooses them, but unchecked."""
     dataset.data_list = dataset.load_data_list()
-    dataset.data_list = dataset.filter_data()
+    infos: list[Results] = dataset.filter_data()
+    dataset.data_list = infos
     if dataset._indices is not None:
-        return dataset._get_unserialized_subset(dataset._indices)
-    return dataset.data_list
+        infos = dataset._get_unserialized_subset(dataset._indices)
+    return infos
 
 
-def _unpaired(dataset: BaseSegDataset, infos: list[dict]) -> tuple[dict[int, str], list[str]]:
-    """Numbers of the pairs whose mask is missing with the mask, and masks that have no image."""
+def _unpaired(dataset: BaseSegDataset, infos: list[Results]) -> tuple[dict[int, str], list[str]]:
+    """Find missing masks by the numbers of their pairs, and masks without an image."""
     folders = dataset.data_prefix
     image_suffix, mask_suffix = dataset.img_suffix, dataset.seg_map_suffix
     same = folders.get("img_path") == folders.get("seg_map_path") and image_suffix == mask_suffix
@@ -204,22 +201,12 @@ def _unpaired(dataset: BaseSegDataset, infos: list[dict]) -> tuple[dict[int, str
     _, extra = without_partner(images, masks)
     root = folders["seg_map_path"].rstrip("/")
     there = {f"{root}/{stem}{mask_suffix}" for stem in masks}
-    missing = {}
-    for i, info in enumerate(infos):
-        path = info.get("seg_map_path", "").replace("\\", "/")
-        if path not in there:
-            missing[i] = path
+    paths = [info.get("seg_map_path", "").replace("\\", "/") for info in infos]
+    missing = {i: path for i, path in enumerate(paths) if path not in there}
     return missing, [f"{root}/{stem}{mask_suffix}" for stem in extra]
 
 
-def _spread(numbers: list[int], most: int | None) -> list[int]:
-    """At most so many numbers, evenly spread."""
-    if most is None or most >= len(numbers):
-        return numbers
-    return [numbers[i * len(numbers) // most] for i in range(most)]
-
-
-def _as_it_is(facts: Any) -> Any:
+def _unchanged(facts: Any) -> Any:
     return facts
 
 

@@ -1,4 +1,8 @@
-"""What lies over skin and lesion in dermoscopy: hairs, gel, rulers, ink, stickers."""
+"""Things that lie over skin and lesion in dermoscopy: hairs, gel, rulers, ink, stickers.
+
+Each function takes a random generator and a Lab picture, float32 of shape (size, size, 3), and
+returns a new one. Masks of the lesion are bool of shape (size, size).
+"""
 
 from __future__ import annotations
 
@@ -18,15 +22,7 @@ from .primitives import (
 
 
 def add_hairs(rng: np.random.Generator, lab: FloatArray) -> FloatArray:
-    """Lay curved hairs over skin and lesion alike, in about three pictures of five.
-
-    Args:
-        rng: Source of randomness.
-        lab: Lab picture of shape (size, size, 3); left as it is.
-
-    Returns:
-        Lab picture of shape (size, size, 3).
-    """
+    """Lay curved hairs over skin and lesion alike, in about three pictures of five."""
     if rng.random() < 0.4:
         return lab
     size = lab.shape[0]
@@ -34,7 +30,7 @@ def add_hairs(rng: np.random.Generator, lab: FloatArray) -> FloatArray:
     main_angle = rng.uniform(0.0, np.pi)
     canvas = new_canvas(size)
     for _ in range(int(rng.integers(2, 24 if rng.random() < 0.3 else 9))):
-        # Hairs of one patch of skin lie about the same way.
+        # Neighbouring hairs point in similar directions.
         angle = main_angle + rng.normal(0.0, 0.45)
         way = np.array([np.cos(angle), np.sin(angle)])
         middle = rng.uniform(0.0, 1.0, 2)
@@ -47,15 +43,7 @@ def add_hairs(rng: np.random.Generator, lab: FloatArray) -> FloatArray:
 
 
 def add_glints(rng: np.random.Generator, lab: FloatArray) -> FloatArray:
-    """Lay gel bubbles (bright rings) and specular glints (white dots) over the picture.
-
-    Args:
-        rng: Source of randomness.
-        lab: Lab picture of shape (size, size, 3); left as it is.
-
-    Returns:
-        Lab picture of shape (size, size, 3).
-    """
+    """Lay gel bubbles (bright rings) and specular glints (white dots) over the picture."""
     size = lab.shape[0]
     rings, dots = new_canvas(size), new_canvas(size)
     for _ in range(int(rng.integers(1, 9))):
@@ -70,15 +58,7 @@ def add_glints(rng: np.random.Generator, lab: FloatArray) -> FloatArray:
 
 
 def add_ruler(rng: np.random.Generator, lab: FloatArray) -> FloatArray:
-    """Draw the dark scale of a dermoscope along one side.
-
-    Args:
-        rng: Source of randomness.
-        lab: Lab picture of shape (size, size, 3); left as it is.
-
-    Returns:
-        Lab picture of shape (size, size, 3).
-    """
+    """Draw the dark scale of a dermoscope along one side."""
     size = lab.shape[0]
     canvas = new_canvas(size)
     base, step = rng.uniform(0.04, 0.1), rng.uniform(0.035, 0.06)
@@ -91,22 +71,13 @@ def add_ruler(rng: np.random.Generator, lab: FloatArray) -> FloatArray:
 
 
 def add_ink(rng: np.random.Generator, lab: FloatArray, mask: BoolArray) -> FloatArray:
-    """Draw violet or blue pen strokes on the skin beside the lesion.
-
-    Args:
-        rng: Source of randomness.
-        lab: Lab picture of shape (size, size, 3); left as it is.
-        mask: Lesion mask of shape (size, size); the pen keeps clear of it.
-
-    Returns:
-        Lab picture of shape (size, size, 3).
-    """
+    """Draw violet or blue pen strokes on the skin around the lesion, never over it."""
     size = lab.shape[0]
     canvas = new_canvas(size)
     for _ in range(int(rng.integers(1, 4))):
         start, end = rng.uniform(0.0, 1.0, 2), rng.uniform(0.0, 1.0, 2)
         draw_stroke(canvas, (start, rng.uniform(0.0, 1.0, 2), end), rng.uniform(0.02, 0.045))
-    # Ink over the border would hide it, and make the label a guess.
+    # Ink over the border would hide it; the label would then be a guess.
     clear = np.clip((-signed_depth(mask) - 0.02) / 0.03, 0.0, 1.0)
     worn = np.clip(0.75 + 0.2 * smooth_noise(rng, size, 16), 0.0, 1.0)
     colour = (rng.uniform(28.0, 45.0), rng.uniform(15.0, 40.0), rng.uniform(-55.0, -35.0))
@@ -114,16 +85,7 @@ def add_ink(rng: np.random.Generator, lab: FloatArray, mask: BoolArray) -> Float
 
 
 def add_sticker(rng: np.random.Generator, lab: FloatArray, mask: BoolArray) -> FloatArray:
-    """Put a saturated round sticker at the picture's edge, if there is room for one.
-
-    Args:
-        rng: Source of randomness.
-        lab: Lab picture of shape (size, size, 3); left as it is.
-        mask: Lesion mask of shape (size, size); a sticker that would cover some of it is left out.
-
-    Returns:
-        Lab picture of shape (size, size, 3).
-    """
+    """Put a saturated round sticker at the picture's edge, unless it would cover the lesion."""
     size = lab.shape[0]
     canvas = new_canvas(size)
     angle, radius = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.1, 0.3)

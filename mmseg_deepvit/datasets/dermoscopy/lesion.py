@@ -1,7 +1,8 @@
 """Skin, and one lesion on it: outline, colour, structures.
 
-Colours are CIE Lab (L in 0..100, a and b in about -100..100), because there a lesion can be made
-redder than the skin at equal lightness, which a grey threshold cannot see.
+Colours are CIE Lab: L in 0..100, a and b in about -100..100. In Lab a lesion can be redder than the
+skin at equal lightness, and a grey threshold cannot see that. Lab pictures are float32 of shape
+(size, size, 3), masks are bool of shape (size, size).
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from .primitives import (
 
 Range = tuple[float, float]
 
-# Share of lesions and range of the Lab offset from skin, per kind. Brown and black ones, dark on
-# skin, are what a threshold finds; red, pale and tan ones are what it misses.
+# Share of lesions and range of the Lab offset from skin, per kind. A threshold finds the dark ones,
+# brown and black; it misses the red, pale and tan ones.
 _LESION_KINDS: dict[str, tuple[float, Range, Range, Range]] = {
     "brown": (0.36, (-34.0, -15.0), (2.0, 9.0), (-3.0, 8.0)),
     "black": (0.14, (-52.0, -34.0), (-8.0, 0.0), (-16.0, -6.0)),
@@ -37,16 +38,8 @@ _LESION_KINDS: dict[str, tuple[float, Range, Range, Range]] = {
 
 
 def render_skin(rng: np.random.Generator, size: int) -> FloatArray:
-    """Draw bare skin: tone, mottling, furrows and uneven light.
-
-    Args:
-        rng: Source of randomness.
-        size: Side in pixels.
-
-    Returns:
-        Lab picture of shape (size, size, 3).
-    """
-    # Squared, because dermoscopy archives hold far more light skin than dark.
+    """Draw bare skin, ``size`` pixels a side: tone, mottling, furrows and uneven light."""
+    # Squared: dermoscopy archives hold far more light skin than dark.
     darkness = rng.random() ** 2
     tone = (
         80.0 - 34.0 * darkness + rng.normal(0.0, 2.0),
@@ -61,7 +54,7 @@ def render_skin(rng: np.random.Generator, size: int) -> FloatArray:
     lab[..., 0] += rng.uniform(0.5, 2.2) * smooth_noise(rng, size, 3, octaves=4)
     lab[..., 1] += rng.uniform(0.5, 1.8) * smooth_noise(rng, size, 4, octaves=3)
     lab[..., 2] += rng.uniform(0.3, 1.5) * smooth_noise(rng, size, 3, octaves=2)
-    # Furrows are where a fine field crosses zero: thin lines that close into small plates.
+    # Furrows follow the zero crossings of a fine field: thin lines that close into small plates.
     furrows = np.exp(-((smooth_noise(rng, size, int(rng.integers(14, 26))) / 0.3) ** 2))
     lab[..., 0] -= rng.uniform(0.0, 3.5) * furrows
     return lab
@@ -72,21 +65,19 @@ def lesion_shape(rng: np.random.Generator, visible: BoolArray) -> BoolArray:
 
     Args:
         rng: Source of randomness.
-        visible: Pixels where a lesion may be, shape (size, size); a label under the black rim of
-            the dermoscope could not be seen by anybody.
+        visible: Mask of the pixels where a lesion may be: not under the dermoscope's black rim.
 
     Returns:
-        Mask of shape (size, size), about 3 % to 50 % of the picture.
+        Mask of about 3 % to 50 % of the picture.
     """
     size = visible.shape[0]
-    # The square root of the share is about the diameter: drawing it evenly favours neither
-    # specks nor lesions that fill the picture.
+    # The root of the share is about the diameter; an even draw favours neither small nor large.
     share = rng.uniform(0.22, 0.69) ** 2
     spread = 0.3 if rng.random() < 0.75 else 0.85
     centre = rng.uniform(-spread, spread, 2)
     field = _blob_field(rng, size, centre)
     if rng.random() < 0.3:
-        # A second lobe beside the first: the larger value wins, so that the two merge.
+        # A second lobe next to the first: the larger value wins, so that the two merge.
         angle, length = rng.uniform(0.0, 2.0 * np.pi), rng.uniform(0.3, 0.55)
         lobe = centre + length * np.array([np.cos(angle), np.sin(angle)])
         field = np.maximum(field, _blob_field(rng, size, lobe) - 0.1)
@@ -98,25 +89,16 @@ def lesion_shape(rng: np.random.Generator, visible: BoolArray) -> BoolArray:
 
 
 def paint_lesion(rng: np.random.Generator, lab: FloatArray, mask: BoolArray) -> FloatArray:
-    """Paint a lesion into skin, with colour zones, structures and a soft border.
-
-    Args:
-        rng: Source of randomness.
-        lab: Lab picture of the skin, shape (size, size, 3); left as it is.
-        mask: Lesion mask of shape (size, size).
-
-    Returns:
-        Lab picture of shape (size, size, 3).
-    """
+    """Paint a lesion into a copy of the skin: colour zones, structures and a soft border."""
     size = mask.shape[0]
     depth = signed_depth(mask)
     softness = rng.uniform(0.003, 0.014)
-    # The logistic curve is one half on the label's border, however soft the border is.
+    # The logistic curve is one half on the border of the label, at any softness.
     alpha = 1.0 / (1.0 + np.exp(-np.clip(depth / softness, -30.0, 30.0)))
     names = list(_LESION_KINDS)
     kind = str(rng.choice(names, p=[_LESION_KINDS[name][0] for name in names]))
     if kind == "pale" and lab[..., 0].mean() > 68.0:
-        # There is nothing lighter than light skin that could be told from it.
+        # On light skin nothing lighter could be seen.
         kind = "red"
     offset = np.array([rng.uniform(*span) for span in _LESION_KINDS[kind][1:]], np.float32)
     zones = 1.0 + rng.uniform(0.08, 0.3) * smooth_noise(rng, size, 4, octaves=3)

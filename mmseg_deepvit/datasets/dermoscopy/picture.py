@@ -1,11 +1,10 @@
 """Synthetic pictures that look like dermoscopy of one skin lesion, with their exact masks.
 
 The demo data set (:mod:`mmseg_deepvit.datasets.demo`) needs pictures that anyone can make offline
-in seconds, that may be shared freely, and whose labels are right to the pixel. A real set offers
-none of these, and flat coloured blobs would be solved by a grey threshold, so that they would say
-nothing about a segmentation model. Here every picture is drawn from a random generator: skin,
-lesion, hairs and the usual artefacts are separate small steps that are laid over each other, in
-CIE Lab until the camera step.
+in seconds and share freely, with labels that are right to the pixel. Flat coloured blobs would not
+do: a grey threshold finds them, so they would tell nothing about a model. Every picture is drawn
+from a random generator, step by step: skin, lesion, hairs, artefacts. Colours are CIE Lab until the
+camera step.
 """
 
 from __future__ import annotations
@@ -15,13 +14,7 @@ import numpy as np
 
 from .artefacts import add_glints, add_hairs, add_ink, add_ruler, add_sticker
 from .lesion import lesion_shape, paint_lesion, render_skin
-from .primitives import (
-    BoolArray,
-    FloatArray,
-    UInt8Array,
-    as_float32,
-    pixel_grid,
-)
+from .primitives import BoolArray, FloatArray, UInt8Array, as_float32, pixel_grid
 
 #: Smallest side in pixels at which hairs and texture can still be drawn.
 MIN_SIZE = 32
@@ -62,10 +55,6 @@ def render_lesion_image(rng: np.random.Generator, size: int) -> tuple[UInt8Array
 def field_of_view(rng: np.random.Generator, size: int) -> FloatArray:
     """Draw the light that reaches the camera: even, vignetted, or with black corners.
 
-    Args:
-        rng: Source of randomness.
-        size: Side in pixels.
-
     Returns:
         Factor for the brightness, 0..1, of shape (size, size).
     """
@@ -84,16 +73,7 @@ def field_of_view(rng: np.random.Generator, size: int) -> FloatArray:
 
 
 def expose(rng: np.random.Generator, lab: FloatArray, light: FloatArray) -> UInt8Array:
-    """Turn the scene into a camera picture: light, white balance, focus and sensor noise.
-
-    Args:
-        rng: Source of randomness.
-        lab: Lab picture of shape (size, size, 3).
-        light: Factor for the brightness, 0..1, of shape (size, size).
-
-    Returns:
-        BGR picture of shape (size, size, 3), 0..255.
-    """
+    """Turn a Lab picture into a camera's BGR: light, white balance, focus and sensor noise."""
     gain = light[..., None] * rng.uniform(0.94, 1.06, 3) * rng.uniform(0.88, 1.05)
     bgr = as_float32(cv2.cvtColor(lab, cv2.COLOR_Lab2BGR) * gain)
     blur = rng.uniform(0.0, 0.006) * bgr.shape[0]

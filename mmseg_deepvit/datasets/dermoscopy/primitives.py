@@ -1,6 +1,6 @@
-"""What every step of drawing uses: noise fields, coordinates, smooth strokes and discs, blending.
+"""Tools of every drawing step: noise fields, coordinates, smooth strokes and discs, blending.
 
-All lengths are fractions of the picture's side, so that the look does not depend on the size.
+All lengths are fractions of the picture's side: the look does not depend on the size.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ UInt8Array = NDArray[np.uint8]
 
 
 def as_float32(values: NDArray[Any]) -> FloatArray:
-    """The same numbers in single precision, without a copy where they are already."""
+    """Convert to single precision; float32 arrays are returned without a copy."""
     return np.asarray(values, dtype=np.float32)
 
 
@@ -27,8 +27,7 @@ def smooth_noise(rng: np.random.Generator, size: int, cells: int, octaves: int =
     Args:
         rng: Source of randomness.
         size: Side in pixels.
-        cells: Number of random values along a side in the coarsest octave; at most ``size`` are
-            used.
+        cells: Number of random values along a side in the coarsest octave, at most ``size``.
         octaves: Number of layers, each twice as fine and half as strong as the one before.
 
     Returns:
@@ -37,7 +36,7 @@ def smooth_noise(rng: np.random.Generator, size: int, cells: int, octaves: int =
     field = np.zeros((size, size), np.float32)
     for octave in range(octaves):
         bumps = min(cells * 2**octave, size)
-        # A blurred finer grid, because the bumps of a coarse one line up with the axes.
+        # A coarse grid would line up its bumps with the axes; a blurred fine grid does not.
         count = min(4 * bumps, size)
         grid = rng.standard_normal((count, count)).astype(np.float32)
         blurred = cv2.GaussianBlur(grid, (0, 0), 0.4 * count / bumps)
@@ -57,18 +56,18 @@ def signed_depth(mask: BoolArray) -> FloatArray:
     """Distance to the mask's border in picture sides: positive inside, negative outside."""
     inside = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
     outside = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
-    # The distance counts from pixel centres; the border runs half a pixel before them.
+    # OpenCV counts from pixel centres; the border is half a pixel nearer.
     signed = np.where(mask, inside - 0.5, 0.5 - outside)
     return as_float32(signed / mask.shape[0])
 
 
 def new_canvas(size: int) -> UInt8Array:
-    """Empty drawing surface at four times the size: OpenCV draws whole pixels only."""
+    """Empty drawing surface at four times the size: OpenCV draws full pixels only."""
     return np.zeros((4 * size, 4 * size), np.uint8)
 
 
 def coverage(canvas: UInt8Array, size: int) -> FloatArray:
-    """Coverage 0..1 of each pixel by what was drawn on a canvas, shape (size, size)."""
+    """Covered share of each pixel, 0..1, by the drawing on a canvas; shape (size, size)."""
     small = cv2.resize(canvas, (size, size), interpolation=cv2.INTER_AREA)
     return as_float32(small.astype(np.float32) / 255.0)
 

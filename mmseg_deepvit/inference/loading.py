@@ -1,4 +1,4 @@
-"""A trained segmentor, ready for arrays: built from a config, its checkpoint checked."""
+"""Building a segmentor from a config, and loading a checked checkpoint into it."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def build_segmentor(cfg: Config, device: str | torch.device = "cpu") -> BaseSegm
     """Build a segmentor with the weights that training would start from.
 
     Args:
-        cfg: Its config; pretrained weights that ``init_cfg`` names are loaded.
-        device: Where the model goes.
+        cfg: Config of the segmentor; pretrained weights of its ``init_cfg`` are loaded.
+        device: Device of the model.
 
     Returns:
         The segmentor in eval mode, with ``cfg``.
@@ -35,7 +35,7 @@ def build_segmentor(cfg: Config, device: str | torch.device = "cpu") -> BaseSegm
     model = MODELS.build(cfg.model.copy())
     logger = MMLogger.get_current_instance()
     level = logger.level
-    logger.setLevel("WARNING")  # else each parameter is a line
+    logger.setLevel("WARNING")  # mmengine logs a line for each parameter
     try:
         model.init_weights()
     finally:
@@ -45,18 +45,18 @@ def build_segmentor(cfg: Config, device: str | torch.device = "cpu") -> BaseSegm
 
 
 def load_segmentor(
-    cfg: Config, checkpoint: str | os.PathLike, device: str | torch.device = "cpu"
+    cfg: Config, checkpoint: str | os.PathLike[str], device: str | torch.device = "cpu"
 ) -> BaseSegmentor:
-    """Build a segmentor and load a checkpoint that training saved, all of it or nothing.
+    """Build a segmentor and load all weights of a checkpoint that training saved.
 
     Args:
-        cfg: The config that the checkpoint was trained with.
-        checkpoint: The checkpoint file; no code from it is run.
-        device: Where the model goes.
+        cfg: Config of that training.
+        checkpoint: Path of the checkpoint; no code in it is run.
+        device: Device of the model.
 
     Returns:
-        The segmentor in eval mode, with ``cfg`` and ``dataset_meta`` (classes and palette), as
-        ``mmseg.apis.inference_model(model, array)`` takes it.
+        The segmentor in eval mode, with ``cfg`` and ``dataset_meta`` (classes and palette), ready
+        for ``mmseg.apis.inference_model(model, array)``.
 
     Raises:
         UserError: The checkpoint cannot be read or belongs to another model, its number of classes
@@ -64,7 +64,7 @@ def load_segmentor(
     """
     model_cfg = cfg.model.copy()
     model_cfg.pop("pretrained", None)
-    # The checkpoint brings all weights; those to start training from may not be at hand here.
+    # The checkpoint has all weights; the pretrained ones may be missing on this machine.
     model_cfg.backbone = {k: v for k, v in model_cfg.backbone.items() if k != "init_cfg"}
     model = MODELS.build(model_cfg)
     content = read_checkpoint(checkpoint)
@@ -81,13 +81,13 @@ def _to_device(model: BaseSegmentor, device: str | torch.device) -> BaseSegmento
         return model.to(device).eval()
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"device {device} cannot be used ({reason}): try --device cpu") from error
+        raise UserError(f"device {device} cannot be used ({reason}); try --device cpu") from error
 
 
 def _dataset_meta(
-    content: Mapping[str, Any], cfg: Config, checkpoint: str | os.PathLike
+    content: Mapping[str, Any], cfg: Config, checkpoint: str | os.PathLike[str]
 ) -> dict[str, Any]:
-    """Classes and palette as training saved them, or those of the config's dataset."""
+    """Read classes and palette from the checkpoint, or from the config's dataset."""
     dataset = cfg.get("test_dataloader", {}).get("dataset", {})
     kind = DATASETS.get(dataset.get("type", ""))
     own = {**getattr(kind, "METAINFO", {}), **(dataset.get("metainfo") or {})}
@@ -98,12 +98,12 @@ def _dataset_meta(
     classes = saved.get("classes") or own.get("classes")
     if classes is None:
         raise CheckpointError(
-            f"checkpoint {checkpoint} names no classes, nor does the config's dataset: set "
+            f"neither checkpoint {checkpoint} nor the config's dataset names classes; set "
             "test_dataloader.dataset.metainfo.classes"
         )
     if not isinstance(classes, list | tuple) or not all(isinstance(c, str) for c in classes):
         named = f"checkpoint {checkpoint}" if saved else "test_dataloader.dataset.metainfo"
-        raise CheckpointError(f"{named}: its names of classes are none: give a list of names")
+        raise CheckpointError(f"{named} has no list of class names; give one")
     palette = np.random.RandomState(42).randint(0, 255, (len(classes), 3)).tolist()  # as mmseg
     for source, given in (
         ("test_dataloader.dataset.metainfo", own.get("palette")),
@@ -118,10 +118,10 @@ def _dataset_meta(
     return {**own, **saved, "classes": classes, "palette": palette}
 
 
-def _check_classes(model: BaseSegmentor, checkpoint: str | os.PathLike) -> None:
+def _check_classes(model: BaseSegmentor, checkpoint: str | os.PathLike[str]) -> None:
     classes = model.dataset_meta["classes"]
     if len(classes) != scored_classes(model):
         raise CheckpointError(
             f"checkpoint {checkpoint} names {len(classes)} classes and the config's head has "
-            f"{scored_classes(model)}: give the config it was trained with"
+            f"{scored_classes(model)}; give the config of its training"
         )
