@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -69,8 +69,7 @@ def convert(
     Raises:
         CheckpointError: Two keys get one name, or the file has parts that the target lacks.
     """
-    normalization = family.normalization(state)
-    conversion = Conversion(family, {}, {}, {}, {}, normalization, family.rotary)
+    conversion = Conversion(family, {}, {}, {}, {}, family.normalization(state))
     for key, value in state.items():
         new = rename_key(key, family.key_map)
         if isinstance(new, Drop):
@@ -86,7 +85,7 @@ def convert(
     _join(conversion, path)
     if family.target == "trunk":
         _check_parts(conversion.state, path)
-    return conversion
+    return replace(conversion, rotary=_rotary(family, conversion.state))
 
 
 def _change(name: str, value: Tensor, conversion: Conversion) -> Tensor:
@@ -105,6 +104,14 @@ def _join(conversion: Conversion, path: str | os.PathLike[str]) -> None:
         for old, new in conversion.renamed.items():
             if new in parts:
                 conversion.renamed[old] = whole
+
+
+def _rotary(family: Family, state: Mapping[str, Tensor]) -> str | None:
+    """The family's rotary positions; EVA without gated MLPs may have them or not."""
+    layers = [state.get(f"blocks.0.mlp.{name}.weight") for name in ("fc1", "fc2")]
+    if family.rotary == "eva02" and layers[0] is not None and layers[1] is not None:
+        return family.rotary if layers[0].shape[0] == 2 * layers[1].shape[1] else None
+    return family.rotary
 
 
 def _check_parts(state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:

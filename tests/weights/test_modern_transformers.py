@@ -68,6 +68,24 @@ FAMILIES = {
         dict(PE, final_norm=False, with_cls_token=False, layer_scale_init=0.1),
         HALF,
     ),
+    "EVA": (
+        "eva_giant_patch14_224",
+        dict(use_fc_norm=False, mlp_ratio=4),
+        {},
+        CLIP,
+    ),
+    "SBB with rotary positions": (
+        "vit_medium_patch16_rope_reg1_gap_256",
+        dict(use_fc_norm=False),
+        dict(
+            rope="eva02",
+            with_pos_embed=False,
+            with_cls_token=False,
+            num_register_tokens=1,
+            layer_scale_init=1e-5,
+        ),
+        None,
+    ),
     "TIPSv2": (
         "vit_base_patch14_reg1_tipsv2",
         {},
