@@ -178,7 +178,7 @@ FAMILIES: tuple[Family, ...] = (
         rotary="eva02",
     ),
     Family(
-        "pe_core",
+        "timm_pe_core",
         "timm: Perception Encoder (core)",
         "trunk",
         (r"norm_pre\.weight", r"attn_pool\.latent", r"blocks\.\d+\.attn\.qkv\.weight"),
@@ -187,7 +187,7 @@ FAMILIES: tuple[Family, ...] = (
         rotary="pe",
     ),
     Family(
-        "pe_spatial",
+        "timm_pe_spatial",
         "timm: Perception Encoder (spatial, lang)",
         "trunk",
         (r"norm_pre\.weight", r"blocks\.\d+\.attn\.qkv\.weight", r"patch_embed\.proj\.weight"),
@@ -197,7 +197,7 @@ FAMILIES: tuple[Family, ...] = (
         rotary="pe",
     ),
     Family(
-        "perception_models",
+        "pe_core",
         "facebookresearch/perception_models: core, with the text encoder",
         "trunk",
         (
@@ -212,7 +212,7 @@ FAMILIES: tuple[Family, ...] = (
         rotary="pe",
     ),
     Family(
-        "perception_models_spatial",
+        "pe_spatial",
         "facebookresearch/perception_models: spatial, lang",
         "trunk",
         (r"transformer\.resblocks\.\d+\.attn\.in_proj_weight", r"conv1\.weight", r"ln_pre\.weight"),

@@ -192,7 +192,7 @@ def _check_rotary(
             f"{path} has rotary positions of a grid of {grid} and the model of "
             f"{model.rope.reference_grid}; set rope=dict(type='pe', reference_grid={grid})"
         )
-        if conversion.family.name != "pe_spatial":
+        if conversion.family.name != "timm_pe_spatial":
             raise CheckpointError(message)
         _warn(f"{message}, unless the file is one of your own")  # whose names are the same
 
