@@ -7,6 +7,8 @@ from setuptools import setup
 from setuptools.command.build_py import build_py
 
 FOR_MIM = ("configs", "tools", "model-index.yml")
+#: Not for mim: studies are run from a checkout.
+IGNORED = shutil.ignore_patterns("__pycache__", "run_study.py")
 
 
 class BuildForMim(build_py):
@@ -24,7 +26,7 @@ class BuildForMim(build_py):
         shutil.rmtree(target, ignore_errors=True)
         for name in FOR_MIM:
             if Path(name).is_dir():
-                shutil.copytree(name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(name, target / name, ignore=IGNORED)
             else:
                 shutil.copy(name, target / name)
 

@@ -1,19 +1,7 @@
 # CaiT-XXS24 + a linear head on Cityscapes: 768², 80k iterations of 16 images.
 # Paper:   CaiT, https://arxiv.org/abs/2103.17239.
 # Start:   tools/dist_train.sh configs/linear_cait-xxs24_cityscapes.py 8
-#          Linear probing: --cfg-options model.backbone.frozen_stages=24
-# Weights: timm's, from ImageNet at 384²; from scratch: --cfg-options model.backbone.init_cfg=None
 # Cost:    11.3 M parameters, 156 GFLOPs at 768×768
 # Result:  not trained here; the paper has no segmentation.
-_base_ = [
-    "_base_/models/linear_cait-xxs24.py",
-    "_base_/datasets/cityscapes.py",
-    "_base_/schedules/adamw_80k.py",
-    "_base_/default_runtime.py",
-]
-model = dict(
-    data_preprocessor=dict(size=(768, 768)),
-    backbone=dict(img_size=(768, 768)),
-    decode_head=dict(num_classes=19),
-    test_cfg=dict(crop_size=(768, 768), stride=(512, 512)),
-)
+_base_ = ["_base_/backbones/cait-xxs24.py", "_base_/tasks/linear_cityscapes.py"]
+model = {{_base_.under_linear}}

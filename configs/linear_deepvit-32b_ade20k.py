@@ -1,13 +1,7 @@
 # DeepViT-32B (32 blocks) + a linear head on ADE20K: 512², 160k iterations of 16 images.
 # Paper:   DeepViT, https://arxiv.org/abs/2103.11886 (ImageNet top-1 80.9, published).
 # Start:   tools/dist_train.sh configs/linear_deepvit-32b_ade20k.py 8
-#          Linear probing: --cfg-options model.backbone.frozen_stages=32
-# Weights: as configs/upernet_deepvit-32b_ade20k.py says.
 # Cost:    48.1 M parameters, 159 GFLOPs at 512×512
 # Result:  not trained here; the paper has no segmentation.
-_base_ = [
-    "_base_/models/linear_deepvit-32b.py",
-    "_base_/datasets/ade20k.py",
-    "_base_/schedules/adamw_160k.py",
-    "_base_/default_runtime.py",
-]
+_base_ = ["_base_/backbones/deepvit-32b.py", "_base_/tasks/linear_ade20k.py"]
+model = {{_base_.under_linear}}

@@ -1,19 +1,7 @@
 # DeepViT-32B (32 blocks) + a linear head on Cityscapes: 768², 80k iterations of 16 images.
 # Paper:   DeepViT, https://arxiv.org/abs/2103.11886 (ImageNet top-1 80.9, published).
 # Start:   tools/dist_train.sh configs/linear_deepvit-32b_cityscapes.py 8
-#          Linear probing: --cfg-options model.backbone.frozen_stages=32
-# Weights: as configs/upernet_deepvit-32b_ade20k.py says.
 # Cost:    48.5 M parameters, 529 GFLOPs at 768×768
 # Result:  not trained here; the paper has no segmentation.
-_base_ = [
-    "_base_/models/linear_deepvit-32b.py",
-    "_base_/datasets/cityscapes.py",
-    "_base_/schedules/adamw_80k.py",
-    "_base_/default_runtime.py",
-]
-model = dict(
-    data_preprocessor=dict(size=(768, 768)),
-    backbone=dict(img_size=(768, 768)),
-    decode_head=dict(num_classes=19),
-    test_cfg=dict(crop_size=(768, 768), stride=(512, 512)),
-)
+_base_ = ["_base_/backbones/deepvit-32b.py", "_base_/tasks/linear_cityscapes.py"]
+model = {{_base_.under_linear}}

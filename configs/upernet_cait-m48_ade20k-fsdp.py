@@ -2,13 +2,11 @@
 # Paper:   CaiT, https://arxiv.org/abs/2103.17239.
 # Start:   tools/dist_train.sh configs/upernet_cait-m48_ade20k-fsdp.py 8 --amp bf16 --cfg-options \
 #              model.backbone.with_cp=True
-# Weights: timm's, from ImageNet at 448²; from scratch: --cfg-options model.backbone.init_cfg=None
 # Cost:    382.9 M parameters, 1369 GFLOPs at 512×512
 # Result:  not trained here; the paper has no segmentation.
 _base_ = [
-    "_base_/models/upernet_cait-m48.py",
-    "_base_/datasets/ade20k.py",
-    "_base_/schedules/adamw_160k.py",
+    "_base_/backbones/cait-m48.py",
+    "_base_/tasks/upernet_ade20k.py",
     "_base_/strategies/fsdp2.py",
-    "_base_/default_runtime.py",
 ]
+model = {{_base_.under_upernet}}

@@ -3,15 +3,7 @@
 # Start:   python tools/train.py configs/upernet_deepvit_ade20k.py
 #          tools/dist_train.sh configs/upernet_deepvit_ade20k.py 8
 #          One GPU: --cfg-options train_dataloader.batch_size=16
-# Weights: from scratch unless model.backbone.init_cfg.checkpoint is given:
-#          --cfg-options model.backbone.init_cfg.type=Pretrained \
-#              model.backbone.init_cfg.checkpoint=deepvit_s.pth
-#          Published weights take images from -1 to 1, hence mean and deviation of 127.5.
 # Cost:    59.4 M parameters, 524 GFLOPs at 512×512
 # Result:  not trained here; the paper has no segmentation.
-_base_ = [
-    "_base_/models/upernet_deepvit.py",
-    "_base_/datasets/ade20k.py",
-    "_base_/schedules/adamw_160k.py",
-    "_base_/default_runtime.py",
-]
+_base_ = ["_base_/backbones/deepvit-s.py", "_base_/tasks/upernet_ade20k.py"]
+model = {{_base_.under_upernet}}

@@ -1,19 +1,7 @@
 # DeepViT-S + UPerNet on Cityscapes: 768², 80k iterations of 16 images.
 # Paper:   DeepViT, https://arxiv.org/abs/2103.11886 (ImageNet top-1 82.3, published).
 # Start:   tools/dist_train.sh configs/upernet_deepvit_cityscapes.py 8
-# Weights: as configs/upernet_deepvit_ade20k.py says.
 # Cost:    59.8 M parameters, 1254 GFLOPs at 768×768
 # Result:  not trained here; the paper has no segmentation.
-_base_ = [
-    "_base_/models/upernet_deepvit.py",
-    "_base_/datasets/cityscapes.py",
-    "_base_/schedules/adamw_80k.py",
-    "_base_/default_runtime.py",
-]
-model = dict(
-    data_preprocessor=dict(size=(768, 768)),
-    backbone=dict(img_size=(768, 768)),
-    decode_head=dict(num_classes=19),
-    auxiliary_head=dict(num_classes=19),
-    test_cfg=dict(crop_size=(768, 768), stride=(512, 512)),
-)
+_base_ = ["_base_/backbones/deepvit-s.py", "_base_/tasks/upernet_cityscapes.py"]
+model = {{_base_.under_upernet}}

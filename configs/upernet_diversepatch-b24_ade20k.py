@@ -1,14 +1,7 @@
 # DiversePatch-B24 (24 blocks) + UPerNet on ADE20K: 512², 160k iterations of 16 images.
 # Paper:   Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753.
 # Start:   tools/dist_train.sh configs/upernet_diversepatch-b24_ade20k.py 8
-# Weights: from scratch unless model.backbone.init_cfg.checkpoint is given:
-#          --cfg-options model.backbone.init_cfg.type=Pretrained \
-#              model.backbone.init_cfg.checkpoint=diversepatch_b24.pth
 # Cost:    212.8 M parameters, 907 GFLOPs at 512×512
 # Result:  not trained here; the paper's segmentation is Swin-L.
-_base_ = [
-    "_base_/models/upernet_diversepatch-b24.py",
-    "_base_/datasets/ade20k.py",
-    "_base_/schedules/adamw_160k.py",
-    "_base_/default_runtime.py",
-]
+_base_ = ["_base_/backbones/diversepatch-b24.py", "_base_/tasks/upernet_ade20k.py"]
+model = {{_base_.under_upernet}}

@@ -1,4 +1,4 @@
-"""The error a user can mend: one line that names the thing and the remedy."""
+"""Errors that the user can correct: one line that names the thing and the remedy."""
 
 
 class UserError(Exception):

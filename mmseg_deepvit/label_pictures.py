@@ -1,4 +1,4 @@
-"""What people look at: predictions over the image with a legend, and label maps."""
+"""Draw predictions over images with a legend, and write pictures and label maps."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 
 from .files import replacing
 
-#: How errors end that name a palette which is none.
+#: End of errors about a palette.
 NO_PALETTE = "is none: give each class three numbers from 0 to 255"
 
 _ROW, _SWATCH, _MARGIN = 22, 14, 8  # pixels of the legend
 _FONT, _FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.45
-_MIN_OVERLAY_SIDE = 256  # smaller images are enlarged: the legend must be readable beside them
-_MAX_ENLARGED_SIDE = 16384  # pixels; a strip of 20000×10 stays as it is
+_MIN_OVERLAY_SIDE = 256  # smaller images are enlarged: else the legend could not be read
+_MAX_ENLARGED_SIDE = 16384  # pixels; images with a longer side are not enlarged
 
 
 def draw_overlay(
@@ -33,14 +33,14 @@ def draw_overlay(
     class whose colour is black is left unpainted, as a background is.
 
     Args:
-        image: (H, W, 3), uint8, BGR.
-        labels: (H, W), class indices; pixels outside ``classes`` are left unpainted.
+        image: Image (H, W, 3), uint8, BGR.
+        labels: Class indices (H, W); pixels outside ``classes`` are left unpainted.
         classes: Name of each class.
         palette: RGB of each class, 0 to 255.
-        opacity: Of the paint, in [0, 1].
+        opacity: Opacity of the paint, in [0, 1].
 
     Returns:
-        (H', W', 3), uint8, BGR; H' ≥ H where the image is small or the legend long.
+        Picture (H', W', 3), uint8, BGR; H' ≥ H where the image is small or the legend long.
 
     Raises:
         ValueError: Image and labels differ in size.
@@ -72,14 +72,14 @@ def is_palette(value: Any) -> bool:
 
 
 def draw_outline(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """An image with what is outside a mask paled and the mask's border in red.
+    """Draw a mask's border in red, and the image outside the mask pale.
 
     Args:
-        image: (H, W, 3), uint8, BGR.
-        mask: (H, W), bool.
+        image: Image (H, W, 3), uint8, BGR.
+        mask: Mask (H, W), bool.
 
     Returns:
-        (H, W, 3), uint8, BGR.
+        Picture (H, W, 3), uint8, BGR.
     """
     out = np.where(mask[..., None], image, image // 2 + 128).astype(np.uint8)
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -87,7 +87,7 @@ def draw_outline(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _outline(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Draw a white line where the class changes, so that faint paint still shows its border."""
+    """Draw a white line where the class changes, so that faint paint has a border."""
     edge = np.zeros(labels.shape, dtype=bool)
     edge[:, 1:] |= labels[:, 1:] != labels[:, :-1]
     edge[1:] |= labels[1:] != labels[:-1]
@@ -120,18 +120,27 @@ def _beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.concatenate(list(parts), axis=1)
 
 
-def write_png(path: str | os.PathLike, image: np.ndarray) -> None:
-    """Write a PNG whole or not at all.
+def write_png(path: str | os.PathLike[str], image: np.ndarray) -> None:
+    """Write a PNG; it replaces the file when it is complete.
 
     Args:
-        path: Where it goes; its folder exists.
-        image: (H, W) or (H, W, 3), uint8 or uint16.
+        path: Path of the file; its folder exists.
+        image: Pixels (H, W) or (H, W, 3), uint8 or uint16.
 
     Raises:
-        OSError: It cannot be encoded or written.
+        OSError: The picture cannot be encoded or written.
     """
-    ok, data = cv2.imencode(".png", image)
+    _write(path, image, ".png")
+
+
+def write_jpeg(path: str | os.PathLike[str], image: np.ndarray, quality: int) -> None:
+    """Write a JPEG of a quality from 0 to 100; see :func:`write_png`."""
+    _write(path, image, ".jpg", cv2.IMWRITE_JPEG_QUALITY, quality)
+
+
+def _write(path: str | os.PathLike[str], image: np.ndarray, kind: str, *settings: int) -> None:
+    ok, data = cv2.imencode(kind, image, settings)
     if not ok:
-        raise OSError(f"cannot encode {path} as PNG: {image.dtype} {image.shape}")
+        raise OSError(f"cannot encode {path} as {kind}: {image.dtype} {image.shape}")
     with replacing(path) as part:
         part.write_bytes(data.tobytes())

@@ -1,19 +1,16 @@
-"""A tool's help at once: without PyTorch and the stack, whose imports take seconds."""
+"""Show a tool's help at once, without the imports of PyTorch and the stack that take seconds."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-#: Where our tools are: in a checkout and in a wheel.
+#: Folders of our tools in a checkout and in a wheel.
 _TOOLS = (Path(__file__).parents[1] / "tools", Path(__file__).parent / ".mim" / "tools")
 
 
 def only_help() -> bool:
-    """Whether this process is one of our tools that prints its help and ends.
-
-    Such a tool leaves out the imports that reading its command line does not need.
-    """
+    """Whether this process is one of our tools, started for its help alone."""
     given = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
     script = getattr(sys.modules.get("__main__"), "__file__", None)
     if script is None or {"-h", "--help"}.isdisjoint(given):

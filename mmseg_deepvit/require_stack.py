@@ -1,4 +1,4 @@
-"""Imported first by each room that needs MMSegmentation: says in one line what to install."""
+"""Say in one line what to install; each room that needs MMSegmentation imports this first."""
 
 from .stack import find_stack
 

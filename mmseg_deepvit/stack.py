@@ -1,9 +1,8 @@
-"""Which OpenMMLab-compatible stack is installed, told from package metadata.
+"""Find out from package metadata which OpenMMLab-compatible stack is installed.
 
 OpenMMLab's own distributions and OneDL's provide the same import names (``mmengine``, ``mmcv``,
-``mmseg``), so importing tells nothing about which one is there, and with both installed the files
-of one lie half over the other. This module therefore asks the metadata, before anything of the
-stack is imported.
+``mmseg``), so an import does not tell them apart. With both installed their files are mixed up. The
+metadata are read before the stack is imported.
 """
 
 from __future__ import annotations

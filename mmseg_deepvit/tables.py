@@ -1,8 +1,7 @@
-"""Tables for terminals, documents and pages, and numbers as their cells have them."""
+"""Markdown tables, and numbers in their cells."""
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Sequence
 
@@ -17,15 +16,6 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> s
     ]
     lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
     return "\n".join(lines)
-
-
-def html_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table as an element of a page, its text escaped."""
-    cells = [
-        "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in row)
-        for tag, row in [("th", header), *(("td", row) for row in rows)]
-    ]
-    return "<table>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>"
 
 
 def number(value: float, form: str) -> str:

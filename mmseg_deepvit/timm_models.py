@@ -1,8 +1,10 @@
-"""DeepViT and DiversePatch ViT as timm classifiers, for pretraining with timm's training script.
+"""DeepViT, DiversePatch ViT and plain ViT as timm classifiers, for timm's training script.
 
-Importing this module registers ``deepvit_16b``, ``deepvit_s``, ``diversepatch_b24`` and so on in
-timm's registry: the names of :mod:`mmseg_deepvit.backbones` with underscores. The trunk is the same
-class, so the trained weights load into the backbones. CaiT is in timm already.
+Importing this module registers ``deepvit_s``, ``diversepatch_b24``, ``vit_base_patch16`` and so on
+in timm's registry: the names of :mod:`mmseg_deepvit.backbones` with underscores. The trunk is the
+same class, so the trained weights load into the backbones. CaiT is in timm already. timm's own
+plain ViTs have the image's size in their names (``…_patch16_224``); the plain ViTs here take
+diversity losses.
 
 Reference: timm ``models/vision_transformer.py`` (interface for training script and optimizers).
 Deviations: no pretrained weights; the backbones take the place of ``features_only``.
@@ -24,20 +26,20 @@ from timm.data import (
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from .backbones import deepvit, diverse_patch_vit
+from .backbones import deepvit, diverse_patch_vit, plain_vit
 from .backbones.arguments import check_choice, check_rate
 from .backbones.vit import ViTTrunk
 
 _ARCHS = {
     name.replace("-", "_"): settings
-    for archs in (deepvit.ARCHS, diverse_patch_vit.ARCHS)
+    for archs in (deepvit.ARCHS, diverse_patch_vit.ARCHS, plain_vit.ARCHS)
     for name, settings in archs.items()
 }
 
 
 def _normalization(name: str) -> dict[str, tuple[float, ...]]:
     """Normalisation of the images that the published weights were trained on."""
-    if name.startswith("deepvit"):
+    if name.startswith(("deepvit", "vit")):
         return dict(mean=IMAGENET_INCEPTION_MEAN, std=IMAGENET_INCEPTION_STD)
     return dict(mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
 

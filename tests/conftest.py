@@ -1,4 +1,4 @@
-"""What all tests share: seeds, and images, real ones where there are any."""
+"""Fixtures of all tests: seeds, and images, which are generated if no real ones exist."""
 
 import os
 import shutil
@@ -12,13 +12,13 @@ from .datasets.published import write_ade
 
 ROOT = Path(__file__).parents[1]
 _REAL_ADE = ROOT / "data" / "ade" / "ADEChallengeData2016"
-#: ADE20K's folder, or where one of the same layout is made up.
+#: Folder of ADE20K, or of generated images in its layout.
 ADE = (
     _REAL_ADE if _REAL_ADE.is_dir() else Path(tempfile.gettempdir()) / f"made-up-ade-{os.getuid()}"
 )
 
 if not torch.cuda.is_available():
-    # Triton reads it when it first sees a kernel.
+    # Triton reads the variable when it first sees a kernel.
     os.environ["TRITON_INTERPRET"] = "1"
 
 
@@ -29,19 +29,19 @@ def _seed():
 
 @pytest.fixture(scope="session")
 def ade_root():
-    """ADE20K's folder, with made-up pairs where there are no real ones."""
+    """Return the folder of ADE20K; generate one if it does not exist."""
     if not ADE.is_dir():
         folder = Path(tempfile.mkdtemp(dir=ADE.parent))
         write_ade(folder)
         try:
             folder.rename(ADE)
-        except OSError:  # another process was there first
+        except OSError:  # another process made it first
             shutil.rmtree(folder)
     return ADE
 
 
 def pytest_collection_modifyitems(items):
-    """Skip what needs a GPU where there is none."""
+    """Skip tests that need a GPU on machines without one."""
     if torch.cuda.is_available():
         return
     for item in items:

@@ -7,8 +7,8 @@ from mmengine.structures import PixelData
 from mmseg.registry import DATASETS, MODELS
 from mmseg.structures import SegDataSample
 
-from mmseg_deepvit.cli import load_config
-from mmseg_deepvit.flops import cost_line, count_cost
+from mmseg_deepvit.command_line import load_config
+from mmseg_deepvit.command_line.flops import cost_line, count_cost
 
 from .conftest import ROOT
 
@@ -29,7 +29,7 @@ def shrink(cfg):
         several = not isinstance(backbone.out_indices, int) and len(backbone.out_indices) == 4
         backbone.update(
             num_layers=4,
-            num_mixing_layers=2,
+            num_mixing_layers=0 if backbone.type == "PlainViT" else 2,
             img_size=SIDE,
             out_indices=(0, 1, 2, 3) if several else (-1,),
         )
@@ -100,15 +100,37 @@ def test_images_are_normalised_as_the_weights_take_them(path):
     """Published DeepViTs have a named arch; what is trained from scratch keeps what it recorded."""
     model = load_config(str(path)).model
     published = model.backbone.type == "DeepViT" and isinstance(model.backbone.get("arch"), str)
-    from_scratch = any(word in path.stem for word in ("scratch", "isic2018-128", "demo"))
+    from_scratch = any(word in path.stem for word in ("128x128", "256x256", "demo"))
     halves = published and not from_scratch
     assert (model.data_preprocessor.mean == [127.5] * 3) == halves
     assert (model.data_preprocessor.std == [127.5] * 3) == halves
 
 
+LEAF = """
+_base_ = ["{0}/configs/_base_/backbones/{1}.py", "{0}/configs/_base_/tasks/linear_ade20k.py"]
+model = {{{{_base_.under_linear}}}}
+"""
+LINEAR = "".join(path.read_text() for path in CONFIGS if path.stem.startswith("linear"))
+BACKBONES = sorted(
+    path.stem
+    for path in (ROOT / "configs/_base_/backbones").glob("[!sw]*.py")  # no Swin, no mere sizes
+    if f"backbones/{path.name}" not in LINEAR
+)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_any_backbone_goes_with_a_task(tmp_path, backbone):
+    """Also where no config of ours has them together."""
+    (tmp_path / "config.py").write_text(LEAF.format(ROOT, backbone))
+    cfg = load_config(str(tmp_path / "config.py"))
+    shape = (112, 112)
+    cfg.model.backbone.img_size = shape
+    assert count_cost(cfg.model, shape).parameters > 0
+
+
 def test_the_published_recipe_of_cityscapes():
     """Batch, scales and windows of the published config; a class that is never scored."""
-    cfg = load_config(str(ROOT / "configs/upernet_diversepatch-swin-l_cityscapes.py"))
+    cfg = load_config(str(ROOT / "configs/upernet_diversepatch-swin-l_cityscapes-1025x1025.py"))
     assert cfg.auto_scale_lr.base_batch_size == 4 * cfg.train_dataloader.batch_size == 8
     assert [step.scale for step in cfg.train_pipeline if "scale" in step] == [(2049, 1025)]
     assert [step.scale for step in cfg.test_pipeline if "scale" in step] == [(2049, 1025)]

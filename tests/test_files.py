@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Files are complete or missing, never partial."""
 
 import os
 import stat
@@ -11,7 +11,7 @@ from mmseg_deepvit.files import is_part, part_of, replacing
 
 @pytest.mark.parametrize("sync", [False, True])
 def test_two_writers_of_one_file(sync, tmp_path):
-    """Each has a part of its own; the file is that of the last one to end."""
+    """Each writer has its own part; the last to end gives the file."""
     path = tmp_path / "file"
     with replacing(path, sync) as one, replacing(path, sync) as other:
         one.write_text("one")
@@ -33,7 +33,7 @@ def test_a_writer_that_fails(tmp_path):
 
 
 def test_names(tmp_path):
-    """Long ones are allowed, and what is no part is not taken for one."""
+    """Long names are allowed, and only parts are taken for parts."""
     path = tmp_path / ("x" * 250)
     with replacing(path) as part:
         part.touch()

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from mmseg_deepvit.inference import draw_overlay, is_palette, write_png
+from mmseg_deepvit.label_pictures import write_jpeg
 
 CLASSES = ("background", "lesion", "hair")
 PALETTE = [[0, 0, 0], [255, 0, 0], [0, 0, 255]]
@@ -53,6 +54,17 @@ def test_small_images_are_enlarged(size):
 def test_sizes_must_agree():
     with pytest.raises(ValueError, match=r"\(4, 4\).*\(5, 4\)"):
         draw_overlay(np.zeros((4, 4, 3), np.uint8), np.zeros((5, 4), int), CLASSES, PALETTE)
+
+
+def test_jpegs_have_their_quality(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 1), dtype=np.uint8).repeat(3, 2)
+    errors = []
+    for quality in (10, 90):
+        write_jpeg(tmp_path / f"{quality}.jpg", image, quality)
+        read = cv2.imread(str(tmp_path / f"{quality}.jpg")).astype(float)
+        errors.append(np.abs(read - image).mean())
+    assert errors[1] < errors[0] / 2
+    assert (tmp_path / "10.jpg").stat().st_size < (tmp_path / "90.jpg").stat().st_size / 2
 
 
 def test_write_png_is_whole_or_not_at_all(tmp_path, monkeypatch):

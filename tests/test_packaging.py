@@ -15,7 +15,7 @@ FILES = ("setup.cfg", "setup.py", "pyproject.toml", "MANIFEST.in", "README.md", 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
-    """The names in a wheel built from a copy of the sources."""
+    """Return the names in a wheel that is built from a copy of the sources."""
     folder = tmp_path_factory.mktemp("wheel")
     for name in SOURCES:
         ignore = shutil.ignore_patterns("__pycache__")
@@ -29,9 +29,13 @@ def wheel(tmp_path_factory):
 
 
 def test_the_wheel_holds_every_module_and_nothing_else_importable(wheel):
+    """Studies are run from a checkout."""
     modules = {p.relative_to(ROOT).as_posix() for p in (ROOT / "mmseg_deepvit").rglob("*.py")}
+    studies = {name for name in modules if name.startswith("mmseg_deepvit/studies/")}
     importable = {n for n in wheel if n.endswith(".py") and "/.mim/" not in n}
-    assert importable == modules
+    assert importable == modules - studies
+    assert studies
+    assert not [name for name in wheel if "studies" in name or "run_study" in name]
 
 
 def test_types_are_for_users_too(wheel):

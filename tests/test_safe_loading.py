@@ -1,4 +1,4 @@
-"""Loading is replaced where somebody asks for it, and by no import of the package."""
+"""Loading is replaced on request only, never by an import of the package."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import sys
 from .checkpoints.attacks import beside, touch
 from .conftest import ROOT
 
-#: Prints who reads files, one line for each step.
+#: Code that prints the modules that read files, one line for each step.
 STEPS = """
 import sys
 import mmseg_deepvit
@@ -23,7 +23,8 @@ def tell():
     print(*sorted({module.__module__.partition(".")[0] for module in modules}))
 
 theirs, schemes = classes(), dict(CheckpointLoader._schemes)
-Config.fromstring("custom_imports = dict(imports=['mmseg_deepvit', 'mmseg_deepvit.cli'])", ".py")
+imports = ['mmseg_deepvit', 'mmseg_deepvit.command_line']
+Config.fromstring(f"custom_imports = dict(imports={imports})", ".py")
 import mmseg_deepvit.safe_loading
 tell()
 pretrained = dict(type="Pretrained", checkpoint=sys.argv[2])
@@ -45,7 +46,7 @@ for _ in range(2):
 
 
 def test_only_our_configs_and_install_replace_loading(tmp_path):
-    """Our backbones read safely before, too."""
+    """Our backbones read safely before the replacement, too."""
     canary, weights = tmp_path / "canary", tmp_path / "weights.pth"
     weights.write_bytes(beside(touch(canary)))
     config = ROOT / "configs" / "_base_" / "default_runtime.py"

@@ -36,7 +36,7 @@ def test_what_does_not_fit_is_one_line(installed, message):
     assert "\n" not in str(caught.value)
 
 
-#: Has an interpreter find PyTorch and the standard library alone.
+#: Code that makes an interpreter find only PyTorch and the standard library.
 PYTORCH_ALONE = """
 import importlib.metadata, sys
 def version(name):
@@ -52,7 +52,7 @@ def run_python(code):
 
 
 def test_attention_needs_pytorch_alone():
-    """A call with gradients, in an interpreter that has nothing else; the package imports too."""
+    """Attention has gradients, and the package imports, with nothing else installed."""
     result = run_python(
         PYTORCH_ALONE
         + """
@@ -77,7 +77,7 @@ def test_rooms_that_need_a_stack_say_what_to_install(room):
 
 
 def test_importing_the_package_with_both_stacks_says_what_to_remove(tmp_path):
-    """A real interpreter that finds the other stack's metadata beside the installed one's."""
+    """An interpreter finds the metadata of both stacks."""
     other = OPENMMLAB if find_stack() == "onedl" else ONEDL
     for name, version in other.items():
         folder = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
@@ -98,7 +98,7 @@ def test_importing_the_package_with_both_stacks_says_what_to_remove(tmp_path):
 
 
 def test_the_bounds_are_those_of_setup_cfg():
-    """pip and the check on import agree."""
+    """The bounds for pip and those of the check on import agree."""
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")
     for extra, bounds in STACKS.items():

@@ -11,8 +11,9 @@ from timm.utils import CheckpointSaver, ModelEmaV3
 import mmseg_deepvit.timm_models  # noqa: F401  (registers the models)
 from mmseg_deepvit.backbones.deepvit import ARCHS as DEEPVITS
 from mmseg_deepvit.backbones.diverse_patch_vit import ARCHS as DIVERSE_PATCH_VITS
+from mmseg_deepvit.backbones.plain_vit import ARCHS as PLAIN_VITS
 
-NAMES = [name.replace("-", "_") for name in (*DEEPVITS, *DIVERSE_PATCH_VITS)]
+NAMES = [name.replace("-", "_") for name in (*DEEPVITS, *DIVERSE_PATCH_VITS, *PLAIN_VITS)]
 SMALL = dict(img_size=32, patch_size=8, num_layers=3, num_classes=5)
 
 
@@ -26,8 +27,9 @@ def test_registered_with_published_classifier(name):
     assert model.get_classifier().out_features == 10
     assert model.num_features == model.embed_dim == model.get_classifier().in_features
     assert model.default_cfg["classifier"] == "head"
-    # Published DeepViTs were trained on images from -1 to 1.
-    assert (model.default_cfg["mean"] == (0.5, 0.5, 0.5)) == name.startswith("deepvit")
+    # Published DeepViTs, and timm's plain ViTs, were trained on images from -1 to 1.
+    halves = name.startswith(("deepvit", "vit"))
+    assert (model.default_cfg["mean"] == (0.5, 0.5, 0.5)) == halves
     assert model.get_submodule(model.default_cfg["first_conv"]).in_channels == 3
 
 
@@ -74,11 +76,16 @@ def test_weight_decay_and_layer_decay():
 
 
 @pytest.mark.parametrize(
-    ("name", "backbone"), [("deepvit_s", "DeepViT"), ("diversepatch_t", "DiversePatchViT")]
+    ("name", "backbone", "mixing"),
+    [
+        ("deepvit_s", "DeepViT", 2),
+        ("diversepatch_t", "DiversePatchViT", 2),
+        ("vit_tiny_patch16", "PlainViT", 0),
+    ],
 )
-def test_what_timm_trains_loads_into_the_backbone(name, backbone, tmp_path):
+def test_what_timm_trains_loads_into_the_backbone(name, backbone, mixing, tmp_path):
     """A checkpoint as timm's training script writes it; its moving average is taken."""
-    model = timm.create_model(name, **SMALL, num_mixing_layers=2, patch_head=True)
+    model = timm.create_model(name, **SMALL, num_mixing_layers=mixing, patch_head=True)
     ema = ModelEmaV3(model, decay=0.5)
     optimizer = create_optimizer_v2(model, "adamw", lr=0.01, weight_decay=0.05)
     images = torch.randn(4, 3, 32, 32)
@@ -94,7 +101,7 @@ def test_what_timm_trains_loads_into_the_backbone(name, backbone, tmp_path):
 
     init_cfg = dict(type="Pretrained", checkpoint=str(path))
     arch = name.replace("_", "-")
-    sizes = dict(img_size=32, patch_size=8, num_layers=3, num_mixing_layers=2)
+    sizes = dict(img_size=32, patch_size=8, num_layers=3, num_mixing_layers=mixing)
     loaded = MODELS.build(dict(type=backbone, arch=arch, **sizes, init_cfg=init_cfg))
     loaded.init_weights()
     ema.module.eval()

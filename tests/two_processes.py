@@ -1,4 +1,4 @@
-"""Run a function in two processes that talk through gloo."""
+"""Run a function in two processes that communicate through gloo."""
 
 import torch
 import torch.distributed as dist
@@ -6,9 +6,9 @@ import torch.multiprocessing as mp
 
 
 def run_in_two(work, folder):
-    """Call ``work(rank, results)`` in both; returns the dict that they have filled.
+    """Call ``work(rank, results)`` in both processes, and return the results.
 
-    ``work`` stands in a module, and ``folder`` is empty.
+    ``work`` is a function of a module that adds to a dict of results, and ``folder`` is empty.
     """
     results = mp.Manager().dict()
     mp.spawn(_run, (f"file://{folder / 'store'}", work, results), nprocs=2)

@@ -1,8 +1,8 @@
 """Convert a published checkpoint: tools/convert_checkpoint.py SRC OUT.
 
-SRC is a file, an http(s) address or timm://NAME. Of a whole segmentor the heads are kept. Says what
-became of each key, and writes a file that loads where the target's weights load: our backbones, or
-mmseg's SwinTransformer. OUT ends in .safetensors, or is a PyTorch file.
+SRC is a file, an http(s) address or timm://NAME. A segmentor keeps its heads. The tool prints the
+fate of each key, and writes a file that our backbones, or mmseg's SwinTransformer, load. OUT ends
+in .safetensors, or is a PyTorch file.
 """
 
 from __future__ import annotations
@@ -13,40 +13,25 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmseg_deepvit.cli import run
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.files import replacing
-from mmseg_deepvit.quick_help import only_help
 
-if not only_help():
+if not cli.only_help():
     import torch
     from torch import Tensor
 
-    from mmseg_deepvit.checkpoints import (
-        FAMILIES,
-        Conversion,
-        convert_checkpoint,
-        get_family,
-        normalization_meta,
-        read_checkpoint,
-        save_safetensors,
-    )
+    from mmseg_deepvit import checkpoints
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("source", nargs="?", metavar="SRC", help="what to convert")
+    parser = cli.tool_parser(__doc__)
+    parser.add_argument("source", nargs="?", metavar="SRC", help="file or address to convert")
     parser.add_argument("out", nargs="?", metavar="OUT", help="the .pth or .safetensors file")
-    parser.add_argument("--family", help="take it for this family, if it has its marks")
-    parser.add_argument(
-        "--weights",
-        choices=["ema", "model"],
-        help="the moving average, or the model itself, of a file with both (what was published)",
-    )
-    parser.add_argument("--force", action="store_true", help="replace OUT if it is there")
+    parser.add_argument("--family", help="family to take it for, if its keys allow it")
+    which = "moving average or model, of a file with both (the one of the published accuracy)"
+    parser.add_argument("--weights", choices=["ema", "model"], help=which)
+    parser.add_argument("--force", action="store_true", help="replace OUT if it exists")
     parser.add_argument("--list", action="store_true", help="list the families, do nothing else")
     args = parser.parse_args()
     if not args.list and args.out is None:
@@ -58,7 +43,7 @@ def check_out(source: str, out: Path, force: bool) -> None:
     """Refuse a target that cannot or should not be written.
 
     Raises:
-        UserError: It is the source, it is there already, or a folder.
+        UserError: OUT is a folder, the source, or an older file without --force.
     """
     if out.is_dir():
         raise UserError(f"{out} is a folder: give the name of a .pth file in it")
@@ -70,8 +55,8 @@ def check_out(source: str, out: Path, force: bool) -> None:
         raise UserError(f"{out} exists: give another name, or --force to replace it")
 
 
-def report(conversion: Conversion) -> Iterator[str]:
-    """Say what became of each key, then how many."""
+def report(conversion: checkpoints.Conversion) -> Iterator[str]:
+    """The fate of each key, line by line, then their numbers."""
     for old, new in conversion.renamed.items():
         changed = conversion.changed.get(new)
         line = f"{old} -> {new}" if new != old else f"{old} kept"
@@ -100,40 +85,36 @@ def saved_meta(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def write(state: dict[str, Tensor], meta: dict[str, Any], out: Path) -> None:
-    """Write a checkpoint in the format of its ending, whole or not at all.
+    """Write a checkpoint in the format of its ending.
 
     Raises:
-        UserError: The folder cannot be made, or the file not be written.
+        UserError: The file cannot be written.
     """
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(out, sync=True) as part:
-            if out.suffix == ".safetensors":
-                save_safetensors(part, state, meta)
-            else:
-                torch.save({"state_dict": state, "meta": meta}, part)
-    except (OSError, RuntimeError, ValueError) as error:  # PyTorch's writer raises RuntimeError
-        raise UserError(f"{out} cannot be written ({str(error).splitlines()[0]})") from error
+    with cli.writing(out, sync=True) as part:
+        if out.suffix == ".safetensors":
+            checkpoints.save_safetensors(part, state, meta)
+        else:
+            torch.save({"state_dict": state, "meta": meta}, part)
 
 
 def main() -> None:
     """Read, convert, report, write."""
     args = parse_args()
     if args.list:
-        for family in FAMILIES:
+        for family in checkpoints.FAMILIES:
             print(f"{family.name:15} {family.target:6} {family.reference}")
         return
     out = Path(args.out).expanduser()
     check_out(args.source, out, args.force)
-    asked = get_family(args.family) if args.family else None
-    content = read_checkpoint(args.source)
-    conversion = convert_checkpoint(content, args.source, asked, args.weights)
+    asked = checkpoints.get_family(args.family) if args.family else None
+    content = checkpoints.read_checkpoint(args.source)
+    conversion = checkpoints.convert_checkpoint(content, args.source, asked, args.weights)
     for line in report(conversion):
         print(line)
     meta = {
         "source": args.source,
         "family": conversion.family.name,
-        **normalization_meta(conversion.normalization),
+        **checkpoints.normalization_meta(conversion.normalization),
         **saved_meta(content),
     }
     write(conversion.state, meta, out)
@@ -141,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -1,6 +1,6 @@
-"""The whole way in minutes on a CPU: make data, train, test on held-out images, draw, compare.
+"""Make data, train, test on held-out images, draw and compare, in minutes on a CPU.
 
-Writes below --work-dir (work_dirs/demo): data/ (synthetic dermoscopy), run/ (training), test/
+The results are in --work-dir (work_dirs/demo): data/ (synthetic dermoscopy), run/ (training), test/
 (scores), pictures/ (overlays of the held-out images), overview.jpg (image, truth, Otsu's threshold,
 model).
 """
@@ -13,19 +13,18 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmseg_deepvit.cli import check_out, run
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.quick_help import only_help
 
-if not only_help():
+if not cli.only_help():
     import cv2
     import numpy as np
     import torch
     from mmseg.evaluation import IoUMetric
 
+    from mmseg_deepvit.command_line.tool_process import newest_scores, run_tool
     from mmseg_deepvit.datasets.demo import otsu_lesion_mask, write_demo_dataset
-    from mmseg_deepvit.inference import draw_outline
-    from mmseg_deepvit.tool_process import newest_scores, run_tool
+    from mmseg_deepvit.label_pictures import draw_outline, write_jpeg
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ROOT / "tools"
@@ -35,13 +34,10 @@ IMAGES, MASKS = "ISIC2018_Task1-2_Validation_Input", "ISIC2018_Task1_Validation_
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--work-dir", default="work_dirs/demo", help="folder for all of it")
-    parser.add_argument(
-        "--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help="override the config"
-    )
+    parser = cli.tool_parser(__doc__)
+    parser.add_argument("--work-dir", default="work_dirs/demo", help="folder of the results")
+    change = "override the config"
+    parser.add_argument("--cfg-options", nargs="+", default=[], metavar="KEY=VALUE", help=change)
     return parser.parse_args()
 
 
@@ -54,14 +50,14 @@ def held_out(data: Path) -> list[tuple[Path, np.ndarray, np.ndarray]]:
 
 
 def _read(path: Path, how: int = 1) -> np.ndarray:
-    """A picture that this demo has written."""
+    """Read a picture of this demo."""
     pixels = cv2.imread(str(path), how)
     assert pixels is not None, path
     return pixels
 
 
 def otsu_scores(samples: Sequence[tuple[Path, np.ndarray, np.ndarray]]) -> dict[str, float]:
-    """Score mIoU and mDice of Otsu's threshold, in percent, by mmseg's own metric."""
+    """Score mIoU and mDice of Otsu's threshold, in percent, by mmseg's metric."""
     areas = [
         IoUMetric.intersect_and_union(
             torch.from_numpy(otsu_lesion_mask(image)).long(), torch.from_numpy(mask).long(), 2, 255
@@ -94,10 +90,10 @@ def main() -> None:
     """Make data, train, test, draw, compare."""
     args = parse_args()
     start = time.monotonic()
-    work = check_out(args.work_dir, "--work-dir", is_folder=True).resolve()
+    work = cli.check_out(args.work_dir, "--work-dir", is_folder=True).resolve()
     data = work / "data"
     if (work / "run" / "last_checkpoint").exists():
-        print(f"Going on with the earlier demo in {work}; without that folder all is made again")
+        print(f"Going on with the earlier demo in {work}: remove that folder to start from nothing")
     print(f"Making a synthetic dermoscopy set in {data}", flush=True)
     try:
         write_demo_dataset(data)
@@ -119,15 +115,14 @@ def main() -> None:
     run_tool(TOOLS / "predict.py", arguments, work / "predict.log")
 
     samples = held_out(data)
-    # JPEG: the picture is for looking at, and noisy skin makes a large PNG.
-    picture = overview(samples[:10], pictures)
-    cv2.imwrite(str(work / "overview.jpg"), picture, [cv2.IMWRITE_JPEG_QUALITY, 85])
+    # A PNG of noisy skin would be large.
+    write_jpeg(work / "overview.jpg", overview(samples[:10], pictures), quality=85)
     model, otsu = json.loads(newest_scores(work / "test").read_text()), otsu_scores(samples)
-    print(f"\nOn {len(samples)} held-out images, after {time.monotonic() - start:.0f} s in all:")
+    print(f"\nOn {len(samples)} held-out images, after {time.monotonic() - start:.0f} s in total:")
     print(f"  DeepViT + UPerNet  mIoU {model['mIoU']:.1f}  mDice {model['mDice']:.1f}")
     print(f"  Otsu's threshold   mIoU {otsu['mIoU']:.1f}  mDice {otsu['mDice']:.1f}")
     print(f"Overlays: {pictures}\nImage, truth, Otsu, model: {work / 'overview.jpg'}")
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -1,40 +1,37 @@
 """Count parameters and operations: tools/get_flops.py CONFIG … [--shape H W].
 
-Head mixing counts, in every backend the same. A multiplication and an addition are two operations
-(half of them are what others call MACs).
+Head mixing counts, and counts the same in every backend. A multiplication and an addition are two
+operations, or one MAC.
 """
 
 from __future__ import annotations
 
 import argparse
 
-from mmseg_deepvit.cli import add_config_options, check_shape, config_errors, load_config, run
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.quick_help import only_help
 
-if not only_help():
-    from mmseg_deepvit.flops import Cost, count_cost
+if not cli.only_help():
+    from mmseg_deepvit.command_line.flops import Cost, count_cost
     from mmseg_deepvit.inference import training_crop
     from mmseg_deepvit.tables import markdown_table
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.tool_parser(__doc__)
     parser.add_argument("configs", nargs="+", help="configs whose models are counted")
     parser.add_argument("--shape", nargs="+", type=int, help="height and width (the training crop)")
-    add_config_options(parser)
+    cli.add_config_options(parser)
     args = parser.parse_args()
-    check_shape(parser, args.shape)
+    cli.check_shape(parser, args.shape)
     return args
 
 
 def count(path: str, args: argparse.Namespace) -> tuple[tuple[int, int], Cost]:
     """Shape and cost of a config's model."""
-    cfg = load_config(path, args.cfg_options)
-    with config_errors(path):
+    cfg = cli.load_config(path, args.cfg_options)
+    with cli.config_errors(path):
         shape = (args.shape[0], args.shape[-1]) if args.shape else training_crop(cfg)
         if shape is None:
             raise UserError(f"config {path} tells no training crop: give --shape HEIGHT WIDTH")
@@ -55,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

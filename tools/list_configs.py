@@ -1,34 +1,30 @@
-"""Write configs/README.md, the page of all configs, from what they say of themselves."""
+"""Write configs/README.md, the page of all configs, and configs/metafile.yml from their headers."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
-from mmseg_deepvit.cli import run
-from mmseg_deepvit.errors import UserError
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.files import replacing
-from mmseg_deepvit.quick_help import only_help
 
-if not only_help():
-    from mmseg_deepvit.config_headers import page_of_configs
+if not cli.only_help():
+    from mmseg_deepvit.command_line.config_headers import metafile_of_configs, page_of_configs
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
 def main() -> None:
-    """Read the headers, write the page."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", default=CONFIGS / "README.md", type=Path, help="another file")
-    out = parser.parse_args().out
-    page = page_of_configs(CONFIGS.glob("*.py"))
-    try:
-        with replacing(out) as part:
-            part.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--out {out} cannot be written ({error.strerror})") from error
-    print(f"page of configs: {out}")
+    """Read the headers, write both files."""
+    parser = cli.tool_parser(__doc__)
+    parser.add_argument("--out-dir", default=CONFIGS, type=Path, help="another folder for them")
+    folder = parser.parse_args().out_dir
+    paths = list(CONFIGS.glob("*.py"))
+    texts = {"README.md": page_of_configs(paths), "metafile.yml": metafile_of_configs(paths)}
+    for name, text in texts.items():
+        with replacing(folder / name) as part:
+            part.write_text(text, encoding="utf-8")
+        print(f"written to {folder / name}")
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

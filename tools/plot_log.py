@@ -1,8 +1,8 @@
 """Draw training curves: tools/plot_log.py RUN… [--out curves.png].
 
-A RUN is a work_dir (starts that were resumed are joined), the folder of one start in it, or a
-vis_data/scalars.json. Drawn are losses, what validation found, the learning rate, and keys that
-start with collapse/; the last and the best value of each metric are printed.
+A RUN is a work_dir (resumed starts are joined), the folder of one start in it, or a
+vis_data/scalars.json. The figure shows losses, scores of the validation with their intervals, the
+learning rate and measures of collapse. The table has the last and the best value of each score.
 """
 
 from __future__ import annotations
@@ -10,31 +10,23 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmseg_deepvit.cli import check_out, run
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.quick_help import only_help
 
-if not only_help():
-    from mmseg_deepvit.analysis.curve_pictures import COLLAPSE, choose_panels, plot_runs
+if not cli.only_help():
+    from mmseg_deepvit.analysis.curve_pictures import COLLAPSE, choose_keys, plot_runs
     from mmseg_deepvit.analysis.training_log import TrainingLog, is_bound, read_log, summarize
     from mmseg_deepvit.tables import markdown_table
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.tool_parser(__doc__)
     parser.add_argument("runs", nargs="+", metavar="RUN", help="work_dir, start, or scalars.json")
     parser.add_argument("--out", default="curves.png", help="picture (curves.png); also .pdf, .svg")
-    parser.add_argument("--keys", nargs="+", metavar="KEY", help="draw these, each in a panel")
-    parser.add_argument("--names", nargs="+", metavar="NAME", help="of the runs, in their order")
-    parser.add_argument(
-        "--smooth", type=float, default=0.0, help="moving average of training's curves, 0 to 1 (0)"
-    )
+    parser.add_argument("--keys", nargs="+", metavar="KEY", help="keys to draw (those above)")
+    parser.add_argument("--names", nargs="+", metavar="NAME", help="names of the runs, in order")
     args = parser.parse_args()
-    if not 0 <= args.smooth < 1:
-        parser.error(f"--smooth must be at least 0 and below 1, got {args.smooth}")
     if args.names and len(args.names) != len(args.runs):
         parser.error(f"--names: {len(args.names)} names for {len(args.runs)} runs")
     if args.names and len(set(args.names)) != len(args.names):
@@ -43,10 +35,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def name_runs(runs: list[str]) -> list[str]:
-    """Names of the folders of runs, or whole paths where those are not different.
+    """Names of the runs' folders, or their paths where two folders have the same name.
 
     Raises:
-        UserError: A run that is named twice.
+        UserError: A run is given twice.
     """
     if len(set(runs)) < len(runs):
         raise UserError("a run is given twice: name each once")
@@ -57,10 +49,10 @@ def name_runs(runs: list[str]) -> list[str]:
 
 
 def summary_table(logs: dict[str, TrainingLog], keys: list[str] | None) -> str:
-    """Last and best value of each metric of each run, or of the keys that were asked for."""
+    """Last and best value of each metric of each run, or of each key that was asked for."""
     rows = []
     for name, log in logs.items():
-        # Measures of collapse know no better or worse.
+        # Measures of collapse have no best value.
         there = [k for k in log.metrics if not (is_bound(k, log.metrics) or k.startswith(COLLAPSE))]
         for key in keys or there or [key for key in log.keys if key == "loss"]:
             if log.curve(key):
@@ -72,11 +64,10 @@ def summary_table(logs: dict[str, TrainingLog], keys: list[str] | None) -> str:
 def main() -> None:
     """Read, draw, print."""
     args = parse_args()
-    check_out(args.out, "--out", is_folder=False)
+    cli.check_out(args.out, "--out", is_folder=False)
     names = args.names or name_runs(args.runs)
     logs = {name: read_log(run) for name, run in zip(names, args.runs, strict=True)}
-    panels = choose_panels(list(logs.values()), args.keys)
-    plot_runs(args.out, logs, panels, args.smooth)
+    plot_runs(args.out, logs, choose_keys(list(logs.values()), args.keys))
     for log in logs.values():
         for note in log.notes:
             print(f"note: {note}")
@@ -85,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

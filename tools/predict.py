@@ -2,8 +2,8 @@
 
 An ONNX file that tools/export.py wrote needs no config: --checkpoint FILE.onnx.
 
-For each image it writes NAME_overlay.png (the classes over the image, with a legend) and
-NAME_labels.png (one channel, the class index of each pixel, at the image's size).
+Each image gets NAME_overlay.png (the classes over the image, with a legend) and NAME_labels.png
+(one channel, the class index of each pixel, at the image's size).
 """
 
 from __future__ import annotations
@@ -14,50 +14,31 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mmseg_deepvit.cli import (
-    add_config_options,
-    add_device_option,
-    check_out,
-    config_errors,
-    load_config,
-    pick_device,
-    run,
-)
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.quick_help import only_help
 
-if not only_help():
+if not cli.only_help():
     import numpy as np
     from mmseg.apis import inference_model
     from rich.console import Console
     from rich.progress import track
 
+    from mmseg_deepvit import inference
     from mmseg_deepvit.datasets.decoding import DataError
     from mmseg_deepvit.export import OnnxSegmentor
-    from mmseg_deepvit.inference import (
-        draw_overlay,
-        find_images,
-        load_segmentor,
-        read_image,
-        result_names,
-        write_png,
-    )
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.tool_parser(__doc__)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="file, folder or quoted pattern")
     parser.add_argument("--config", help="config that the checkpoint was trained with")
-    parser.add_argument(
-        "--checkpoint", required=True, help="file that training saved, or tools/export.py (.onnx)"
-    )
+    file = "file that training saved, or tools/export.py (.onnx)"
+    parser.add_argument("--checkpoint", required=True, help=file)
     parser.add_argument("--out-dir", required=True, help="folder for the results, made if missing")
-    add_device_option(parser)
+    cli.add_device_option(parser)
     parser.add_argument("--opacity", type=float, default=0.5, help="of the paint, 0 to 1 (0.5)")
-    add_config_options(parser)
+    cli.add_config_options(parser)
     args = parser.parse_args()
     if not 0 <= args.opacity <= 1:
         parser.error(f"--opacity must be from 0 to 1, got {args.opacity}")
@@ -67,15 +48,15 @@ def parse_args() -> argparse.Namespace:
 
 
 def is_onnx(checkpoint: str) -> bool:
-    """Whether a file is an exported one, by its name."""
+    """Whether a file's name is that of an exported model."""
     return Path(checkpoint).suffix == ".onnx"
 
 
 class Segmentor(NamedTuple):
-    """What segments images.
+    """A segmentor of any origin.
 
     Attributes:
-        segment: Takes an image, (H, W, 3) uint8 BGR; returns class indices, (H, W).
+        segment: Function from an image, (H, W, 3) uint8 BGR, to class indices, (H, W).
         classes: Name of each class.
         palette: RGB of each class, 0 to 255.
     """
@@ -86,52 +67,44 @@ class Segmentor(NamedTuple):
 
 
 def load(args: argparse.Namespace) -> Segmentor:
-    """Load what the command line names."""
+    """Load the model that the command line names."""
     if is_onnx(args.checkpoint):
         exported = OnnxSegmentor(args.checkpoint, args.device or "cpu")
         return Segmentor(exported.segment, exported.metadata.classes, exported.metadata.palette)
-    cfg = load_config(args.config, args.cfg_options)
-    with config_errors(args.config):
-        model = load_segmentor(cfg, args.checkpoint, pick_device(args.device))
+    cfg = cli.load_config(args.config, args.cfg_options)
+    with cli.config_errors(args.config):
+        model = inference.load_segmentor(cfg, args.checkpoint, cli.pick_device(args.device))
 
     def segment(pixels: np.ndarray) -> np.ndarray:
-        with config_errors(args.config):
+        with cli.config_errors(args.config):
             result = inference_model(model, pixels)
             if not result.seg_logits.data.isfinite().all():
                 raise UserError("the model gives NaN or infinity: look at data_preprocessor")
-            return result.pred_sem_seg.data[0].cpu().numpy()
+            return np.asarray(result.pred_sem_seg.data[0].cpu())
 
     return Segmentor(segment, model.dataset_meta["classes"], model.dataset_meta["palette"])
 
 
 def result_files(target: Path) -> tuple[Path, Path]:
-    """Label map and overlay, from folder and name of the results."""
-    return (
-        target.with_name(f"{target.name}_labels.png"),
-        target.with_name(f"{target.name}_overlay.png"),
-    )
+    """Paths of label map and overlay, from folder and name of the results."""
+    labels, overlay = (f"{target.name}_{kind}.png" for kind in ("labels", "overlay"))
+    return target.with_name(labels), target.with_name(overlay)
 
 
 def predict_image(model: Segmentor, image: Path, target: Path, opacity: float) -> None:
     """Segment one image and write its overlay and label map.
 
-    Args:
-        model: What segments it.
-        image: The image file.
-        target: Folder and name of the results, without ending.
-        opacity: Of the paint, in [0, 1].
-
     Raises:
         DataError: The image cannot be read.
-        UserError: Config and model do not fit the image.
+        UserError: The model cannot take the image.
     """
-    pixels = read_image(image)
+    pixels = inference.read_image(image)
     labels = model.segment(pixels)
     dtype = np.uint8 if len(model.classes) <= 256 else np.uint16
-    overlay = draw_overlay(pixels, labels, model.classes, model.palette, opacity)
+    overlay = inference.draw_overlay(pixels, labels, model.classes, model.palette, opacity)
     label_file, overlay_file = result_files(target)
-    write_png(label_file, labels.astype(dtype))
-    write_png(overlay_file, overlay)
+    inference.write_png(label_file, labels.astype(dtype))
+    inference.write_png(overlay_file, overlay)
 
 
 def refuse_overwriting(images: Sequence[Path], targets: Sequence[Path]) -> None:
@@ -151,7 +124,7 @@ def refuse_overwriting(images: Sequence[Path], targets: Sequence[Path]) -> None:
 
 
 def file_id(path: Path) -> tuple[int, int]:
-    """What tells a file from others, whatever it is called."""
+    """Numbers that identify a file under any name."""
     status = path.stat()
     return status.st_dev, status.st_ino
 
@@ -159,9 +132,9 @@ def file_id(path: Path) -> tuple[int, int]:
 def main() -> int:
     """Segment all images; 1 if some could not be read, or the model could not take them."""
     args = parse_args()
-    images = find_images(args.images)
-    out_dir = check_out(args.out_dir, "--out-dir", is_folder=True)
-    targets = [out_dir / name for name in result_names(images)]
+    images = inference.find_images(args.images)
+    out_dir = cli.check_out(args.out_dir, "--out-dir", is_folder=True)
+    targets = [out_dir / name for name in inference.result_names(images)]
     refuse_overwriting(images, targets)
     model = load(args)
     out_dir.mkdir(parents=True, exist_ok=True)
@@ -185,4 +158,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -1,13 +1,13 @@
 """Train and test what a study asks for, and write its table: tools/run_study.py STUDY.yml.
 
-A study's file says which models are trained, with which options and seeds. Runs leave two files in
-its folder: runs.json (config, commands, curves, measures of collapse) and scores.csv.gz (scores of
-each image). Table and figure in the README.md there are made of them, between two marks. Runs that
-are recorded are skipped, runs that were stopped go on; checkpoints stay in --work-dir. Several
-processes may run parts of a study at once, each with --runs of its own.
+A study's file has models, options and seeds. Runs leave two files in its folder: runs.json (config,
+commands, curves, measures of collapse) and scores.csv.gz (scores of each image). Table and figure
+in the README.md there are made of them, between two marks. Recorded runs are skipped, stopped runs
+go on; checkpoints stay in --work-dir. Several processes may run parts of a study at once, each with
+other --runs.
 
-A record, and a checkpoint, hold for the settings that they were made with: where the study or a
-config says something else now, they are named and not used, unless --redo or --accept is given.
+Records and checkpoints hold for the settings that they were made with. Where the study or a config
+has other settings now, they are named and not used, unless --redo or --accept is given.
 """
 
 from __future__ import annotations
@@ -15,60 +15,48 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import sys
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-from mmseg_deepvit.cli import load_config, run
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.quick_help import only_help
 
-if not only_help():
+if not cli.only_help():
+    if find_spec("mmseg_deepvit.studies") is None:
+        sys.exit(
+            "error: the installed mmseg_deepvit has no studies: pip install -e . in a checkout"
+        )
+
+    from mmseg_deepvit import studies
+    from mmseg_deepvit.command_line.tool_process import newest_scores, run_tool
     from mmseg_deepvit.engine import find_whole_checkpoint
-    from mmseg_deepvit.studies import (
-        Run,
-        Study,
-        accept_record,
-        find_records,
-        read_study,
-        record_run,
-        write_report,
-    )
-    from mmseg_deepvit.studies.provenance import (
-        TRAINING,
-        check_training,
-        note_training,
-        run_digests,
-    )
+    from mmseg_deepvit.studies import provenance
     from mmseg_deepvit.studies.study_files import lock_study
-    from mmseg_deepvit.tool_process import newest_scores, run_tool
 
 TOOLS = Path(__file__).resolve().parent
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.tool_parser(__doc__)
     parser.add_argument("study", help="its YAML file; its folder gets the results")
-    parser.add_argument("--work-dir", help="for checkpoints and logs (work_dirs/FOLDER)")
-    parser.add_argument(
-        "--runs", nargs="+", default=["*"], metavar="PATTERN", help="only these, as '*-seed0'"
-    )
+    parser.add_argument("--work-dir", help="folder for checkpoints and logs (work_dirs/FOLDER)")
+    only = "only these runs, as '*-seed0'"
+    parser.add_argument("--runs", nargs="+", default=["*"], metavar="PATTERN", help=only)
     parser.add_argument("--list", action="store_true", help="print the runs, and do nothing")
     parser.add_argument("--report", action="store_true", help="train nothing, write the table")
-    parser.add_argument("--redo", action="store_true", help="run what is recorded, too")
-    parser.add_argument(
-        "--accept",
-        metavar="REASON",
-        help="train nothing, and let records of other settings stand, for a reason that is kept",
-    )
+    parser.add_argument("--redo", action="store_true", help="repeat recorded runs")
+    reason = "train nothing, and accept records of other settings, for a reason that is kept"
+    parser.add_argument("--accept", metavar="REASON", help=reason)
     args = parser.parse_args()
     if args.accept is not None and not args.accept.strip():
         parser.error("--accept needs a reason: why do the scores hold nevertheless?")
     return args
 
 
-def chosen_runs(study: Study, patterns: list[str]) -> list[Run]:
+def chosen_runs(study: studies.Study, patterns: list[str]) -> list[studies.Run]:
     """The runs that patterns name, in the study's order."""
     runs = [r for r in study.runs if any(fnmatch.fnmatch(r.name, p) for p in patterns)]
     if not runs:
@@ -76,11 +64,11 @@ def chosen_runs(study: Study, patterns: list[str]) -> list[Run]:
     return runs
 
 
-def execute(study: Study, run: Run, work_dir: Path) -> None:
+def execute(study: studies.Study, run: studies.Run, work_dir: Path) -> None:
     """Train, test, record."""
     config, words = run.model.config, run.option_words
-    digests = run_digests(run)
-    commits = note_training(work_dir, digests[TRAINING])
+    digests = provenance.run_digests(run)
+    commits = provenance.note_training(work_dir, digests[provenance.TRAINING])
     checkpoint = train(run, work_dir)
     scores, images = {}, {}
     for name, extra in run.model.tests.items():
@@ -90,12 +78,12 @@ def execute(study: Study, run: Run, work_dir: Path) -> None:
         arguments = [config, checkpoint, "--work-dir", test_dir, *extra, *options]
         run_tool(TOOLS / "test.py", arguments, work_dir / f"{name}.log")
         scores[name] = json.loads(newest_scores(test_dir).read_text())
-    record_run(study, run, work_dir, checkpoint, scores, images, digests, commits)
+    studies.record_run(study, run, work_dir, checkpoint, scores, images, digests, commits)
 
 
-def train(run: Run, work_dir: Path) -> str:
-    """Train, or go on, unless it is done; returns the last checkpoint."""
-    iterations = load_config(run.model.config, run.options).train_cfg.max_iters
+def train(run: studies.Run, work_dir: Path) -> str:
+    """Train, or go on, unless the training is complete; return the last checkpoint."""
+    iterations = cli.load_config(run.model.config, run.options).train_cfg.max_iters
     checkpoint = find_whole_checkpoint(work_dir)
     if checkpoint is None or Path(checkpoint).stem != f"iter_{iterations}":
         arguments = [run.model.config, "--work-dir", work_dir, "--resume", *run.train_words]
@@ -106,9 +94,9 @@ def train(run: Run, work_dir: Path) -> str:
     return checkpoint
 
 
-def _per_image(run: Run) -> int:
-    """Where the metric of each image stands in the config's list."""
-    evaluators = load_config(run.model.config).test_evaluator
+def _per_image(run: studies.Run) -> int:
+    """Index of the metric of each image in the config's list."""
+    evaluators = cli.load_config(run.model.config).test_evaluator
     kinds = [e["type"] for e in evaluators] if isinstance(evaluators, list) else []
     if "PerImageMetric" not in kinds:
         raise UserError(f"{run.model.config} has no PerImageMetric in a list test_evaluator")
@@ -116,7 +104,7 @@ def _per_image(run: Run) -> int:
 
 
 def refuse_stale(stale: dict[str, list[str]], study: str) -> None:
-    """Stop before anything is run where a chosen run is recorded with other settings."""
+    """Raise an error if a chosen run is recorded with other settings."""
     if stale:
         name, parts = next(iter(stale.items()))
         more = f" and {len(stale) - 1} more are" if len(stale) > 1 else " is"
@@ -126,20 +114,20 @@ def refuse_stale(stale: dict[str, list[str]], study: str) -> None:
         )
 
 
-def accept(runs: list[Run], study: Study, reason: str) -> None:
-    """Let records stand, and say what they differ in."""
+def accept(runs: list[studies.Run], study: studies.Study, reason: str) -> None:
+    """Accept records, and print their differences."""
     for one in runs:
-        changed = accept_record(study, one, reason)
+        changed = studies.accept_record(study, one, reason)
         print(f"{one.name} accepted ({'; '.join(changed) or 'its config is the same'})")
 
 
 def main() -> None:
     """List, run, report."""
     args = parse_args()
-    study = read_study(args.study)
+    study = studies.read_study(args.study)
     work = Path(args.work_dir or Path("work_dirs") / study.folder.resolve().name).resolve()
     runs = chosen_runs(study, args.runs)
-    records, stale = find_records(study)
+    records, stale = studies.find_records(study)
     if args.list:
         for one in runs:
             print(one.name, describe(one, records, stale))
@@ -151,18 +139,22 @@ def main() -> None:
             refuse_stale({r.name: stale[r.name] for r in runs if r.name in stale}, args.study)
         todo = [one for one in runs if args.redo or one.name not in records]
         for one in todo:
-            check_training(work / one.name, run_digests(one)[TRAINING])
+            provenance.check_training(
+                work / one.name, provenance.run_digests(one)[provenance.TRAINING]
+            )
         for one in todo:
             execute(study, one, work / one.name)
     with lock_study(study.folder):  # or an older table may be written last
-        records, stale = find_records(study)
+        records, stale = studies.find_records(study)
         for name, parts in stale.items():
             print(f"note: {name} is recorded with other settings ({', '.join(parts)}): left out")
-        print(write_report(study, records))
+        print(studies.write_report(study, records))
 
 
-def describe(run: Run, records: dict[str, dict], stale: dict[str, list[str]]) -> str:
-    """What there is of a run, in a few words."""
+def describe(
+    run: studies.Run, records: dict[str, dict[str, Any]], stale: dict[str, list[str]]
+) -> str:
+    """The state of a run in a few words."""
     if run.name in stale:
         return f"recorded with other settings: {', '.join(stale[run.name])}"
     if run.name not in records:
@@ -172,4 +164,4 @@ def describe(run: Run, records: dict[str, dict], stale: dict[str, list[str]]) ->
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

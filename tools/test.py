@@ -7,47 +7,34 @@ import inspect
 from collections.abc import Collection
 from math import inf
 
-from mmseg_deepvit.cli import add_runner_options, check_out, config_errors, run, runner_config
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.quick_help import only_help
 
-if not only_help():
+if not cli.only_help():
     from mmengine.config import Config
     from mmengine.runner import Runner
     from mmseg.registry import METRICS
 
-    from mmseg_deepvit.checkpoints import (
-        load_whole_model,
-        read_checkpoint,
-        saved_normalization,
-        segmentor_state_dict,
-    )
-    from mmseg_deepvit.engine import (
-        check_data_folders,
-        join_processes,
-        part_together,
-        unwrap_segmentor,
-        warn_of_normalization,
-    )
+    from mmseg_deepvit import checkpoints, engine
 
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = cli.tool_parser(__doc__)
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint file that training saved")
-    parser.add_argument("--out", help="folder for the predicted label maps, a PNG an image")
+    parser.add_argument("--out", help="folder for predicted label maps, a PNG for each image")
     parser.add_argument("--show", action="store_true", help="show painted images in a window")
     parser.add_argument("--show-dir", help="folder for painted images")
     parser.add_argument("--wait-time", type=float, default=2, help="seconds that --show waits")
     parser.add_argument("--tta", action="store_true", help="test-time augmentation")
-    add_runner_options(parser)
+    cli.add_runner_options(parser)
     args = parser.parse_args()
     if not 0 <= args.wait_time < inf:
         parser.error(f"--wait-time takes seconds from 0 on, got {args.wait_time}")
     for option, folder in (("--out", args.out), ("--show-dir", args.show_dir)):
         if folder is not None:
-            check_out(folder, option, is_folder=True)
+            cli.check_out(folder, option, is_folder=True)
     return args
 
 
@@ -81,11 +68,11 @@ def use_tta(cfg: Config, config: str) -> None:
 
 
 def write_label_maps(cfg: Config, folder: str) -> None:
-    """Have the metrics write each predicted label map into a folder, a PNG an image.
+    """Let the metrics write each predicted label map into a folder, a PNG for each image.
 
-    Metrics that take ``output_dir`` write what the data set's server takes: ``IoUMetric`` classes,
-    Cityscapes' metrics label ids. Where there is no such metric, an ``IoUMetric`` that scores
-    nothing is added.
+    Metrics with ``output_dir`` write the format of the data set's server: ``IoUMetric`` class
+    indices, Cityscapes' metrics label ids. Without such a metric an ``IoUMetric`` is added that
+    scores nothing.
     """
     given = cfg.test_evaluator
     evaluators = given if isinstance(given, list) else [given]
@@ -101,7 +88,7 @@ def write_label_maps(cfg: Config, folder: str) -> None:
 
 
 def _parameters(metric: str | type) -> Collection[str]:
-    """Names of what a metric takes; of an unknown one, which the runner will tell of, none."""
+    """Names of a metric's arguments; none of an unknown metric, which the runner refuses."""
     kind = METRICS.get(metric) if isinstance(metric, str) else metric
     return inspect.signature(kind).parameters if kind else ()
 
@@ -109,34 +96,36 @@ def _parameters(metric: str | type) -> Collection[str]:
 def main() -> None:
     """Test."""
     args = parse_args()
-    cfg = runner_config(args)
-    # mmengine would load what fits and warn of the rest, so that a checkpoint of another model were
-    # tested with random weights, and published names do not fit: the weights are loaded here.
-    content = read_checkpoint(args.checkpoint)
-    state = segmentor_state_dict(content, args.checkpoint)
+    cfg = cli.runner_config(args)
+    # mmengine would load the keys that fit and leave the other weights random; it does not know
+    # published names either. The weights are therefore loaded here.
+    content = checkpoints.read_checkpoint(args.checkpoint)
+    state = checkpoints.segmentor_state_dict(content, args.checkpoint)
     cfg.load_from, cfg.resume = None, False
-    check_data_folders(cfg, ("test",))
+    engine.check_data_folders(cfg, ("test",))
     if args.show or args.show_dir:
         draw_predictions(cfg, args)
     if args.tta:
         use_tta(cfg, args.config)
     if args.out is not None:
-        with config_errors(args.config):
+        with cli.config_errors(args.config):
             write_label_maps(cfg, args.out)
-    join_processes(cfg)
-    with config_errors(args.config):
-        runner = Runner.from_cfg(cfg)  # a strategy of training is none of testing
-        _ = runner.test_loop  # builds the data: what is wrong there is told as the config's fault
-    segmentor = unwrap_segmentor(runner.model)
-    load_whole_model(segmentor, state, args.checkpoint)
+    engine.join_processes(cfg)
+    with cli.config_errors(args.config):
+        runner = Runner.from_cfg(cfg)  # a strategy of training is not for testing
+        _ = runner.test_loop  # builds the data, whose errors are then errors of the config
+    segmentor = engine.unwrap_segmentor(runner.model)
+    checkpoints.load_whole_model(segmentor, state, args.checkpoint)
     runner.logger.info(f"Load checkpoint from {args.checkpoint}")
-    warn_of_normalization(segmentor, saved_normalization(content), args.checkpoint)
-    with config_errors(args.config):
+    engine.warn_of_normalization(
+        segmentor, checkpoints.saved_normalization(content), args.checkpoint
+    )
+    with cli.config_errors(args.config):
         runner.test()
     if args.out is not None:
         runner.logger.info(f"Predicted label maps are in {args.out}")
-    part_together()
+    engine.part_together()
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

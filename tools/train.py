@@ -7,33 +7,19 @@ import os
 from importlib.util import find_spec
 from typing import Any
 
-from mmseg_deepvit.cli import add_runner_options, config_errors, run, runner_config
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.quick_help import only_help
 
-if not only_help():
+if not cli.only_help():
     import torch
     from mmengine.config import Config
     from mmengine.dist import is_main_process
     from mmengine.runner import Runner
     from mmseg.registry import RUNNERS
 
-    from mmseg_deepvit.engine import (
-        check_data_folders,
-        check_hooks,
-        check_unused,
-        checkpoint_folder,
-        claim,
-        cpu_has_bf16,
-        find_whole_checkpoint,
-        from_first_process,
-        is_remote,
-        join_processes,
-        may_restart,
-        part_together,
-    )
+    from mmseg_deepvit import engine
 
-#: What ``--amp`` sets: bf16 has the range of fp32 and needs no loss scaling.
+#: Settings of ``--amp``: bf16 has the range of fp32 and needs no loss scaling.
 AMP_TYPES: dict[str, dict[str, Any]] = {
     "fp16": dict(dtype="float16", loss_scale="dynamic"),
     "bf16": dict(dtype="bfloat16", loss_scale=1.0),
@@ -47,38 +33,22 @@ LOG_BACKENDS = {
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = cli.tool_parser(__doc__)
     parser.add_argument("config", help="config file")
+    last = "go on from the last checkpoint in the work dir"
+    parser.add_argument("--resume", action="store_true", help=last)
+    kinds = "automatic mixed precision: fp16 with loss scaling (default), or bf16, on CPUs too"
+    parser.add_argument("--amp", nargs="?", const="fp16", choices=sorted(AMP_TYPES), help=kinds)
+    ema = "validate and save an exponential moving average of the weights (0.0002)"
+    parser.add_argument("--ema", nargs="?", const=2e-4, type=float, metavar="MOMENTUM", help=ema)
+    every = "log measures of collapse every INTERVAL iterations (500)"
     parser.add_argument(
-        "--resume", action="store_true", help="go on from the last checkpoint in the work dir"
+        "--collapse", nargs="?", const=500, type=int, metavar="INTERVAL", help=every
     )
-    parser.add_argument(
-        "--amp",
-        nargs="?",
-        const="fp16",
-        choices=sorted(AMP_TYPES),
-        help="automatic mixed precision: fp16 with loss scaling (default), or bf16, on CPUs too",
-    )
-    parser.add_argument(
-        "--ema",
-        nargs="?",
-        const=0.0002,
-        type=float,
-        metavar="MOMENTUM",
-        help="validate and save an exponential moving average of the weights (0.0002)",
-    )
-    parser.add_argument(
-        "--collapse",
-        nargs="?",
-        const=500,
-        type=int,
-        metavar="INTERVAL",
-        help="log measures of collapse every INTERVAL iterations (500)",
-    )
-    parser.add_argument(
-        "--log-to", nargs="+", choices=sorted(LOG_BACKENDS), default=[], help="beside the local log"
-    )
-    add_runner_options(parser)
+    backends = sorted(LOG_BACKENDS)
+    also = "in addition to the local log"
+    parser.add_argument("--log-to", nargs="+", choices=backends, default=[], help=also)
+    cli.add_runner_options(parser)
     return parser.parse_args()
 
 
@@ -92,34 +62,22 @@ def enable_amp(cfg: Config, kind: str) -> None:
     on_gpu = torch.cuda.is_available()
     if not on_gpu and kind != "bf16":
         raise UserError(f"--amp {kind} needs a GPU, and PyTorch sees none: give --amp bf16")
-    if not on_gpu and not cpu_has_bf16():
+    if not on_gpu and not engine.cpu_has_bf16():
         raise UserError("--amp bf16 needs a processor that computes with bfloat16: drop --amp")
     wrapper = "AmpOptimWrapper" if on_gpu else "CPUAmpOptimWrapper"
     cfg.optim_wrapper.update(type=wrapper, **AMP_TYPES[kind])
 
 
-def enable_ema(cfg: Config, momentum: float) -> None:
-    """Add mmengine's moving average."""
-    if not 0 < momentum < 1:
-        raise UserError(f"--ema takes a momentum above 0 and below 1, got {momentum:g}")
+def add_hook(cfg: Config, option: str, kind: str, **settings: float) -> None:
+    """Add a hook for an option, unless the config has one."""
     hooks = cfg.get("custom_hooks") or []
-    if any(hook.get("type") == "EMAHook" for hook in hooks):
-        raise UserError("--ema adds an EMAHook, and the config has one: drop --ema")
-    cfg.custom_hooks = [*hooks, dict(type="EMAHook", momentum=momentum)]
-
-
-def enable_collapse(cfg: Config, interval: int) -> None:
-    """Add our measures of collapse."""
-    if interval < 1:
-        raise UserError(f"--collapse takes a number of iterations from 1 on, got {interval}")
-    hooks = cfg.get("custom_hooks") or []
-    if any(hook.get("type") == "CollapseHook" for hook in hooks):
-        raise UserError("--collapse adds a CollapseHook, and the config has one: drop --collapse")
-    cfg.custom_hooks = [*hooks, dict(type="CollapseHook", interval=interval)]
+    if any(hook.get("type") == kind for hook in hooks):
+        raise UserError(f"{option} adds a hook {kind}, and the config has one: drop {option}")
+    cfg.custom_hooks = [*hooks, dict(type=kind, **settings)]
 
 
 def log_to(cfg: Config, name: str) -> None:
-    """Have the visualizer write elsewhere too."""
+    """Add a backend of the visualizer."""
     kind, package = LOG_BACKENDS[name]
     if find_spec(package) is None:
         raise UserError(f"--log-to {name} needs the package {package}: pip install {package}")
@@ -129,83 +87,88 @@ def log_to(cfg: Config, name: str) -> None:
 
 
 def take_work_dir(cfg: Config, asked: bool) -> None:
-    """Keep other runs out of the work dir, and resume from the newest whole checkpoint in it.
+    """Keep other runs out of the work dir, and resume from its newest complete checkpoint.
 
     Args:
-        cfg: Changed to resume; without a whole checkpoint the run starts as without --resume.
-        asked: Whether --resume was given. A run that torchrun may restart resumes without it, as it
-            must not begin anew each time.
+        cfg: Config, which is changed to resume. Without a complete checkpoint the run starts as
+            without --resume.
+        asked: Whether --resume was given. A run that torchrun may restart always resumes, or it
+            would lose its work with each restart.
 
     Raises:
-        UserError: Another run is at work there, or has left checkpoints, of which none is whole or
-            which nobody asked to resume from.
+        UserError: Another run uses the work dir, or has left checkpoints there that are incomplete
+            or that --resume does not ask for.
     """
     work_dir = os.path.abspath(cfg.work_dir)
     hook = (cfg.get("default_hooks") or {}).get("checkpoint") or {}
-    folder = checkpoint_folder(work_dir, hook.get("out_dir"))
-    resume = asked or may_restart()
+    folder = engine.checkpoint_folder(work_dir, hook.get("out_dir"))
+    resume = asked or engine.may_restart()
 
     def look() -> str | None:
-        claim(work_dir)
+        engine.claim(work_dir)
         if resume:
-            return find_whole_checkpoint(work_dir, folder)
+            return engine.find_whole_checkpoint(work_dir, folder)
         if not cfg.get("resume"):  # from a file that the config names
-            check_unused(folder)
+            engine.check_unused(folder)
         return None
 
-    if is_remote(folder):  # mmengine looks there
+    if engine.is_remote(folder):  # mmengine looks there
         cfg.resume = resume or cfg.get("resume", False)
         return
-    checkpoint = from_first_process(look)
+    checkpoint = engine.from_first_process(look)
     if not resume:
         return
     if checkpoint is not None:
         cfg.load_from = checkpoint
     cfg.resume = checkpoint is not None or cfg.get("load_from") is None
     if is_main_process() and checkpoint is None:
-        print(f"nothing to resume in {cfg.work_dir}: starting anew")
+        print(f"nothing to resume in {cfg.work_dir}: starting from the first iteration")
     elif is_main_process() and not asked:
-        print(f"a run with restarts goes on from {checkpoint}; another --work-dir starts anew")
+        print(f"a run with restarts goes on from {checkpoint}; another --work-dir starts a new one")
 
 
 def train(cfg: Config, config: str) -> None:
     """Build the runner and train."""
-    with config_errors(config):
+    with cli.config_errors(config):
         runner = RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
-        _ = runner.train_loop  # builds the data: what is wrong there is told as the config's fault
+        _ = runner.train_loop  # builds the data, whose errors are then errors of the config
     begun = runner.iter
     try:
         runner.train()
     except Exception:
-        if runner.iter > begun:  # it did run: not the config's fault alone
+        if runner.iter > begun:  # it ran, so the config is not the only cause
             raise
-        with config_errors(config):
+        with cli.config_errors(config):
             raise
 
 
 def main() -> None:
     """Train."""
     args = parse_args()
-    cfg = runner_config(args)
+    cfg = cli.runner_config(args)
     if args.amp:
         enable_amp(cfg, args.amp)
     if args.ema is not None:
-        enable_ema(cfg, args.ema)
+        if not 0 < args.ema < 1:
+            raise UserError(f"--ema takes a momentum above 0 and below 1, got {args.ema:g}")
+        add_hook(cfg, "--ema", "EMAHook", momentum=args.ema)
     if args.collapse is not None:
-        enable_collapse(cfg, args.collapse)
+        if args.collapse < 1:
+            raise UserError(f"--collapse takes iterations from 1 on, got {args.collapse}")
+        add_hook(cfg, "--collapse", "CollapseHook", interval=args.collapse)
     for name in args.log_to:
         log_to(cfg, name)
-    check_hooks(cfg)
-    check_data_folders(cfg, ("train", "val"))
-    join_processes(cfg)
+    engine.check_hooks(cfg)
+    engine.check_data_folders(cfg, ("train", "val"))
+    engine.join_processes(cfg)
     take_work_dir(cfg, args.resume)
     try:
         train(cfg, args.config)
     except SystemExit:  # SIGTERM: a checkpoint is saved
-        part_together()
+        engine.part_together()
         raise
-    part_together()
+    engine.part_together()
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

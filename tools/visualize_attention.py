@@ -1,12 +1,13 @@
-"""See what points of an image attend to: tools/visualize_attention.py IMAGE --config C --out-dir D.
+"""Draw the attention of points: tools/visualize_attention.py IMAGE --config C --out-dir D.
 
-For each point and chosen block NAME_xX_yY_blockB_heads.png shows what the point's patch attends to,
-head by head: P (probabilities), and A (the mixed maps that meet the values) where heads are mixed.
-NAME_xX_yY_overview.png shows all blocks, the mean over the heads of P and of |A|, and
-NAME_token_pca.png the patch tokens of all blocks, their first three principal components as RGB.
+NAME_xX_yY_blockB_heads.png shows the attention of a point's patch in one block, head by head: P
+(probabilities), and A (the mixed maps that meet the values) where heads are mixed.
+NAME_xX_yY_overview.png shows all blocks, with the mean over the heads of P and of |A|.
+NAME_token_pca.png shows the patch tokens of all blocks, their first three principal components as
+RGB.
 
-Backbones whose blocks do not attend from all patches to all patches (Swin, MiT, PVT, Twins, CNNs)
-get the last one alone.
+The last picture alone is drawn of backbones whose blocks do not attend from all patches to all
+patches (Swin, MiT, PVT, Twins, CNNs).
 """
 
 from __future__ import annotations
@@ -15,44 +16,20 @@ import argparse
 import math
 from pathlib import Path
 
-from mmseg_deepvit.cli import (
-    add_config_options,
-    add_device_option,
-    check_out,
-    check_shape,
-    config_errors,
-    load_config,
-    pick_device,
-    run,
-)
+from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.quick_help import only_help
 
-if not only_help():
+if not cli.only_help():
     import numpy as np
     import torch
     from mmseg.models import BaseSegmentor
 
-    from mmseg_deepvit.analysis.attention_pictures import (
-        Point,
-        Scene,
-        draw_heads,
-        draw_overview,
-        draw_token_pca,
-    )
+    from mmseg_deepvit import inference
+    from mmseg_deepvit.analysis import attention_pictures
+    from mmseg_deepvit.analysis.attention_pictures import Point, Scene
     from mmseg_deepvit.analysis.clicking import click_points
     from mmseg_deepvit.analysis.patch_grid import PatchGrid
     from mmseg_deepvit.analysis.token_pca import align_signs, token_pca
-    from mmseg_deepvit.inference import (
-        ModelInput,
-        build_segmentor,
-        find_images,
-        load_segmentor,
-        prepare_image,
-        read_image,
-        training_crop,
-        write_png,
-    )
     from mmseg_deepvit.tokens.backbone_facts import (
         count_norm_tokens,
         count_prefix_tokens,
@@ -64,38 +41,28 @@ if not only_help():
 
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = cli.tool_parser(__doc__)
     parser.add_argument("image", metavar="IMAGE", help="image file")
     parser.add_argument("--config", required=True, help="config of the model")
     parser.add_argument("--checkpoint", help="file that training saved (the config's init)")
     parser.add_argument("--out-dir", required=True, help="folder for the pictures")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--points", nargs="+", type=read_point, metavar="X,Y", help="pixels of IMAGE (its centre)"
-    )
+    pixels = "pixels of IMAGE (its centre)"
+    where.add_argument("--points", nargs="+", type=read_point, metavar="X,Y", help=pixels)
     where.add_argument("--click", action="store_true", help="click on points in a window")
-    parser.add_argument(
-        "--layers", nargs="+", type=int, help="blocks from 0, -1 the last (first, middle, last)"
-    )
-    parser.add_argument(
-        "--shape",
-        nargs="+",
-        type=int,
-        metavar="PIXELS",
-        help="make the test pipeline's image smaller: its long side at most this (that of the "
-        "training crop), or its height and width exactly this",
-    )
-    add_device_option(parser)
-    add_config_options(parser)
+    blocks = "blocks from 0, -1 the last (first, middle, last)"
+    parser.add_argument("--layers", nargs="+", type=int, help=blocks)
+    size = "longest side of the image at most (that of the training crop), or height and width"
+    parser.add_argument("--shape", nargs="+", type=int, metavar="PIXELS", help=size)
+    cli.add_device_option(parser)
+    cli.add_config_options(parser)
     args = parser.parse_args()
-    check_shape(parser, args.shape)
+    cli.check_shape(parser, args.shape)
     return args
 
 
 def read_point(text: str) -> Point:
-    """X,Y as a point."""
+    """Read X,Y as a point."""
     try:
         x, y = map(int, text.split(","))
     except ValueError as error:
@@ -104,29 +71,31 @@ def read_point(text: str) -> Point:
 
 
 def load_model(args: argparse.Namespace) -> BaseSegmentor:
-    """The segmentor with the weights of the checkpoint, or of the config's init."""
-    cfg = load_config(args.config, args.cfg_options)
-    device = pick_device(args.device)
-    with config_errors(args.config):
+    """Build the segmentor with the weights of the checkpoint, or of the config's init."""
+    cfg = cli.load_config(args.config, args.cfg_options)
+    device = cli.pick_device(args.device)
+    with cli.config_errors(args.config):
         if args.checkpoint is not None:
-            return load_segmentor(cfg, args.checkpoint, device)
-        model = build_segmentor(cfg, device)
-    print("note: no --checkpoint: the weights are the config's init, as training starts from")
+            return inference.load_segmentor(cfg, args.checkpoint, device)
+        model = inference.build_segmentor(cfg, device)
+    print("note: no --checkpoint: the weights are those that training starts from")
     return model
 
 
-def prepare(args: argparse.Namespace, model: BaseSegmentor, pixels: np.ndarray) -> ModelInput:
-    """The image in the size that ``--shape`` asks for."""
-    crop = training_crop(model.cfg) or (512, 512)
+def prepare(
+    args: argparse.Namespace, model: BaseSegmentor, pixels: np.ndarray
+) -> inference.ModelInput:
+    """Bring the image to the size that ``--shape`` asks for."""
+    crop = inference.training_crop(model.cfg) or (512, 512)
     shape = args.shape or [max(crop)]
-    with config_errors(args.config):
-        return prepare_image(model, pixels, shape[0] if len(shape) == 1 else tuple(shape))
+    with cli.config_errors(args.config):
+        return inference.prepare_image(model, pixels, shape[0] if len(shape) == 1 else tuple(shape))
 
 
 def lay_grid(
-    model: BaseSegmentor, tokens: PatchTokens, entered: ModelInput, pixels: np.ndarray
+    model: BaseSegmentor, tokens: PatchTokens, entered: inference.ModelInput, pixels: np.ndarray
 ) -> PatchGrid:
-    """Where a layer's tokens lie on the image."""
+    """The places of a layer's tokens on the image."""
     shape, (height, width) = tokens.grid, entered.images.shape[-2:]
     patch = find_patch_size(model.backbone, shape, (height, width))
     sides = patch or (height / shape[0], width / shape[1])
@@ -134,7 +103,7 @@ def lay_grid(
 
 
 def choose_layers(asked: list[int] | None, count: int) -> list[int]:
-    """Blocks to be drawn head by head, each once."""
+    """Blocks to draw head by head, each once."""
     asked = [0, count // 2, -1] if asked is None else asked
     for layer in asked:
         if not -count <= layer < count:
@@ -156,24 +125,29 @@ def draw_attention(
         stem = f"{name}_x{point.x}_y{point.y}"
         for block in chosen:
             title = f"{kind}, block {block}: attention from the patch at {point}"
-            picture = draw_heads(scene, point, blocks[block], i, title)
+            picture = attention_pictures.draw_heads(scene, point, blocks[block], i, title)
             pictures[f"{stem}_block{block:02d}_heads.png"] = picture
         title = f"{kind}: attention from the patch at {point}, mean over heads"
-        pictures[f"{stem}_overview.png"] = draw_overview(scene, point, blocks, i, title)
+        pictures[f"{stem}_overview.png"] = attention_pictures.draw_overview(
+            scene, point, blocks, i, title
+        )
     return pictures
 
 
 def observe(
-    model: BaseSegmentor, scene: Scene, points: list[Point], images: torch.Tensor
+    model: BaseSegmentor,
+    scene: Scene,
+    points: list[Point],
+    images: torch.Tensor,
 ) -> list[PointRows] | None:
-    """What the points' patches attend to in every block, None where that is not all patches."""
+    """Attention of the points' patches in every block, None where it is not over all patches."""
     places = [scene.num_prefix + scene.grid.index(point.x, point.y) for point in points]
     tokens = scene.num_prefix + math.prod(scene.grid.shape)
     found = read_point_rows(model.backbone, images, places, tokens)
     blocks = [block for block in found if block is not None]
     if not blocks or len(blocks) < len(found):
         return None
-    crop = training_crop(model.cfg)
+    crop = inference.training_crop(model.cfg)
     trained = count_norm_tokens(model.backbone, crop) if crop else None
     if crop and trained not in (None, tokens):
         print(
@@ -185,10 +159,12 @@ def observe(
 
 def read_input(args: argparse.Namespace) -> tuple[str, np.ndarray, list[Point]]:
     """Name and pixels of the image, and the points, all within it."""
-    images = find_images([args.image])
+    images = inference.find_images([args.image])
     if len(images) > 1:
-        raise UserError(f"{args.image} names {len(images)} images: give one, points are its own")
-    pixels = read_image(images[0])
+        raise UserError(
+            f"{args.image} names {len(images)} images: give one, as points belong to one"
+        )
+    pixels = inference.read_image(images[0])
     height, width = pixels.shape[:2]
     if args.click:
         args.points = [Point(*point) for point in click_points(pixels)]
@@ -202,22 +178,22 @@ def read_input(args: argparse.Namespace) -> tuple[str, np.ndarray, list[Point]]:
 
 
 def main() -> None:
-    """Look at one image."""
+    """Read one image, run the model, draw."""
     args = parse_args()
-    folder = check_out(args.out_dir, "--out-dir", is_folder=True)
+    folder = cli.check_out(args.out_dir, "--out-dir", is_folder=True)
     name, pixels, points = read_input(args)
     model = load_model(args)
     kind = type(model.backbone).__name__
     entered = prepare(args, model, pixels)
-    with config_errors(args.config):
+    with cli.config_errors(args.config):
         layers = read_layers(model.backbone, entered.images)
     grids = [lay_grid(model, tokens, entered, pixels) for tokens in layers.values()]
     scene = Scene(pixels, grids[0], count_prefix_tokens(model.backbone))
     components = align_signs([*map(token_pca, layers.values())])
     named = list(zip(layers, grids, components, strict=True))
     title = f"{kind}: patch tokens, first three principal components (shares of variance)"
-    pictures = {f"{name}_token_pca.png": draw_token_pca(scene, named, title)}
-    with config_errors(args.config):
+    pictures = {f"{name}_token_pca.png": attention_pictures.draw_token_pca(scene, named, title)}
+    with cli.config_errors(args.config):
         blocks = observe(model, scene, points, entered.images)
     if blocks is not None:
         chosen = choose_layers(args.layers, len(blocks))
@@ -233,15 +209,12 @@ def main() -> None:
 
 
 def write_pictures(folder: Path, pictures: dict[str, np.ndarray]) -> None:
-    """Write PNGs and say where they are."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, picture in pictures.items():
-            write_png(folder / name, picture)
-    except OSError as error:
-        raise UserError(f"--out-dir {folder} cannot be written ({error.strerror})") from error
+    """Write PNGs and print their paths."""
+    for name, picture in pictures.items():
+        with cli.writing(folder / name, "--out-dir") as part:
+            inference.write_png(part, picture)
     print("\n".join(str(folder / name) for name in sorted(pictures)))
 
 
 if __name__ == "__main__":
-    run(main)
+    cli.run(main)

@@ -1,4 +1,4 @@
-# What every run needs: registration, safe loading, hooks, environment, logs.
+# All runs need this: registration, safe loading, hooks, environment, logs.
 custom_imports = dict(
     imports=["mmseg_deepvit", "mmseg_deepvit.safe_loading.installed"], allow_failed_imports=False
 )

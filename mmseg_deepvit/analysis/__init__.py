@@ -1,4 +1,4 @@
-"""Looking into models: measures of collapse, and pictures; importing this registers its hook."""
+"""Look into models: measures of collapse, and pictures; importing this registers the hook."""
 
 from .. import require_stack  # noqa: F401
 from .collapse import Collapse, measure_collapse

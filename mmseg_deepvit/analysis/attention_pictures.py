@@ -1,7 +1,7 @@
-"""Pictures of what points attend to, and of tokens as colours.
+"""Pictures of the attention from points, and of tokens as colours.
 
 P (probabilities) is drawn in a sequential scale from 0, A (mixed maps, signed) in a diverging one
-around 0. Within a picture all panels of a kind share one scale, which ends at the 98th percentile.
+around 0. All panels of a kind in a picture share one scale, which ends at the 98th percentile.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from ..tokens.point_rows import PointRows
 from .patch_grid import PatchGrid
 from .token_pca import TokenPCA, to_colours
 
-#: The scale of P reaches at least this many times 1/N: equal attention to all must not look high.
+#: Least end of the scale of P, in 1/N: equal attention to all keys must not look high.
 LEAST_P = 3
-#: Share of the values of a picture that its colour scale holds, in percent.
+#: Share of a picture's values that its colour scale covers, in percent.
 SCALE_PERCENTILE = 98
 _PANEL = 1.5  # inches of the longer side of a panel
 _DPI = 160
@@ -39,29 +39,29 @@ _HEAD_COLUMNS, _OVERVIEW_COLUMNS, _PCA_COLUMNS = 6, 8, 9
 
 @dataclass(frozen=True)
 class Point:
-    """A pixel of an image whose patch attends.
+    """A pixel of an image; the attention from its patch is drawn.
 
     Attributes:
-        x: From the left.
-        y: From the top.
+        x: Distance from the left.
+        y: Distance from the top.
     """
 
     x: int
     y: int
 
     def __str__(self) -> str:
-        """X and y, as people write points."""
+        """The point as (x, y)."""
         return f"({self.x}, {self.y})"
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What attention is drawn over.
+    """An image that attention is drawn over.
 
     Attributes:
-        image: (H, W, 3), uint8, BGR.
-        grid: Patches of the model over it.
-        num_prefix: Tokens in front of the patches' tokens; their columns are not drawn.
+        image: Image (H, W, 3), uint8, BGR.
+        grid: Patches of the model over the image.
+        num_prefix: Number of tokens before those of the patches; their columns are not drawn.
     """
 
     image: np.ndarray
@@ -78,14 +78,14 @@ class Scene:
 
 @dataclass(frozen=True)
 class Scale:
-    """Values to colours.
+    """A scale of colours for values.
 
     Attributes:
-        colours: The scale.
-        low: Value of its first colour.
-        high: Value of its last.
-        label: What stands beside its bar.
-        extend: Where values may lie beyond the scale.
+        colours: Colours from the lowest to the highest value.
+        low: Value of the first colour.
+        high: Value of the last colour.
+        label: Label of the colour bar.
+        extend: Ends of the scale that values may lie beyond.
     """
 
     colours: Colormap
@@ -96,27 +96,28 @@ class Scale:
 
     @classmethod
     def sequential(cls, values: np.ndarray, label: str, least: float = 0.0) -> Scale:
-        """From 0 to the largest value that is not an exception, and at least to ``least``."""
+        """A scale from 0 to the 98th percentile of the values, or to ``least`` if that is more."""
         return cls(colormaps["inferno"], 0.0, max(_limit(values), least), label)
 
     @classmethod
     def diverging(cls, values: np.ndarray, label: str) -> Scale:
-        """As far below 0 as above it."""
+        """A scale around 0, of equal range below and above."""
         limit = _limit(np.abs(values))
         return cls(colormaps["RdBu_r"], -limit, limit, label, "both")
 
     def paint(self, scene: Scene, values: np.ndarray) -> np.ndarray:
-        """(h·w,) values over the image, which shines through in grey; (H', W', 3) in [0, 1]."""
+        """Values (h·w,) in colours over the grey image; (H', W', 3) in [0, 1]."""
         canvas = scene.canvas().astype(np.float32)
         spread = scene.grid.spread(values)
         spread = cv2.resize(spread, canvas.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         # Little contrast: dark parts of the image must not look like small values.
         grey = 0.5 + _CONTRAST * (cv2.cvtColor(canvas, cv2.COLOR_RGB2GRAY)[..., None] - 0.5)
         colours = self.colours(Normalize(self.low, self.high)(spread))[..., :3]
-        return _OPACITY * colours + (1 - _OPACITY) * grey
+        painted: np.ndarray = _OPACITY * colours + (1 - _OPACITY) * grey
+        return painted
 
     def mappable(self) -> ScalarMappable:
-        """For a colour bar; in the colours that a medium grey below gives."""
+        """The colours of a colour bar, as they look over a medium grey."""
         table = _OPACITY * self.colours(np.linspace(0, 1, 256))[:, :3] + (1 - _OPACITY) * 0.5
         return ScalarMappable(Normalize(self.low, self.high), ListedColormap(table))
 
@@ -126,9 +127,9 @@ class Part:
     """Maps that share a scale.
 
     Attributes:
-        scale: Of all of them.
-        names: What stands above each.
-        maps: (h·w,) values of each; None where there is no map.
+        scale: Scale of all maps.
+        names: Title of each map.
+        maps: Values (h·w,) of each map; None where there is no map.
     """
 
     scale: Scale
@@ -141,25 +142,25 @@ def _limit(values: np.ndarray) -> float:
 
 
 def draw_heads(scene: Scene, point: Point, rows: PointRows, index: int, title: str) -> np.ndarray:
-    """All heads of one block: P, and below it A where heads are mixed.
+    """Draw all heads of one block: P, and A under it where heads are mixed.
 
     Args:
-        scene: What it is drawn over.
-        point: Whose patch attends.
-        rows: Of the block.
-        index: Which row of them is the point's.
-        title: Stands above all.
+        scene: Image that the maps are drawn over.
+        point: Point whose attention is drawn.
+        rows: Rows of the block's maps, one for each point.
+        index: Index of the point's row.
+        title: Title of the picture.
 
     Returns:
-        (H, W, 3), uint8, BGR.
+        Picture (H, W, 3), uint8, BGR.
     """
-    whole, p = rows.probabilities[index], _patches(scene, rows.probabilities[index])
-    elsewhere = whole[:, : scene.num_prefix].sum(1).tolist()
+    row, p = rows.probabilities[index], _patches(scene, rows.probabilities[index])
+    to_prefix = row[:, : scene.num_prefix].sum(1).tolist()
     names = [f"P, head {head}" for head in range(len(p))]
     if scene.num_prefix:
         which = "cls" if scene.num_prefix == 1 else "prefix"
-        names = [f"{n} ({which} {100 * x:.0f} %)" for n, x in zip(names, elsewhere, strict=True)]
-    parts = [Part(Scale.sequential(p, "P (softmax)", LEAST_P / whole.shape[1]), names, list(p))]
+        names = [f"{n} ({which} {100 * x:.0f} %)" for n, x in zip(names, to_prefix, strict=True)]
+    parts = [Part(Scale.sequential(p, "P (softmax)", LEAST_P / row.shape[1]), names, list(p))]
     if rows.mixed is not None:
         a = _patches(scene, rows.mixed[index])
         names = [f"A, head {head}" for head in range(len(a))]
@@ -170,17 +171,17 @@ def draw_heads(scene: Scene, point: Point, rows: PointRows, index: int, title: s
 def draw_overview(
     scene: Scene, point: Point, blocks: Sequence[PointRows], index: int, title: str
 ) -> np.ndarray:
-    """All blocks: the mean over the heads of P, and of |A| where heads are mixed.
+    """Draw all blocks: the mean over the heads of P, and of |A| where heads are mixed.
 
     Args:
-        scene: What it is drawn over.
-        point: Whose patch attends.
-        blocks: Rows of each.
-        index: Which row of them is the point's.
-        title: Stands above all.
+        scene: Image that the maps are drawn over.
+        point: Point whose attention is drawn.
+        blocks: Rows of each block's maps, one for each point.
+        index: Index of the point's row.
+        title: Title of the picture.
 
     Returns:
-        (H, W, 3), uint8, BGR.
+        Picture (H, W, 3), uint8, BGR.
     """
     p = [_patches(scene, rows.probabilities[index]).mean(0) for rows in blocks]
     names = [f"P, block {block}" for block in range(len(p))]
@@ -190,7 +191,7 @@ def draw_overview(
     a = [(i, x if x is None else np.abs(x).mean(0)) for i, x in enumerate(mixed)]
     there = [x for _, x in a if x is not None]
     if there:
-        # In one line, P and A of a block stand below each other.
+        # In one line A of a block stands under its P.
         a = a if len(a) <= _OVERVIEW_COLUMNS else [(i, x) for i, x in a if x is not None]
         scale = Scale.sequential(np.stack(there), "mean |A|")
         parts.append(Part(scale, [f"|A|, block {i}" for i, _ in a], [x for _, x in a]))
@@ -200,9 +201,9 @@ def draw_overview(
 def _draw_parts(
     scene: Scene, point: Point, parts: Sequence[Part], most_columns: int, title: str
 ) -> np.ndarray:
-    """The image on the left; on its right the parts below each other, each with its bar."""
+    """Draw the image on the left and the parts on its right, each with a colour bar."""
     count = len(parts[0].maps)
-    columns = -(-count // -(-count // most_columns))  # lines of one length where that goes
+    columns = -(-count // -(-count // most_columns))  # lines of about equal length
     lines = [-(-len(part.maps) // columns) for part in parts]
     width, height = _panel_size(scene)
     size = (width * (columns + 1) + 0.9, (height + 0.25) * sum(lines) + 0.4)
@@ -219,14 +220,8 @@ def _draw_parts(
                 _say(axis, f"{name}:\nnot mixed, A = P")
             else:
                 _show(axis, part.scale.paint(scene, values), scene, point, name)
-        bar = figure.colorbar(
-            part.scale.mappable(),
-            ax=axes,
-            extend=part.scale.extend,
-            shrink=0.9,
-            pad=0.01,
-            aspect=16,
-        )
+        shape: dict[str, Any] = dict(extend=part.scale.extend, shrink=0.9, pad=0.01, aspect=16)
+        bar = figure.colorbar(part.scale.mappable(), ax=axes, **shape)
         bar.set_label(part.scale.label, fontsize=_FONT_SIZE)
         bar.ax.tick_params(labelsize=_FONT_SIZE - 1)
         bar.ax.yaxis.get_offset_text().set_fontsize(_FONT_SIZE - 1)
@@ -236,15 +231,15 @@ def _draw_parts(
 def draw_token_pca(
     scene: Scene, layers: Sequence[tuple[str, PatchGrid, TokenPCA]], title: str
 ) -> np.ndarray:
-    """The image, then each layer's tokens in the colours of their first three components.
+    """Draw the image, and each layer's tokens in the colours of their first three components.
 
     Args:
         scene: The image.
-        layers: Name, patches and components of each, signs aligned.
-        title: Stands above all.
+        layers: Name, patches and components of each layer, signs aligned.
+        title: Title of the picture.
 
     Returns:
-        (H, W, 3), uint8, BGR.
+        Picture (H, W, 3), uint8, BGR.
     """
     columns = min(len(layers) + 1, _PCA_COLUMNS)
     lines = -(-(len(layers) + 1) // columns)
@@ -262,12 +257,12 @@ def draw_token_pca(
 
 
 def _patches(scene: Scene, row: Any) -> np.ndarray:
-    """The patches' columns of (H, N) rows."""
-    return row[:, scene.num_prefix :].numpy()
+    """The patches' columns of rows (H, N)."""
+    return np.asarray(row[:, scene.num_prefix :])
 
 
 def _panel_size(scene: Scene) -> tuple[float, float]:
-    """Inches across and down."""
+    """Width and height of a panel in inches."""
     height, width = scene.image.shape[:2]
     factor = _PANEL / max(height, width)
     return max(width * factor, _PANEL / 2), max(height * factor, _PANEL / 3)
@@ -280,7 +275,7 @@ def _figure(width: float, height: float, title: str) -> Figure:
 
 
 def _show(axis: Axes, picture: np.ndarray, scene: Scene, point: Point | None, title: str) -> None:
-    """A picture in the coordinates of the image, the point's patch marked."""
+    """Show a picture in the image's coordinates, with the point's patch marked."""
     height, width = scene.image.shape[:2]
     axis.imshow(picture, extent=(0, width, height, 0), interpolation="nearest")
     axis.set_title(title, fontsize=_FONT_SIZE, pad=2.5)

@@ -1,4 +1,4 @@
-"""Points of an image that a user clicks."""
+"""Let a user click points of an image."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def click_points(pixels: np.ndarray) -> list[tuple[int, int]]:
     Raises:
         UserError: There is no window to show it in, or nothing was clicked.
     """
-    from matplotlib import pyplot  # looks for a display, which nothing else wants
+    from matplotlib import pyplot  # looks for a display, which no other tool needs
 
     figure, axes = pyplot.subplots()
     try:
@@ -34,5 +34,5 @@ def click_points(pixels: np.ndarray) -> list[tuple[int, int]]:
         pyplot.close(figure)
     if not clicked:
         raise UserError("no point was clicked: click on the image, or give --points X,Y")
-    # Pixel centres lie at whole numbers.
+    # Pixel centres have integer coordinates.
     return [(round(x), round(y)) for x, y in clicked]

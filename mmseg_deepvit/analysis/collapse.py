@@ -1,4 +1,4 @@
-"""Measure collapse over the depth of a backbone, image by image, without holding a map.
+"""Measure collapse over the depth of a backbone, image by image; no map is held in full.
 
 Paper and definitions: :mod:`mmseg_deepvit.analysis.similarity`.
 """
@@ -6,8 +6,9 @@ Paper and definitions: :mod:`mmseg_deepvit.analysis.similarity`.
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,12 @@ from ..tokens.attention_rows import AttentionRows, attention_layers, catch_atten
 from ..tokens.patch_tokens import catch_outputs, read_tokens
 from . import similarity
 
-#: DeepViT's threshold for maps of different blocks, and that for maps of heads in one block.
+#: Thresholds above which maps of two blocks, and of two heads of a block, count as similar.
 SIMILAR_BLOCKS = 0.8
 SIMILAR_HEADS = 0.5
 #: Bytes of one map's rows at a time.
 BLOCK_BYTES = 16 * 2**20
-#: P and A, as results name them.
+#: Names of the two kinds of maps: probabilities, and maps that meet the values.
 KINDS = ("P", "A")
 
 #: Results by measure: a number for each layer, or a matrix; nan where there is none.
@@ -38,13 +39,13 @@ class Collapse:
 
     Attributes:
         layers: Names of the L blocks with attention, in order.
-        mean: Over images, by measure, (L,) each: ``similarity_P_k1`` (to the block 1 before;
-            likewise A, and 2 and 3 before), ``column_similarity_P_k1`` (by columns),
+        mean: Means over images by measure, (L,) each: ``similarity_P_k1`` (to the block before;
+            likewise for A, and for other k), ``column_similarity_P_k1`` (by columns),
             ``similar_blocks_P``, ``head_similarity_P``, ``similar_heads_P``, ``entropy``,
             ``entropy_std``, ``patch_similarity``, ``effective_rank``, ``high_frequency``. Also
             ``last_heads_P``, (H, H), and, if asked for, ``cka``, (L, L).
-        std: Standard deviation over images, likewise.
-        num_images: How many images.
+        std: Standard deviations over images, likewise.
+        num_images: Number of images.
         distances: The k of block similarities.
     """
 
@@ -55,21 +56,15 @@ class Collapse:
     distances: tuple[int, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """All of it in lists, None for nan."""
-        return {
-            "layers": self.layers,
-            "num_images": self.num_images,
-            "distances": list(self.distances),
-            "mean": {name: _plain(values) for name, values in self.mean.items()},
-            "std": {name: _plain(values) for name, values in self.std.items()},
-        }
+        """The measures in lists, None for nan."""
+        mean, std = ({k: _plain(v) for k, v in one.items()} for one in (self.mean, self.std))
+        return {**asdict(self), "distances": list(self.distances), "mean": mean, "std": std}
 
 
-def _plain(values: np.ndarray) -> list:
-    return [
-        _plain(v) if isinstance(v, np.ndarray) else None if math.isnan(v) else float(v)
-        for v in values
-    ]
+def _plain(values: np.ndarray) -> Any:
+    plain = values.astype(object)
+    plain[np.isnan(values)] = None
+    return plain.tolist()
 
 
 def measure_collapse(
@@ -78,20 +73,19 @@ def measure_collapse(
     distances: Sequence[int] = (1, 2, 3),
     with_cka: bool = True,
 ) -> Collapse:
-    """Measure a backbone on some images, in evaluation, leaving it as it was.
+    """Measure a backbone on some images; it is left unchanged.
 
     Args:
-        backbone: One with attention layers that :mod:`mmseg_deepvit.tokens.attention_rows` knows.
+        backbone: Model with attention that :mod:`mmseg_deepvit.tokens.attention_rows` can read.
         images: (B, 3, H, W), normalised.
-        distances: To how many blocks before each block is compared.
-        with_cka: Whether layers' tokens are compared with each other, L²/2 products.
+        distances: Distances k of the earlier blocks that each block is compared with.
+        with_cka: Whether tokens of any two layers are compared, L²/2 products.
 
     Returns:
         The measures.
 
     Raises:
-        UserError: The backbone has no such attention, in some blocks or in all, or its blocks give
-            no patch tokens.
+        UserError: Some block has no such attention, or gives no patch tokens.
     """
     names = attention_layers(backbone)
     found = []
@@ -112,9 +106,9 @@ def _measure_image(
     distances: tuple[int, ...],
     with_cka: bool,
 ) -> Measures:
-    """Measures of one image."""
+    """Measures of one image, (1, 3, H, W)."""
     layers, tokens = _run(backbone, names, image)
-    found = _MapMeasures(layers, distances).measure()
+    found = _measure_maps(layers, distances)
     for name, function in (
         ("patch_similarity", similarity.patch_similarity),
         ("effective_rank", similarity.effective_rank),
@@ -135,7 +129,7 @@ def _run(
         catch_outputs(backbone, names) as caught,
     ):
         backbone(image)
-    # Blocks behind the last output do not run.
+    # Blocks after the last output do not run.
     for name in [name for name in names if name not in layers]:
         del names[name]
     try:
@@ -157,11 +151,11 @@ def _cka(tokens: list[Tensor]) -> np.ndarray:
 
 @dataclass
 class _Mean:
-    """A mean that grows."""
+    """Mean and standard deviation of values that come in parts; nan of none."""
 
-    total: Any = 0.0
-    count: int = 0
+    total: float = 0.0
     squares: float = 0.0
+    count: int = 0
 
     def add(self, values: Tensor) -> None:
         self.total += values.sum(dtype=torch.float64).item()
@@ -170,105 +164,75 @@ class _Mean:
 
     @property
     def mean(self) -> float:
-        return self.total / self.count
+        return self.total / self.count if self.count else math.nan
 
     @property
     def std(self) -> float:
         return math.sqrt(max(self.squares / self.count - self.mean**2, 0.0))
 
 
-@dataclass
-class _Layer:
-    """What is summed up of a layer, by P and A."""
+def _measure_maps(layers: list[AttentionRows], distances: tuple[int, ...]) -> Measures:
+    """Measures of the maps of L layers, (L,) each, and (H, H) of the last layer's heads.
 
-    entropy: _Mean = field(default_factory=_Mean)
-    heads: dict[str, Any] = field(default_factory=dict)
-    by_row: dict[tuple[str, int], _Mean] = field(default_factory=dict)
-    by_column: dict[tuple[str, int], similarity.ColumnCosines] = field(default_factory=dict)
-
-
-class _MapMeasures:
-    """Measures of the maps of all layers, whose rows are made block by block."""
-
-    def __init__(self, layers: list[AttentionRows], distances: tuple[int, ...]) -> None:
-        self.layers, self.distances = layers, distances
-        self.sums = [_Layer() for _ in layers]
-
-    def measure(self) -> Measures:
-        """(L,) arrays by name, and the last layer's heads."""
-        for group in self._groups():
-            for block in row_blocks(self.layers[group[0]], BLOCK_BYTES):
-                self._add_block(group, block)
-        return self._results()
-
-    def _groups(self) -> list[list[int]]:
-        """Layers whose rows are cut into the same blocks: those of as many queries and keys."""
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for i, layer in enumerate(self.layers):
-            shape = (layer.q.shape[0], layer.q.shape[2], layer.k.shape[2])
-            groups.setdefault(shape, []).append(i)
-        return list(groups.values())
-
-    def _add_block(self, group: list[int], block: slice) -> None:
-        recent: dict[int, tuple[Tensor, Tensor]] = {}
-        for i in group:
-            recent[i] = self.layers[i].rows(block)
-            recent.pop(i - max(self.distances) - 1, None)
-            self._add_layer(i, recent[i])
-            for k in self.distances:
-                if i - k in recent and self._comparable(i, i - k):
-                    self._add_pair(i, k, recent[i], recent[i - k])
-
-    def _comparable(self, i: int, j: int) -> bool:
-        x, y = self.layers[i], self.layers[j]
-        return x.layout == y.layout and x.q.shape[1] == y.q.shape[1]
-
-    def _add_layer(self, i: int, maps: tuple[Tensor, Tensor]) -> None:
-        sums = self.sums[i]
-        sums.entropy.add(similarity.attention_entropy(maps[0]))
-        count = maps[0].shape[0] * maps[0].shape[2]
-        for kind, rows in zip(KINDS, maps, strict=True):
-            total, seen = sums.heads.get(kind, (0, 0))
-            sums.heads[kind] = total + similarity.head_cosines(rows).double(), seen + count
-
-    def _add_pair(
-        self, i: int, k: int, maps: tuple[Tensor, Tensor], before: tuple[Tensor, Tensor]
-    ) -> None:
-        sums = self.sums[i]
-        for kind, x, y in zip(KINDS, maps, before, strict=True):
-            sums.by_row.setdefault((kind, k), _Mean()).add(similarity.row_cosines(x, y))
-            sums.by_column.setdefault((kind, k), similarity.ColumnCosines()).add(x, y)
-
-    def _results(self) -> Measures:
-        found: Measures = {
-            "entropy": np.array([s.entropy.mean for s in self.sums]),
-            "entropy_std": np.array([s.entropy.std for s in self.sums]),
-        }
-        for kind in KINDS:
-            for k in self.distances:
-                rows = [s.by_row.get((kind, k)) for s in self.sums]
-                found[f"similarity_{kind}_k{k}"] = np.array([m.mean if m else np.nan for m in rows])
-                columns = [s.by_column.get((kind, k)) for s in self.sums]
-                found[f"column_similarity_{kind}_k{k}"] = np.array(
-                    [c.cosines().mean().item() if c else np.nan for c in columns]
-                )
-            shares = similarity.share_of_similar_blocks(self._nearest(found, kind), SIMILAR_BLOCKS)
-            found[f"similar_blocks_{kind}"] = np.array(shares)
-            heads = [total / count for total, count in (s.heads[kind] for s in self.sums)]
-            found[f"head_similarity_{kind}"] = np.array([*map(similarity.mean_of_pairs, heads)])
-            found[f"similar_heads_{kind}"] = np.array(
-                [similarity.share_of_pairs(matrix, SIMILAR_HEADS) for matrix in heads]
-            )
-            found[f"last_heads_{kind}"] = heads[-1].cpu().numpy()
-        return found
-
-    def _nearest(self, found: Measures, kind: str) -> list[float]:
-        """Similarity of each block to the nearest before it that it can be compared with.
-
-        In Swin that is the one but last: windows shift from block to block.
-        """
-        nearest = np.full(len(self.layers), np.nan)
-        for k in sorted(self.distances, reverse=True):
-            values = found[f"similarity_{kind}_k{k}"]
+    Rows of all layers with equal numbers of queries and keys are computed block by block.
+    """
+    depth = range(len(layers))
+    entropy = [_Mean() for _ in depth]
+    heads: dict[tuple[str, int], Tensor] = {}
+    by_row: defaultdict[tuple[str, int], _Mean] = defaultdict(_Mean)
+    by_column: defaultdict[tuple[str, int], similarity.ColumnCosines]
+    by_column = defaultdict(similarity.ColumnCosines)
+    for group in _groups(layers):
+        for block in row_blocks(layers[group[0]], BLOCK_BYTES):
+            recent: dict[int, dict[str, Tensor]] = {}
+            for i in group:
+                recent[i] = dict(zip(KINDS, layers[i].rows(block), strict=True))
+                recent.pop(i - max(distances) - 1, None)
+                entropy[i].add(similarity.attention_entropy(recent[i]["P"]))
+                earlier = [k for k in distances if i - k in recent and _same(layers, i, i - k)]
+                for kind, rows in recent[i].items():
+                    cosines = similarity.head_cosines(rows).double()
+                    heads[kind, i] = heads.get((kind, i), 0) + cosines
+                    for k in earlier:
+                        before = recent[i - k][kind]
+                        by_row[f"{kind}_k{k}", i].add(similarity.row_cosines(rows, before))
+                        by_column[f"{kind}_k{k}", i].add(rows, before)
+    found: Measures = {
+        "entropy": np.array([mean.mean for mean in entropy]),
+        "entropy_std": np.array([mean.std for mean in entropy]),
+    }
+    for kind in KINDS:
+        nearest = np.full(len(layers), np.nan)
+        for k in sorted(distances, reverse=True):
+            name = f"{kind}_k{k}"
+            values = np.array([by_row[name, i].mean for i in depth])
+            columns = [by_column.get((name, i)) for i in depth]
+            means = [np.nan if c is None else c.cosines().mean().item() for c in columns]
+            found[f"similarity_{name}"] = values
+            found[f"column_similarity_{name}"] = np.array(means)
+            # In Swin the nearest comparable block is the one before the last: windows shift.
             nearest = np.where(np.isnan(values), nearest, values)
-        return nearest.tolist()
+        shares = similarity.share_of_similar_blocks(nearest.tolist(), SIMILAR_BLOCKS)
+        found[f"similar_blocks_{kind}"] = np.array(shares)
+        counts = [layer.q.shape[0] * layer.q.shape[2] for layer in layers]
+        matrices = [heads[kind, i] / counts[i] for i in depth]
+        found[f"head_similarity_{kind}"] = np.array([*map(similarity.mean_of_pairs, matrices)])
+        pairs = [similarity.share_of_pairs(matrix, SIMILAR_HEADS) for matrix in matrices]
+        found[f"similar_heads_{kind}"] = np.array(pairs)
+        found[f"last_heads_{kind}"] = matrices[-1].cpu().numpy()
+    return found
+
+
+def _groups(layers: list[AttentionRows]) -> list[list[int]]:
+    """Layers of equal numbers of queries and keys, whose rows are cut into the same blocks."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for i, layer in enumerate(layers):
+        shape = (layer.q.shape[0], layer.q.shape[2], layer.k.shape[2])
+        groups.setdefault(shape, []).append(i)
+    return list(groups.values())
+
+
+def _same(layers: list[AttentionRows], i: int, j: int) -> bool:
+    """Whether two layers have the same layout of tokens and as many heads."""
+    x, y = layers[i], layers[j]
+    return x.layout == y.layout and x.q.shape[1] == y.q.shape[1]

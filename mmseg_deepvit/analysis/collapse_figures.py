@@ -6,152 +6,131 @@ Diversification, https://arxiv.org/abs/2104.12753, figure 2.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from .collapse import KINDS, SIMILAR_BLOCKS, SIMILAR_HEADS, Collapse
 
-#: One line style a k.
+#: One line style for each k.
 _STYLES = ("-", "--", ":", "-.")
 _LABELS = {"P": "P, after the softmax", "A": "A, which meets the values"}
+
+
+class Panel(NamedTuple):
+    """A measure against depth.
+
+    Attributes:
+        title: Title of the panel.
+        measure: Name of the measure, with ``{k}`` where there is one for each distance.
+        label: Label of the y axis.
+    """
+
+    title: str
+    measure: str
+    label: str
+
+
+_SIMILARITY = "cosine similarity to the block k before"
+_SHARE = f"share of blocks with similarity > {SIMILAR_BLOCKS}"
+_HEADS = {
+    "head_similarity": ("mean", "cosine similarity of two heads"),
+    "similar_heads": ("share", f"share of pairs of heads > {SIMILAR_HEADS}"),
+}
+_TOKENS = {
+    "patch_similarity": "mean |cos| of patches",
+    "effective_rank": "effective rank of tokens",
+    "high_frequency": "energy not in the mean token",
+}
+_ENTROPY = {"entropy": "mean", "entropy_std": "deviation over heads and queries"}
+#: Panels of the figures of lines, by file name.
+_LINES = {
+    "block_similarity": [
+        Panel(_LABELS[kind], f"similarity_{kind}_k{{k}}", _SIMILARITY) for kind in KINDS
+    ],
+    "similar_blocks": [Panel(_LABELS[kind], f"similar_blocks_{kind}", _SHARE) for kind in KINDS],
+    "heads": [
+        Panel(f"{_LABELS[kind]}: {how}", f"{measure}_{kind}", label)
+        for measure, (how, label) in _HEADS.items()
+        for kind in KINDS
+    ],
+    "patches": [Panel(label, measure, label) for measure, label in _TOKENS.items()],
+    "entropy": [
+        Panel(f"entropy of P over ln N: {label}", measure, label)
+        for measure, label in _ENTROPY.items()
+    ],
+}
 
 
 def draw_all(found: Mapping[str, Collapse]) -> dict[str, Figure]:
     """All figures of some models.
 
-    Args:
-        found: Measures by the model's name.
-
     Returns:
         Figures by file name without ending.
     """
-    figures: dict[str, Callable[[Mapping[str, Collapse]], Figure]] = {
-        "block_similarity": _block_similarity,
-        "similar_blocks": _similar_blocks,
-        "heads": _heads,
-        "last_heads": _last_heads,
-        "patches": _patches,
-        "entropy": _entropy,
-    }
-    drawn = {name: draw(found) for name, draw in figures.items()}
+    drawn = {name: _draw_lines(found, panels) for name, panels in _LINES.items()}
+    last = [f"last_heads_{kind}" for kind in KINDS]
+    drawn["last_heads"] = _draw_matrices(found, last, "head of the last block", -1, "RdBu_r")
     if all("cka" in one.mean for one in found.values()):
-        drawn["cka"] = _cka(found)
+        drawn["cka"] = _draw_matrices(found, ["cka"], "block", 0, "viridis")
     return drawn
 
 
-def _panels(titles: list[str], rows: int = 1) -> tuple[Figure, list[Any]]:
-    columns = len(titles) // rows
+def _draw_lines(found: Mapping[str, Collapse], panels: Sequence[Panel]) -> Figure:
+    """Panels in lines of at most three; a colour for each model, a style for each k."""
+    columns = 2 if len(panels) == 4 else len(panels)
+    rows = len(panels) // columns
     figure = Figure(figsize=(4.6 * columns, 3.4 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
-    for ax, title in zip(axes, titles, strict=True):
-        ax.set_title(title, fontsize=10)
-    return figure, axes
-
-
-def _finish(axes: list[Any], label: str | list[str], limits: tuple[float, float] | None) -> None:
-    labels = [label] * len(axes) if isinstance(label, str) else label
-    for ax, text in zip(axes, labels, strict=True):
-        ax.set(xlabel="block", ylabel=text)
-        ax.grid(alpha=0.3)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if limits:
-            ax.set_ylim(*limits)
-    axes[0].legend(fontsize=7)
-
-
-def _line(ax: Any, one: Collapse, measure: str, color: int, label: str, **style: Any) -> None:
-    """A measure against depth, with its deviation over images as a band."""
-    mean, std = one.mean[measure], one.std[measure]
-    depth = np.arange(1, len(mean) + 1)
-    ax.plot(depth, mean, color=f"C{color}", label=label, **style)
-    ax.fill_between(depth, mean - std, mean + std, color=f"C{color}", alpha=0.12, linewidth=0)
-
-
-def _block_similarity(found: Mapping[str, Collapse]) -> Figure:
-    figure, axes = _panels([_LABELS[kind] for kind in KINDS])
-    for ax, kind in zip(axes, KINDS, strict=True):
+    all_axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, panel in zip(all_axes, panels, strict=True):
         for i, (name, one) in enumerate(found.items()):
-            for k, style in zip(one.distances, _STYLES, strict=False):
-                _line(ax, one, f"similarity_{kind}_k{k}", i, f"{name}, k = {k}", linestyle=style)
-    _finish(axes, "cosine similarity to the block k before", None)
+            for measure, label, style in _curves(panel.measure, name, one.distances):
+                mean, std = one.mean[measure], one.std[measure]
+                depth = np.arange(1, len(mean) + 1)
+                axes.plot(depth, mean, f"C{i}", label=label, linestyle=style, marker=".")
+                band = dict(color=f"C{i}", alpha=0.12, linewidth=0)
+                axes.fill_between(depth, mean - std, mean + std, **band)
+        axes.set_title(panel.title, fontsize=10)
+        axes.set(xlabel="block", ylabel=panel.label)
+        axes.grid(alpha=0.3)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if panel.label.startswith("share of blocks"):
+            axes.set_ylim(-0.03, 1.03)
+    all_axes[0].legend(fontsize=7)
     return figure
 
 
-def _similar_blocks(found: Mapping[str, Collapse]) -> Figure:
-    figure, axes = _panels([_LABELS[kind] for kind in KINDS])
-    for ax, kind in zip(axes, KINDS, strict=True):
-        for i, (name, one) in enumerate(found.items()):
-            _line(ax, one, f"similar_blocks_{kind}", i, name, marker=".")
-    _finish(axes, f"share of blocks with similarity > {SIMILAR_BLOCKS}", (-0.03, 1.03))
-    return figure
+def _curves(measure: str, name: str, distances: Sequence[int]) -> Iterator[tuple[str, str, str]]:
+    """Measure, label and style of each line of a model in a panel."""
+    if "{k}" not in measure:
+        yield measure, name, "-"
+        return
+    for k, style in zip(distances, _STYLES, strict=False):
+        yield measure.format(k=k), f"{name}, k = {k}", style
 
 
-def _heads(found: Mapping[str, Collapse]) -> Figure:
-    titles = [f"{_LABELS[kind]}: {what}" for what in ("mean", "share") for kind in KINDS]
-    figure, axes = _panels(titles, rows=2)
-    measures = [f"{what}_{kind}" for what in ("head_similarity", "similar_heads") for kind in KINDS]
-    for ax, measure in zip(axes, measures, strict=True):
-        for i, (name, one) in enumerate(found.items()):
-            _line(ax, one, measure, i, name, marker=".")
-    share = f"share of pairs of heads > {SIMILAR_HEADS}"
-    _finish(axes, ["cosine similarity of two heads"] * 2 + [share] * 2, None)
-    return figure
-
-
-def _matrices(
-    found: Mapping[str, Collapse], measures: list[str], label: str, low: float, colors: str
+def _draw_matrices(
+    found: Mapping[str, Collapse], measures: Sequence[str], label: str, low: float, colours: str
 ) -> Figure:
     """A row for each measure, a column for each model."""
     figure = Figure(figsize=(3.4 * len(found) + 0.8, 3.1 * len(measures)), layout="constrained")
-    axes = figure.subplots(len(measures), len(found), squeeze=False)
-    for row, measure in zip(axes, measures, strict=True):
-        for ax, (name, one) in zip(row, found.items(), strict=True):
-            matrix = one.mean[measure]
-            edges = (0.5, len(matrix) + 0.5)
-            image = ax.imshow(
-                matrix, vmin=low, vmax=1, cmap=colors, origin="lower", extent=(*edges, *edges)
+    cells = figure.subplots(len(measures), len(found), squeeze=False)
+    for row, measure in zip(cells, measures, strict=True):
+        axes: Axes
+        for axes, (name, one) in zip(row, found.items(), strict=True):
+            edges = (0.5, len(one.mean[measure]) + 0.5)
+            matrix, extent = one.mean[measure], (*edges, *edges)
+            image = axes.imshow(
+                matrix, vmin=low, vmax=1, cmap=colours, origin="lower", extent=extent
             )
-            for axis in (ax.xaxis, ax.yaxis):
+            for axis in (axes.xaxis, axes.yaxis):
                 axis.set_major_locator(MaxNLocator(integer=True))
-            kind = {"P": ", P", "A": ", A"}.get(measure[-1], "")
-            ax.set_title(f"{name}{kind}", fontsize=9)
-            ax.set(xlabel=label, ylabel=label)
-    figure.colorbar(image, ax=axes.ravel().tolist(), shrink=0.8)
+            kind = f", {measure[-1]}" if measure[-1] in KINDS else ""
+            axes.set_title(f"{name}{kind}", fontsize=9)
+            axes.set(xlabel=label, ylabel=label)
+    figure.colorbar(image, ax=cells.ravel().tolist(), shrink=0.8)
     return figure
-
-
-def _last_heads(found: Mapping[str, Collapse]) -> Figure:
-    measures = [f"last_heads_{kind}" for kind in KINDS]
-    return _matrices(found, measures, "head of the last block", -1, "RdBu_r")
-
-
-def _patches(found: Mapping[str, Collapse]) -> Figure:
-    measures = {
-        "patch_similarity": "mean |cos| of patches",
-        "effective_rank": "effective rank of tokens",
-        "high_frequency": "energy not in the mean token",
-    }
-    figure, axes = _panels(list(measures.values()))
-    for ax, measure in zip(axes, measures, strict=True):
-        for i, (name, one) in enumerate(found.items()):
-            _line(ax, one, measure, i, name, marker=".")
-    _finish(axes, list(measures.values()), None)
-    return figure
-
-
-def _entropy(found: Mapping[str, Collapse]) -> Figure:
-    measures = {"entropy": "mean", "entropy_std": "deviation over heads and queries"}
-    figure, axes = _panels([f"entropy of P over ln N: {what}" for what in measures.values()])
-    for ax, measure in zip(axes, measures, strict=True):
-        for i, (name, one) in enumerate(found.items()):
-            _line(ax, one, measure, i, name, marker=".")
-    _finish(axes, list(measures.values()), None)
-    return figure
-
-
-def _cka(found: Mapping[str, Collapse]) -> Figure:
-    return _matrices(found, ["cka"], "block", 0, "viridis")

@@ -1,9 +1,8 @@
-"""What is written of collapse: a table, figures, collapse.json, and a page that holds it all."""
+"""A report of collapse: a table, figures, collapse.json, and a page that holds all of them."""
 
 from __future__ import annotations
 
 import base64
-import html
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -11,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jinja2 import Template
 
-from ..errors import UserError
-from ..files import replacing
-from ..tables import html_table, markdown_table, number
+from ..command_line import writing
+from ..tables import markdown_table, number
 from .collapse import SIMILAR_BLOCKS, SIMILAR_HEADS, Collapse
 from .collapse_figures import draw_all
 
-#: Columns of the table: measure, what it is called, what is taken of the layers.
+#: Columns of the table: measure, title, and the layers that count (their mean, or the last one).
 _COLUMNS = (
     ("similarity_P_k1", "blocks, P", "mean"),
     ("similarity_A_k1", "blocks, A", "mean"),
@@ -45,24 +44,36 @@ _CAPTIONS = {
     "entropy": "1: every query attends to all keys alike; 0: to a single one.",
     "cka": "Linear CKA of the patch tokens of any two blocks: 1 where one is the other, turned.",
 }
+_PAGE = Template(
+    """\
+<!doctype html><html lang="en"><meta charset="utf-8"><title>Collapse</title>
+<style>body{font:15px/1.5 sans-serif;max-width:75em;margin:2em auto;padding:0 1em}
+img{max-width:100%}table{border-collapse:collapse;font-size:13px}
+td,th{border:1px solid #ccc;padding:.3em .6em;text-align:right}td:first-child{text-align:left}
+code{background:#f3f3f3;padding:.2em}</style>
+<h1>Collapse of {{ models | join(", ") }}</h1>
+<p><code>{{ command | join(" ") }}</code></p>
+<ul>{% for key, value in settings.items() %}<li>{{ key }}: {{ value }}</li>{% endfor %}</ul>
+<table><tr>{% for cell in header %}<th>{{ cell }}</th>{% endfor %}</tr>
+{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</table>
+{% for name, data in pictures.items() %}<h2>{{ name | replace("_", " ") }}</h2>
+<p>{{ captions[name] }}</p><img alt="{{ name }}" src="data:image/png;base64,{{ data }}">
+{% endfor %}</html>
+""",
+    autoescape=True,
+)
 
 
 def summary_table(found: Mapping[str, Collapse]) -> str:
-    """A line for each model; similarities are means over blocks, or of the last one.
-
-    Args:
-        found: Measures by the model's name.
-
-    Returns:
-        A markdown table.
-    """
+    """A markdown table with a line for each model; similarities are means over blocks."""
     return markdown_table(*_summary(found))
 
 
 def _summary(found: Mapping[str, Collapse]) -> tuple[list[str], list[list[object]]]:
-    """The table's header and rows."""
+    """Header and rows of the table."""
     header = ["model", "blocks", *(title for _, title, _ in _COLUMNS)]
-    rows = []
+    rows: list[list[object]] = []
     for name, one in found.items():
         cells = [number(_reduce(one.mean[measure], how), ".3g") for measure, _, how in _COLUMNS]
         rows.append([name, len(one.layers), *cells])
@@ -70,7 +81,7 @@ def _summary(found: Mapping[str, Collapse]) -> tuple[list[str], list[list[object
 
 
 def headline(one: Collapse) -> dict[str, float]:
-    """The table's figures of a model by measure, those that exist; for curves during training."""
+    """The table's figures of a model by measure, without those that are nan."""
     values = {m: _reduce(one.mean[m], how) for m, _, how in _COLUMNS}
     return {measure: value for measure, value in values.items() if not np.isnan(value)}
 
@@ -88,64 +99,39 @@ def write_report(
     """Write collapse.json, the figures and report.html.
 
     Args:
-        folder: Made if it is missing.
+        folder: Folder of the files; made if it is missing.
         found: Measures by the model's name.
-        settings: What was measured how; goes into the JSON and the page.
-        command: What was typed.
+        settings: Settings of the measurement, for the JSON and the page.
+        command: Words of the command line.
 
     Returns:
-        The files.
+        The files, the page last.
 
     Raises:
         UserError: The folder cannot be written to.
     """
-    figures = draw_all(found)
     content = {**settings, "models": {name: one.to_json() for name, one in found.items()}}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        pictures = {}
-        for name, figure in figures.items():
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format="png", dpi=110)
-            pictures[name] = buffer.getvalue()
-        files = {
-            "collapse.json": (json.dumps(content, indent=1) + "\n").encode(),
-            **{f"{name}.png": picture for name, picture in pictures.items()},
-            "report.html": _page(found, settings, command, pictures).encode(),
-        }
-        for name, data in files.items():
-            with replacing(folder / name) as part:
-                part.write_bytes(data)
-    except OSError as error:
-        raise UserError(f"--out {folder} cannot be written ({error.strerror})") from error
-    return [folder / name for name in files]
-
-
-def _page(
-    found: Mapping[str, Collapse],
-    settings: Mapping[str, Any],
-    command: Sequence[str],
-    pictures: Mapping[str, bytes],
-) -> str:
-    """One file, pictures and all."""
-    facts = "".join(
-        f"<li>{html.escape(str(k).replace('_', ' '))}: {html.escape(str(v))}</li>"
-        for k, v in settings.items()
+    pictures = {}
+    for name, figure in draw_all(found).items():
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=110)
+        pictures[name] = buffer.getvalue()
+    header, rows = _summary(found)
+    page = _PAGE.render(
+        models=list(found),
+        command=command,
+        settings=settings,
+        header=header,
+        rows=rows,
+        captions=_CAPTIONS,
+        pictures={name: base64.b64encode(data).decode() for name, data in pictures.items()},
     )
-    parts = [
-        "<!doctype html><html lang='en'><meta charset='utf-8'><title>Collapse</title>",
-        "<style>body{font:15px/1.5 sans-serif;max-width:75em;margin:2em auto;padding:0 1em}"
-        "img{max-width:100%}table{border-collapse:collapse;font-size:13px}"
-        "td,th{border:1px solid #ccc;padding:.3em .6em;text-align:right}"
-        "td:first-child{text-align:left}code{background:#f3f3f3;padding:.2em}</style>",
-        f"<h1>Collapse of {html.escape(', '.join(found))}</h1>",
-        f"<p><code>{html.escape(' '.join(command))}</code></p><ul>{facts}</ul>",
-        html_table(*_summary(found)),
-    ]
-    for name, picture in pictures.items():
-        encoded = base64.b64encode(picture).decode()
-        parts.append(
-            f"<h2>{html.escape(name.replace('_', ' '))}</h2><p>{html.escape(_CAPTIONS[name])}</p>"
-            f"<img alt='{html.escape(name)}' src='data:image/png;base64,{encoded}'>"
-        )
-    return "\n".join([*parts, "</html>\n"])
+    files = {
+        "collapse.json": (json.dumps(content, indent=1) + "\n").encode(),
+        **{f"{name}.png": data for name, data in pictures.items()},
+        "report.html": page.encode(),
+    }
+    for name, data in files.items():
+        with writing(folder / name, "--out") as part:
+            part.write_bytes(data)
+    return [folder / name for name in files]

@@ -3,170 +3,91 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.typing import LineStyleType
 
+from ..command_line import writing
 from ..errors import UserError
-from ..files import replacing
-from .training_log import Curve, TrainingLog, is_bound, smooth
+from .training_log import Curve, TrainingLog, is_bound
 
-#: What keys that are drawn by themselves start with, beside losses, metrics and learning rate.
+#: Beginning of the names of measures of collapse.
 COLLAPSE = "collapse/"
-_STYLES: tuple[LineStyleType, ...] = ("-", "--", ":", "-.")
 _COLUMNS = 3
 _FONT_SIZE = 8
 
 
-@dataclass(frozen=True)
-class Panel:
-    """Curves that share axes.
-
-    Attributes:
-        title: Stands above them, if they are several.
-        keys: Of the curves.
-    """
-
-    title: str
-    keys: tuple[str, ...]
-
-
-def choose_panels(logs: Sequence[TrainingLog], keys: Sequence[str] | None = None) -> list[Panel]:
-    """What is drawn: the keys that are asked for, or losses, metrics, learning rate and collapse.
+def choose_keys(logs: Sequence[TrainingLog], asked: Sequence[str] | None = None) -> list[str]:
+    """Keys to draw: losses, metrics, learning rate and measures of collapse, in this order.
 
     Args:
-        logs: Of all runs. Of one run, parts of the loss and related metrics share a panel; of
-            several, each key has its own, so that runs can be told apart.
-        keys: Each gets its own panel. None draws what is said above.
-
-    Returns:
-        Panels in their order.
+        logs: Logs of all runs.
+        asked: Keys to draw instead.
 
     Raises:
-        UserError: A key that no run has; it lists those there are.
+        UserError: No run has a key that was asked for; the message lists the keys there are.
     """
     there = list(dict.fromkeys(key for log in logs for key in log.keys))
-    unknown = [key for key in keys or () if key not in there]
-    if unknown:
+    if unknown := [key for key in asked or () if key not in there]:
         raise UserError(f"--keys {unknown[0]} is in no run: there are {', '.join(there)}")
-    if keys:
-        return [Panel(key, (key,)) for key in dict.fromkeys(keys)]
-    measured = {key for log in logs for key in log.metrics}
-    groups: dict[str, list[str]] = {}
-    for key in there:
-        group = _group(key, key in measured)
-        if group is not None and not is_bound(key, there):
-            groups.setdefault(key if len(logs) > 1 else group, []).append(key)
-    order = sorted(groups, key=lambda title: _rank(groups[title][0], measured))
-    return [Panel(title, tuple(groups[title])) for title in order]
+    if asked:
+        return list(dict.fromkeys(asked))
+    metrics = [key for log in logs for key in log.metrics if not is_bound(key, there)]
+    losses = [key for key in there if key.rpartition(".")[2].startswith("loss")]
+    measures = [key for key in there if key.startswith(COLLAPSE)]
+    rates = [key for key in there if key == "lr"]
+    scores = [key for key in metrics if key not in measures]
+    return list(dict.fromkeys([*losses, *scores, *rates, *measures]))
 
 
-def _group(key: str, measured: bool) -> str | None:
-    """Title of the panel that a key of one run belongs to; None for keys that are not drawn."""
-    if key.startswith(COLLAPSE):
-        return key  # measures of collapse have scales of their own
-    if measured:
-        # A distance in pixels among percentages would flatten them.
-        return key if "HD95" in key else f"validation {key.rpartition('/')[0]}".strip()
-    if key.rpartition(".")[2].startswith("loss"):
-        return "loss"
-    return "learning rate" if key == "lr" else None
-
-
-def _rank(key: str, measured: set[str]) -> int:
-    """Losses, metrics, learning rate, collapse."""
-    if key.startswith(COLLAPSE):
-        return 3
-    if key in measured:
-        return 1
-    return 2 if key == "lr" else 0
-
-
-def plot_runs(
-    path: str, runs: Mapping[str, TrainingLog], panels: Sequence[Panel], weight: float = 0.0
-) -> None:
-    """Draw panels and write the picture.
+def plot_runs(path: str, runs: Mapping[str, TrainingLog], keys: Sequence[str]) -> None:
+    """Draw a panel for each key, a colour for each run, and write the picture.
 
     Args:
-        path: Picture file; its ending says the format. Its folder is made.
-        runs: By name.
-        panels: At least one.
-        weight: How much curves of training are smoothed, in [0, 1); they are drawn pale as logged
-            too.
+        path: Path of the picture; its ending is the format. Its folder is made.
+        runs: Logs by the run's name.
+        keys: Keys to draw, at least one.
 
     Raises:
         UserError: The file cannot be written.
     """
-    columns = 2 if len(panels) == 4 else min(len(panels), _COLUMNS)
-    lines = -(-len(panels) // columns)
+    columns = 2 if len(keys) == 4 else min(len(keys), _COLUMNS)
+    lines = -(-len(keys) // columns)
     figure = Figure(figsize=(3.6 * columns, 2.7 * lines + 0.3), dpi=160, layout="constrained")
-    axes = figure.subplots(lines, columns, squeeze=False).flat
-    end = max(log.curve(key)[-1][0] for log in runs.values() for key in log.keys)
-    for panel in panels:
-        axis = next(axes)
-        _draw_panel(axis, panel, runs, weight)
-        axis.set_xlim(-0.03 * end, 1.03 * end)
-    for axis in axes:
+    panels = list(figure.subplots(lines, columns, squeeze=False, sharex=True).flat)
+    for axis, key in zip(panels, keys, strict=False):
+        for i, log in enumerate(runs.values()):
+            _draw_curve(axis, log, key, f"C{i % 10}")
+        axis.set_title("learning rate" if key == "lr" else key, fontsize=_FONT_SIZE + 1)
+        axis.set_xlabel("iteration", fontsize=_FONT_SIZE)
+        axis.tick_params(labelsize=_FONT_SIZE - 1, labelbottom=True)
+        axis.grid(alpha=0.3)
+        axis.spines[["top", "right"]].set_visible(False)
+    for axis in panels[len(keys) :]:
         axis.axis("off")
     if len(runs) > 1:
-        marks = [Line2D([], [], color=f"C{i % 10}", label=name) for i, name in enumerate(runs)]
-        figure.legend(
-            handles=marks, loc="outside upper center", ncols=min(len(runs), 4), fontsize=_FONT_SIZE
-        )
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        kind = Path(path).suffix.removeprefix(".") or "png"
-        with replacing(path) as part:
-            figure.savefig(part, format=kind, bbox_inches="tight", pad_inches=0.05)
-    except (OSError, ValueError) as error:
-        raise UserError(f"--out {path} cannot be written ({error})") from error
+        marks = [axis.plot([], [], color=f"C{i % 10}")[0] for i in range(len(runs))]
+        figure.legend(marks, list(runs), loc="outside upper center", ncols=4, fontsize=_FONT_SIZE)
+    with writing(path, "--out") as part:
+        figure.savefig(part, format=Path(path).suffix[1:] or "png", bbox_inches="tight")
 
 
-def _draw_panel(axis: Axes, panel: Panel, runs: Mapping[str, TrainingLog], weight: float) -> None:
-    """Runs differ in colour; keys in colour where there is one run, else in style."""
-    alone = len(runs) == 1
-    styles = [_STYLES[0 if alone else j % len(_STYLES)] for j in range(len(panel.keys))]
-    for i, log in enumerate(runs.values()):
-        for j, key in enumerate(panel.keys):
-            _draw_curve(axis, log, key, f"C{(j if alone else i) % 10}", styles[j], weight)
-    title = panel.keys[0] if len(panel.keys) == 1 else panel.title
-    axis.set_title("learning rate" if title == "lr" else title, fontsize=_FONT_SIZE + 1)
-    axis.set_xlabel("iteration", fontsize=_FONT_SIZE)
-    axis.tick_params(labelsize=_FONT_SIZE - 1)
-    axis.grid(alpha=0.3)
-    axis.spines[["top", "right"]].set_visible(False)
-    if len(panel.keys) > 1:
-        # The prefix is in the title.
-        common = f"{panel.title.removeprefix('validation ')}/"
-        colours = [f"C{j % 10}" if alone else "0.3" for j in range(len(panel.keys))]
-        marks = [
-            Line2D([], [], color=colour, linestyle=style, label=key.removeprefix(common))
-            for key, colour, style in zip(panel.keys, colours, styles, strict=True)
-        ]
-        axis.legend(handles=marks, fontsize=_FONT_SIZE - 1, framealpha=0.7)
-
-
-def _draw_curve(
-    axis: Axes, log: TrainingLog, key: str, colour: str, style: LineStyleType, weight: float
-) -> None:
-    if key in log.metrics:
-        at, values = _columns(log.metrics[key])
-        axis.plot(at, values, color=colour, linestyle=style, marker="o", markersize=3)
-        low, high = (log.metrics.get(f"{key}_{end}") for end in ("low", "high"))
-        if low and high and len(low) == len(high) == len(at):
-            lows, highs = _columns(low)[1], _columns(high)[1]
-            axis.fill_between(at, lows, highs, color=colour, alpha=0.15, linewidth=0)
-            axis.vlines(at, lows, highs, color=colour, alpha=0.4, linewidth=1)
-    elif key in log.training:
-        at, values = _columns(log.training[key])
-        if weight and key != "lr":
-            axis.plot(at, values, color=colour, linestyle=style, linewidth=0.8, alpha=0.25)
-            values = smooth(values, weight)
-        axis.plot(at, values, color=colour, linestyle=style, linewidth=1.2)
+def _draw_curve(axis: Axes, log: TrainingLog, key: str, colour: str) -> None:
+    """One curve; metrics have points, and bars where the log has bounds."""
+    curve = log.curve(key)
+    if not curve:
+        return
+    at, values = _columns(curve)
+    is_metric = key in log.metrics and key not in log.training
+    axis.plot(
+        at, values, color=colour, linewidth=1.2, marker="o" if is_metric else "", markersize=3
+    )
+    low, high = (log.metrics.get(f"{key}_{end}", []) for end in ("low", "high"))
+    if is_metric and len(low) == len(high) == len(at):
+        lows, highs = _columns(low)[1], _columns(high)[1]
+        axis.fill_between(at, lows, highs, color=colour, alpha=0.15, linewidth=0)
+        axis.vlines(at, lows, highs, color=colour, alpha=0.4, linewidth=1)
 
 
 def _columns(curve: Curve) -> tuple[list[int], list[float]]:

@@ -1,4 +1,4 @@
-"""Measures of collapse during training, as curves in mmengine's visualizer."""
+"""Measure collapse during training, as curves in mmengine's visualizer."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ from .models import config_subject, load_images
 
 @HOOKS.register_module()
 class CollapseHook(Hook):
-    """Measure the backbone on the same few images again and again while it trains.
+    """Measure the backbone on the same few images while it trains.
 
-    The scalars ``collapse/…`` are the figures of ``tools/analyze_collapse.py``'s table, before the
-    first iteration and every ``interval`` iterations. Training is not changed by a bit: the
-    measures are taken in evaluation mode, without gradients and without random numbers. At the end
-    it is logged what share of the time they took.
+    The scalars ``collapse/…`` are the figures of ``tools/analyze_collapse.py``'s table. The first
+    are taken before the first iteration, the others every ``interval`` iterations. Training is not
+    changed by a bit: measuring uses evaluation mode, no gradients and no random numbers. The log
+    says at the end what share of the time it took.
 
     Args:
-        interval: Iterations between measures.
-        num_images: Images, evenly spaced in the validation set, resized to the training crop.
+        interval: Number of iterations between measures.
+        num_images: Number of images, evenly spaced in the validation set, resized to the training
+            crop.
 
     Raises:
         ValueError: A number below 1.
-        UserError: When training starts: there are no images, or the backbone has no attention that
-            can be read.
+        UserError: Training starts without images, or with a backbone whose attention
+            cannot be read.
     """
 
     priority = "LOW"  # after the iteration is logged
@@ -50,7 +51,7 @@ class CollapseHook(Hook):
 
     @master_only
     def before_train(self, runner: Runner) -> None:
-        """Read the images and measure what training begins with."""
+        """Read the images and measure the backbone before its first iteration."""
         subject = config_subject(runner.cfg, unwrap_segmentor(runner.model).backbone)
         images = load_images([], subject, self.num_images, "val_dataloader")
         self._images = subject.prepare(images, None)
@@ -65,7 +66,7 @@ class CollapseHook(Hook):
 
     @master_only
     def after_train(self, runner: Runner) -> None:
-        """Log what it cost."""
+        """Log the share of the time that measuring took."""
         share = self._seconds / (time.perf_counter() - self._started)
         print_log(f"Measures of collapse took {share:.1%} of the training time", "current")
 

@@ -1,8 +1,8 @@
-"""What analysis tools look at: the backbone of a config, or a model of timm's, and images."""
+"""Backbones and images to analyse: from a config, or from timm."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,22 +17,22 @@ from torch import Tensor, nn
 
 from ..checkpoints import TIMM_SCHEME, load_whole_model, read_checkpoint
 from ..checkpoints.containers import find_weights
-from ..cli import config_errors, load_config
+from ..command_line import config_errors, load_config
 from ..errors import UserError
 from ..inference import find_images, load_segmentor, read_image, training_crop
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A backbone to be looked at.
+    """A backbone to analyse.
 
     Attributes:
-        name: For legends.
-        backbone: In evaluation mode, on its device.
+        name: Name in legends.
+        backbone: Module in evaluation mode, on its device.
         shape: Height and width of the images that it was made for.
-        mean: Of each channel, (3,), in RGB order, of values 0..255.
-        std: Likewise.
-        cfg: The config it is from; None for a model of timm's.
+        mean: Mean of each channel, (3,), in RGB order, of values from 0 to 255.
+        std: Standard deviation of each channel, likewise.
+        cfg: Config of the backbone; None for a model of timm's.
     """
 
     name: str
@@ -43,10 +43,10 @@ class Subject:
     cfg: Config | None
 
     def prepare(self, images: Sequence[np.ndarray], shape: tuple[int, int] | None) -> Tensor:
-        """Images as the backbone takes them.
+        """Resize and normalise images for the backbone.
 
         Args:
-            images: BGR, (H, W, 3) uint8 each, of any sizes.
+            images: BGR images, (H, W, 3) uint8 each, of any sizes.
             shape: Height and width to resize to; None for the model's own.
 
         Returns:
@@ -60,7 +60,7 @@ class Subject:
 
 
 class TimmTransformer(nn.Module):
-    """A model of timm's whose output are its tokens, prefix and all."""
+    """A model of timm's that returns its tokens, prefix tokens included."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -69,20 +69,21 @@ class TimmTransformer(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, prefix + h·w, C) tokens."""
-        return self.model.forward_features(images)
+        tokens: Tensor = self.model.forward_features(images)
+        return tokens
 
 
 def load_subject(
-    source: str, checkpoint: str | None, device: str, options: dict | None = None
+    source: str, checkpoint: str | None, device: str, options: Mapping[str, Any] | None = None
 ) -> Subject:
     """Build a backbone.
 
     Args:
-        source: A config, or ``timm://NAME``.
-        checkpoint: Of the whole segmentor, or of timm's model. Without, a config's model begins as
-            its training would, and timm's has timm's weights.
-        device: Where it goes.
-        options: ``--cfg-options``.
+        source: Path of a config, or ``timm://NAME``.
+        checkpoint: File of the segmentor's, or of timm's model's weights. Without one, a config's
+            model has the weights that its training starts from, and timm's has timm's.
+        device: Device that it is moved to.
+        options: Dotted keys and values of ``--cfg-options``.
 
     Raises:
         UserError: There is no such config, model or checkpoint, or they do not fit.
@@ -97,12 +98,12 @@ def load_subject(
         else:
             backbone = load_segmentor(cfg, checkpoint).backbone
         backbone.to(device)
-        backbone.eval()  # a statement of its own: eval() of mmseg's backbones returns None
+        backbone.eval()  # mmseg's backbones return None
         return config_subject(cfg, backbone, Path(source).stem)
 
 
 def config_subject(cfg: Config, backbone: nn.Module, name: str = "model") -> Subject:
-    """A backbone that is there already, with what its config says of images.
+    """The subject of a backbone that is built already.
 
     Raises:
         UserError: The config does not tell the training crop.
@@ -139,13 +140,13 @@ def _timm_subject(source: str, checkpoint: str | None, device: str) -> Subject:
 def load_images(
     patterns: Sequence[str], subject: Subject, count: int, loader: str = "test_dataloader"
 ) -> list[np.ndarray]:
-    """Images to look at: those that are named, else evenly spaced ones of a config's dataset.
+    """Read the images that are named, else evenly spaced ones of a config's dataset.
 
     Args:
         patterns: Files, folders or patterns; may be empty.
-        subject: Whose dataset it is.
-        count: Most images that are taken.
-        loader: Which of the config's data loaders has the dataset.
+        subject: Backbone whose config has the dataset.
+        count: Largest number of images.
+        loader: Name of the config's data loader that has the dataset.
 
     Returns:
         BGR images, (H, W, 3) uint8 each.

@@ -1,4 +1,4 @@
-"""Where patches lie on an image, and back: points to patches, values of patches to pixels."""
+"""Patches over an image: from points to patches, from values of patches to pixels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class PatchGrid:
     """Patches over an image that was resized for the model.
 
     Attributes:
-        shape: (h, w) patches.
+        shape: Numbers of patches, (h, w).
         patch_size: Height and width of a patch in pixels of the model's input. The last row and
             column may reach beyond the image, where the model pads it.
         input_size: Height and width of the image as the model sees it, padding left out.
@@ -29,8 +29,8 @@ class PatchGrid:
         """Row and column of the patch that a pixel of the image lies in.
 
         Args:
-            x: In [0, width).
-            y: In [0, height).
+            x: Column of the pixel, in [0, width).
+            y: Row of the pixel, in [0, height).
 
         Raises:
             ValueError: The pixel lies outside the image.

@@ -5,11 +5,11 @@ heads); Vision Transformers with Patch Diversification, https://arxiv.org/abs/21
 (patches); Roy and Vetterli, The effective rank, EUSIPCO 2007; Anti-Oversmoothing in Deep Vision
 Transformers, https://arxiv.org/abs/2203.05962 (high frequencies); Kornblith et al., Similarity of
 Neural Network Representations Revisited, https://arxiv.org/abs/1905.00414 (CKA).
-Deviations: DeepViT's eq. 3 compares columns of the maps (how one key serves all queries) in its
-words; rows (how one query spreads over all keys) are compared here too.
+Deviations: by its text DeepViT's eq. 3 compares columns of the maps (one key, all queries); rows
+(one query, all keys) are compared here too.
 
-All functions take maps in blocks of rows or tokens of one or more images; none holds more than it
-is given. A vector of zeros has cosine zero with anything.
+Functions take blocks of rows of maps, or tokens, of one or more images. A vector of zeros has
+cosine zero with anything.
 """
 
 from __future__ import annotations
@@ -28,16 +28,9 @@ LEAST_LENGTH = 1e-12
 
 
 def row_cosines(x: Tensor, y: Tensor) -> Tensor:
-    """Cosine similarity of each query's rows in two maps.
-
-    Args:
-        x: (B, H, R, N) rows of a map.
-        y: (B, H, R, N) the same rows of another.
-
-    Returns:
-        (B, H, R) in [-1, 1].
-    """
-    return F.cosine_similarity(x, y, dim=-1, eps=LEAST_LENGTH)
+    """Cosine similarity (B, H, R) in [-1, 1] of each query's rows (B, H, R, N) in two maps."""
+    cosines: Tensor = F.cosine_similarity(x, y, dim=-1, eps=LEAST_LENGTH)
+    return cosines
 
 
 class ColumnCosines:
@@ -55,7 +48,8 @@ class ColumnCosines:
         """(B, H, N) in [-1, 1], when all rows have been added."""
         assert self._sums is not None
         product, x, y = self._sums
-        return product / (x * y).sqrt().clamp_min(LEAST_LENGTH**2)
+        cosines: Tensor = product / (x * y).sqrt().clamp_min(LEAST_LENGTH**2)
+        return cosines
 
 
 def head_cosines(rows: Tensor) -> Tensor:
@@ -93,9 +87,9 @@ def share_of_similar_blocks(similarities: Sequence[float | None], threshold: flo
     """Share of similar blocks as models get deeper, as in DeepViT's figure 3.
 
     Args:
-        similarities: Of each block's map with that of the block before, in [-1, 1]; None where
-            there is none to compare with.
-        threshold: A block counts as similar above it.
+        similarities: Similarity of each block's map to that of the block before, in [-1, 1]; None
+            or nan where there is none to compare with.
+        threshold: Similarity above which a block counts as similar.
 
     Returns:
         For each depth l the share among the first l blocks that have a similarity; nan before the
@@ -111,62 +105,43 @@ def share_of_similar_blocks(similarities: Sequence[float | None], threshold: flo
 
 
 def attention_entropy(rows: Tensor) -> Tensor:
-    """Entropy of each query's probabilities over the keys, as a share of the largest possible.
-
-    Args:
-        rows: (B, H, R, N) probabilities.
+    """Entropy of each query's probabilities (B, H, R, N), as a share of the largest possible.
 
     Returns:
-        (B, H, R) in [0, 1]: −Σ_j p_j ln p_j / ln N; 0 for N = 1.
+        Entropy (B, H, R) in [0, 1]: −Σ_j p_j ln p_j / ln N; 0 for N = 1.
     """
-    tokens = rows.shape[-1]
-    if tokens == 1:
-        return torch.zeros_like(rows[..., 0])
-    entropy = torch.special.entr(rows).sum(-1)
-    return entropy / math.log(tokens)
+    entropy: Tensor = torch.special.entr(rows).sum(-1)
+    return entropy / math.log(max(rows.shape[-1], 2))
 
 
 def patch_similarity(tokens: Tensor) -> float:
-    """Mean |cos| of different patches of an image, DiversePatch eq. 1.
-
-    Args:
-        tokens: (B, N, C) patch tokens.
-
-    Returns:
-        In [0, 1], the mean over images.
-    """
+    """Mean |cos| in [0, 1] of different patch tokens (B, N, C) of an image, DiversePatch eq. 1."""
     return mean_abs_cosine(tokens.float()).item()
 
 
 def effective_rank(tokens: Tensor) -> float:
-    """Effective rank of an image's tokens: e to the entropy of the normalised singular values.
-
-    Args:
-        tokens: (B, N, C).
+    """Effective rank of tokens (B, N, C): e to the entropy of the normalised singular values.
 
     Returns:
-        In [1, min(N, C)], the mean over images; 0 for tokens of zeros.
+        Mean over images, in [1, min(N, C)]; 0 for tokens of zeros.
     """
     # Singular values are roots of the smaller Gram matrix's eigenvalues.
     x = tokens.double()
     gram = x @ x.transpose(1, 2) if x.shape[1] < x.shape[2] else x.transpose(1, 2) @ x
     values = torch.linalg.eigvalsh(gram).clamp_min(0)
-    # What is lost in the Gram matrix's rounding is no rank.
+    # Values below the rounding of the Gram matrix add no rank.
     floor = values.amax(-1, keepdim=True) * max(gram.shape[1:]) * torch.finfo(gram.dtype).eps
     singular = torch.where(values > floor, values, 0.0).sqrt()
     total = singular.sum(-1, keepdim=True)
     shares = singular / total.clamp_min(LEAST_LENGTH)
     ranks = torch.special.entr(shares).sum(-1).exp() * (total[:, 0] > 0)
-    return ranks.mean().item()
+    return float(ranks.mean())
 
 
 def high_frequency_energy(tokens: Tensor) -> float:
-    """Share of the tokens' energy that their mean over the patches does not have.
+    """Share of the energy of tokens (B, N, C) outside their mean over the patches.
 
     ‖X − 1 x̄ᵀ‖² / ‖X‖² with x̄ the mean token: 0 when all patches are the same.
-
-    Args:
-        tokens: (B, N, C).
 
     Returns:
         In [0, 1], the mean over images.
@@ -178,7 +153,7 @@ def high_frequency_energy(tokens: Tensor) -> float:
 
 
 def linear_cka(x: Tensor, y: Tensor) -> float:
-    """Linear centred kernel alignment of two layers' tokens: 1 if one is the other turned around.
+    """Linear centred kernel alignment of two layers' tokens: 1 if one is a rotation of the other.
 
     With columns centred, ‖XᵀY‖² / (‖XᵀX‖ ‖YᵀY‖) in the Frobenius norm.
 
@@ -191,4 +166,4 @@ def linear_cka(x: Tensor, y: Tensor) -> float:
     """
     x, y = x - x.mean(0), y - y.mean(0)
     lengths = (x.t() @ x).norm() * (y.t() @ y).norm()
-    return ((x.t() @ y).square().sum() / lengths.clamp_min(LEAST_LENGTH)).item()
+    return float((x.t() @ y).square().sum() / lengths.clamp_min(LEAST_LENGTH))

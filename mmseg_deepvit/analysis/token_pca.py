@@ -17,9 +17,9 @@ class TokenPCA(NamedTuple):
     """Principal components of the tokens of one image in one layer.
 
     Attributes:
-        scores: (h·w, K), the tokens along the components, those of largest variance first.
-        shares: (K,), share of the tokens' variance that each component has, in [0, 1].
-        grid: (h, w).
+        scores: Tokens along the components, (h·w, K); the component of largest variance is first.
+        shares: Share of the tokens' variance that each component has, (K,), in [0, 1].
+        grid: Numbers of patches, (h, w).
     """
 
     scores: Tensor
@@ -31,11 +31,11 @@ def token_pca(tokens: PatchTokens, components: int = 3) -> TokenPCA:
     """Principal components of an image's tokens; signs are such that the largest score is positive.
 
     Args:
-        tokens: Of one image, (1, h·w, C).
-        components: K; where there are fewer, the others are zero.
+        tokens: Tokens of one image, (1, h·w, C).
+        components: Number K of components; missing ones are zero.
 
     Returns:
-        On the CPU, fp64.
+        Components on the CPU, float64.
     """
     x = tokens.tokens[0].double().cpu()
     x = x - x.mean(0)
@@ -49,15 +49,15 @@ def token_pca(tokens: PatchTokens, components: int = 3) -> TokenPCA:
 
 
 def align_signs(layers: Sequence[TokenPCA]) -> list[TokenPCA]:
-    """Turn components so that none runs against itself one layer before.
+    """Choose signs so that each component agrees with that of the layer before.
 
     A component's sign is arbitrary, and colours would flip at random from layer to layer.
 
     Args:
-        layers: In their order; grids may differ.
+        layers: Components of the layers, in their order; grids may differ.
 
     Returns:
-        The same with some components negated.
+        The same components, some of them negated.
     """
     aligned = list(layers[:1])
     for pca in layers[1:]:
@@ -74,12 +74,12 @@ def to_colours(pca: TokenPCA, cut: float = 0.01) -> np.ndarray:
     """Three components as red, green and blue, each stretched over its own range.
 
     Args:
-        pca: With three components.
-        cut: Share of the tokens at either end that is clipped, in [0, 0.5): one token of large
+        pca: Three components.
+        cut: Share of the tokens that is clipped at either end, in [0, 0.5): one token of large
             norm would make all others grey.
 
     Returns:
-        (h·w, 3) in [0, 1]; a component that is the same everywhere is 0.5.
+        Colours (h·w, 3) in [0, 1]; a constant component is 0.5.
     """
     scores = pca.scores.numpy()
     low, high = np.quantile(scores, [cut, 1 - cut], axis=0)

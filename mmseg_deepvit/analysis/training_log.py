@@ -1,39 +1,24 @@
-"""What mmengine logs while training: curves of losses, learning rate and metrics, by iteration."""
+"""Curves that mmengine logs while it trains: losses, learning rate and metrics by iteration."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import UserError
 
-#: A curve: iterations and values, in their order.
+#: Iterations and values of a curve, in their order.
 Curve = list[tuple[int, float]]
 
 _SCALARS = Path("vis_data") / "scalars.json"
-_COUNTERS = ("epoch", "iter", "step")
-_CLOCKS = ("data_time", "time")
-#: Parts of names whose values are better when they are smaller.
+_COUNTERS = {"epoch", "iter", "step"}
+_CLOCKS = {"data_time", "time"}
+#: Parts of the names of metrics that are better when they are smaller.
 _LOWER_IS_BETTER = re.compile(r"loss|HD95|hausdorff|error", re.IGNORECASE)
-
-
-class LogLine(NamedTuple):
-    """What was logged at once.
-
-    Attributes:
-        at: The iteration.
-        is_training: Whether it is of training, else of a validation.
-        content: As it stands in the file.
-    """
-
-    at: int
-    is_training: bool
-    content: dict[str, Any]
 
 
 @dataclass
@@ -41,9 +26,9 @@ class TrainingLog:
     """The curves of one run.
 
     Attributes:
-        training: By key, what is logged every so many iterations (losses, learning rate, …).
-        metrics: By key, what validation found.
-        notes: Lines for the user about what could not be read.
+        training: Curves of training by key: losses, learning rate, times.
+        metrics: Curves of validation, and of measures of collapse, by key.
+        notes: Lines for the user about text that could not be read.
     """
 
     training: dict[str, Curve] = field(default_factory=dict)
@@ -61,12 +46,12 @@ class TrainingLog:
 
 
 class Summary(NamedTuple):
-    """One metric of one run.
+    """Last and best value of one metric.
 
     Attributes:
         last: Value of the last validation.
-        best: The best value there was.
-        iteration: Where that was.
+        best: Best value of all.
+        iteration: Iteration of the best value.
     """
 
     last: float
@@ -75,10 +60,10 @@ class Summary(NamedTuple):
 
 
 def find_logs(run: str) -> list[Path]:
-    """The files that a run's scalars are in, oldest first.
+    """The files that hold a run's scalars, oldest first.
 
     Args:
-        run: A work_dir, a folder of one start in it (TIMESTAMP), its ``vis_data``, or a file.
+        run: Path of a work_dir, of one start's folder in it, of its ``vis_data``, or of a file.
 
     Raises:
         UserError: There are none.
@@ -99,88 +84,72 @@ def find_logs(run: str) -> list[Path]:
 
 
 def read_log(run: str) -> TrainingLog:
-    """Read the curves of a run, resumed ones joined; see :func:`read_lines`.
+    """Read the curves of a run, its starts joined; see :func:`join_starts`.
 
     Args:
-        run: As :func:`find_logs` takes it.
-
-    Returns:
-        Its curves.
+        run: Path as :func:`find_logs` takes it.
 
     Raises:
-        UserError: There is no log, or nothing in it.
+        UserError: There is no log, it cannot be read, or it holds nothing.
     """
-    return draw_curves(*read_lines(run))
-
-
-def read_lines(run: str) -> tuple[list[LogLine], list[str]]:
-    """Read what a run logged, resumed ones joined.
-
-    Where a later start has iterations that an earlier one had too, the later's are taken; what the
-    earlier one logged from there on belongs to weights that were given up.
-
-    Args:
-        run: As :func:`find_logs` takes it.
-
-    Returns:
-        The lines that count, by iteration, and notes of lines that could not be read.
-
-    Raises:
-        UserError: There is no log, or nothing in it.
-    """
-    joined: list[LogLine] = []
-    notes: list[str] = []
+    lines = {}
     for file in find_logs(run):
-        lines, found = parse_lines(_read_text(file), str(file))
-        joined = join_lines(joined, lines)
-        notes += found
-    if not joined:
+        try:
+            lines[str(file)] = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError as error:
+            raise UserError(f"log {file} cannot be read ({error.strerror})") from error
+    log = join_starts(lines)
+    if not log.keys:
         raise UserError(f"run {run} is empty: nothing has been logged, or no line can be read")
-    return joined, notes
+    return log
 
 
-def _read_text(file: Path) -> list[str]:
-    try:
-        return file.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError as error:
-        raise UserError(f"log {file} cannot be read ({error.strerror})") from error
+def join_starts(files: Mapping[str, Iterable[str]]) -> TrainingLog:
+    """Join the starts of one run.
 
-
-def parse_lines(lines: Iterable[str], name: str) -> tuple[list[LogLine], list[str]]:
-    """Lines of one ``scalars.json``; where iterations go back, a later start begins.
+    Where the iterations of training go back, a later start has resumed. It replaces all that an
+    earlier start logged from there on, which belongs to weights that were given up.
 
     Args:
-        lines: JSON objects: of training those with ``iter``, of validation others with ``step``.
-        name: Of the file, for notes.
+        files: Lines of each ``scalars.json`` by its name, oldest file first. Lines of training have
+            ``iter``, those of validation ``step`` alone.
 
     Returns:
-        The lines, its starts joined, and a note of those that are no such objects: a killed run
-        leaves one.
+        Curves, and notes of broken lines, such as a killed run leaves.
     """
-    joined: list[LogLine] = []
-    start: list[LogLine] = []
-    last, broken = 0, []
-    for number, line in enumerate(lines, start=1):
-        content = _parse_line(line)
-        if content is None:
-            broken += [number] if line.strip() else []
-        elif "iter" in content:
-            if int(content["iter"]) <= last:
-                joined, start = join_lines(joined, start), []
-            last = int(content["iter"])
-            start.append(LogLine(last, True, content))
-        else:
-            # Where metrics are logged by epoch, step counts epochs: they are never more.
-            start.append(LogLine(max(int(content["step"]), last), False, content))
+    kept: dict[tuple[int, bool], dict[str, Any]] = {}
     notes = []
-    if broken:
-        which = f"line {broken[0]} is" if len(broken) == 1 else f"{len(broken)} lines are"
-        notes.append(f"{name}: {which} broken and left out")
-    return join_lines(joined, start), notes
+    for name, lines in files.items():
+        last, broken = 0, []
+        for number, line in enumerate(lines, start=1):
+            content = _parse_line(line)
+            if content is None:
+                broken += [number] if line.strip() else []
+                continue
+            is_training = "iter" in content
+            if is_training:
+                at = last = int(content["iter"])
+                if any(t and x >= at for x, t in kept):
+                    kept = {key: old for key, old in kept.items() if key[0] < at}
+            else:
+                # Where metrics are logged by epoch, step counts epochs, which are fewer.
+                at = max(int(content["step"]), last)
+            kept[at, is_training] = {**kept.get((at, is_training), {}), **content}
+        if broken:
+            which = f"line {broken[0]} is" if len(broken) == 1 else f"{len(broken)} lines are"
+            notes.append(f"{name}: {which} broken and left out")
+    log = TrainingLog(notes=notes)
+    for (at, is_training), content in sorted(kept.items(), key=lambda item: item[0]):
+        curves = log.training if is_training else log.metrics
+        leave = _COUNTERS if is_training else _COUNTERS | _CLOCKS
+        for key, value in content.items():
+            if key not in leave and isinstance(value, int | float):
+                curves.setdefault(key, []).append((at, float(value)))
+    return log
 
 
 def _parse_line(line: str) -> dict[str, Any] | None:
-    """What a line holds; None unless it is an object that says when it was logged."""
+    """The content of a line; None unless it is an object with the time of its logging."""
     try:
         record = json.loads(line)
     except ValueError:
@@ -188,64 +157,17 @@ def _parse_line(line: str) -> dict[str, Any] | None:
     if not isinstance(record, dict):
         return None
     counters = [record[key] for key in ("iter", "step") if key in record]
-    return record if counters and all(isinstance(c, (int, float)) for c in counters) else None
-
-
-def join_lines(earlier: Sequence[LogLine], later: Sequence[LogLine]) -> list[LogLine]:
-    """One run of two starts; see :func:`read_lines`.
-
-    Args:
-        earlier: Lines by iteration.
-        later: Likewise. Where it has no line of training, as after a validation alone, it replaces
-            the same iterations only.
-    """
-    start = min((line.at for line in later if line.is_training), default=math.inf)
-    replaced = {(line.at, line.is_training) for line in later}
-    kept = [x for x in earlier if x.at < start and (x.at, x.is_training) not in replaced]
-    return sorted([*kept, *later], key=lambda line: line.at)
-
-
-def draw_curves(lines: Iterable[LogLine], notes: Sequence[str] = ()) -> TrainingLog:
-    """Curves of a run's lines."""
-    log = TrainingLog(notes=list(notes))
-    for line in lines:
-        curves = log.training if line.is_training else log.metrics
-        leave = _COUNTERS if line.is_training else (*_COUNTERS, *_CLOCKS)
-        for key, value in line.content.items():
-            if key not in leave and isinstance(value, (int, float)):
-                curves.setdefault(key, []).append((line.at, float(value)))
-    return log
-
-
-def smooth(values: Sequence[float], weight: float) -> list[float]:
-    """Exponential moving average that starts at the first value, without bias towards 0.
-
-    Args:
-        values: nan and infinite ones are passed through and change nothing.
-        weight: Of the past, in [0, 1); 0 changes nothing.
-
-    Returns:
-        As many values.
-    """
-    total, mass, smoothed = 0.0, 0.0, []
-    for value in values:
-        if abs(value) < float("inf"):
-            total = weight * total + (1 - weight) * value
-            mass = weight * mass + (1 - weight)
-            smoothed.append(total / mass)
-        else:
-            smoothed.append(value)
-    return smoothed
+    return record if counters and all(isinstance(c, int | float) for c in counters) else None
 
 
 def is_bound(key: str, keys: Iterable[str]) -> bool:
-    """Whether a key is the spread or a bound of another one, as :class:`PerImageMetric` logs."""
+    """Whether a key is the spread or a bound of another one, as ``PerImageMetric`` logs them."""
     base = re.sub(r"_(std|low|high)$", "", key)
     return base != key and base in keys
 
 
 def summarize(key: str, curve: Curve) -> Summary:
-    """Last and best value of a metric; of losses, errors and distances the best is the smallest."""
+    """Last and best value of a metric; of losses, errors and distances the smallest is the best."""
     finite = [(at, value) for at, value in curve if value == value] or curve
     choose = min if _LOWER_IS_BETTER.search(key) else max
     at, best = choose(finite, key=lambda point: point[1])

@@ -1,4 +1,4 @@
-"""Head-mixing attention: plain attention, Re-attention and talking heads as one primitive."""
+"""Head-mixing attention: plain attention, Re-attention and talking heads in one function."""
 
 from .explicit import AttentionMaps
 from .functional import BACKENDS, Backend, head_mixing_attention, observe_maps

@@ -1,4 +1,4 @@
-"""What happens to the attention maps of a call: the settings that all backends take."""
+"""Settings of one attention call, the same for all backends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-#: Where attention dropout acts: on P (DeepViT) or on A (CaiT).
+#: Maps that attention dropout acts on: P (``'softmax'``, DeepViT) or A (``'mix'``, CaiT).
 DropoutPosition = Literal["softmax", "mix"]
 
 
@@ -17,16 +17,16 @@ class CallSettings:
 
     Attributes:
         scale: Factor of the logits, usually d^-½.
-        pre_weight: (H, H) mix of the logits; row h makes head h. None for no mix.
-        pre_bias: (H,), added to the mixed logits.
-        post_weight: (H, H) mix of the probabilities. None for no mix.
-        post_bias: (H,), added to the mixed probabilities.
+        pre_weight: Mix of the logits, (H, H); row h makes head h. None for no mix.
+        pre_bias: Bias of the mixed logits, (H,), or None.
+        post_weight: Mix of the probabilities, (H, H). None for no mix.
+        post_bias: Bias of the mixed probabilities, (H,), or None.
         map_norm: Norm of the mixed maps: BatchNorm2d or SyncMapNorm over (B, N, N) for each
             head, or LayerNorm over the H heads of each entry. In training mode a BatchNorm
             normalises by the batch and updates its running statistics.
-        mix_scale: Factor of the normalised maps; in exports maybe a tensor, ().
-        dropout_p: Probability, in [0, 1), that an entry of the map is dropped; 0 outside training.
-        dropout_position: ``'softmax'`` drops entries of P, ``'mix'`` drops entries of A.
+        mix_scale: Factor of the normalised maps; exports may give a tensor, ().
+        dropout_p: Probability of dropping an entry of a map, in [0, 1); 0 outside training.
+        dropout_position: Maps that dropout acts on: ``'softmax'`` for P, ``'mix'`` for A.
     """
 
     scale: float
@@ -41,11 +41,11 @@ class CallSettings:
 
     @property
     def changes_nothing(self) -> bool:
-        """Whether this is plain attention, but for dropout."""
+        """Whether the call is plain attention, apart from dropout."""
         nothing_mixed = self.pre_weight is None and self.post_weight is None
         return nothing_mixed and self.map_norm is None and not self.scales_maps
 
     @property
     def scales_maps(self) -> bool:
-        """Whether ``mix_scale`` is not 1; a tensor counts as that."""
+        """Whether ``mix_scale`` is a tensor or not 1."""
         return isinstance(self.mix_scale, Tensor) or self.mix_scale != 1.0

@@ -1,11 +1,13 @@
-"""Head-mixing attention as the papers write it: every map is built. The oracle of the faster forms.
+"""Explicit head-mixing attention: it builds every map, as the papers write it.
+
+Tests compare the faster backends with it.
 
 Paper: DeepViT, https://arxiv.org/abs/2103.11886, eq. 4 (Re-attention); CaiT,
 https://arxiv.org/abs/2103.17239, and Talking-Heads Attention, https://arxiv.org/abs/2003.02436
 (mixing before and after the softmax); Vision Transformers with Patch Diversification,
 https://arxiv.org/abs/2104.12753.
-Deviations: logits, softmax, mixing, norm and the product with V are computed in at least fp32
-whatever the inputs and autocast say; the published codes follow autocast.
+Deviations: logits, softmax, mixing, norm and the product with V are computed in at least fp32, with
+any inputs and under autocast. The published codes follow autocast.
 
 With B images, H heads, N tokens and head width d, for each head h:
 
@@ -20,7 +22,7 @@ With B images, H heads, N tokens and head width d, for each head h:
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,11 +32,11 @@ from .call_settings import CallSettings
 
 
 class AttentionMaps(NamedTuple):
-    """The maps of one call.
+    """Maps of one call.
 
     Attributes:
-        probabilities: P, (B, H, N, N); rows sum to one (before dropout).
-        mixed: A, (B, H, N, N), which meets the values; P itself where nothing is mixed.
+        probabilities: Maps P before dropout, (B, H, N, N); rows sum to one.
+        mixed: Maps A, (B, H, N, N), that multiply the values; P if nothing changes it.
     """
 
     probabilities: Tensor
@@ -44,13 +46,13 @@ class AttentionMaps(NamedTuple):
 def explicit_attention(
     q: Tensor, k: Tensor, v: Tensor, settings: CallSettings
 ) -> tuple[Tensor, AttentionMaps]:
-    """Head-mixing attention that builds all (B, H, N, N) maps.
+    """Compute head-mixing attention from full (B, H, N, N) maps.
 
     Args:
         q: Queries, (B, H, N, d), any floating dtype.
         k: Keys, (B, H, N, d).
         v: Values, (B, H, N, d).
-        settings: What happens to the maps.
+        settings: Settings of the call.
 
     Returns:
         The output, (B, H, N, d) in the dtype of ``v``, and the maps, in at least fp32.
@@ -72,20 +74,20 @@ def explicit_attention(
         return (maps @ v.to(dtype)).to(v.dtype), AttentionMaps(probabilities, maps)
 
 
-def _without_autocast(device_type: str) -> AbstractContextManager:
-    """The meta device, on which models are counted, knows no autocast at all."""
+def _without_autocast(device_type: str) -> AbstractContextManager[object]:
+    """Turn autocast off. Not every device has it: FLOPs are counted on meta, which has none."""
     if torch.amp.is_autocast_available(device_type):
         return torch.autocast(device_type, enabled=False)
     return nullcontext()
 
 
 def mix_heads(maps: Tensor, weight: Tensor | None, bias: Tensor | None = None) -> Tensor:
-    """Mix maps across heads, as a 1×1 convolution over the head dimension does.
+    """Mix maps across heads, like a 1×1 convolution with heads as channels.
 
     Args:
-        maps: (B, H, N, N).
-        weight: (H, H); row h makes head h. None returns ``maps`` as they are.
-        bias: (H,) or None.
+        maps: Maps of all heads, (B, H, N, N).
+        weight: Mix, (H, H); row h makes head h. None returns ``maps`` unchanged.
+        bias: Summand of each mixed head, (H,), or None.
 
     Returns:
         (B, H, N, N) in the dtype of ``maps``.
@@ -93,7 +95,7 @@ def mix_heads(maps: Tensor, weight: Tensor | None, bias: Tensor | None = None) -
     if weight is None:
         return maps
     if is_exporting():
-        # Reshapes to (B, H, N·N) tie graphs whose N varies to what held for the example.
+        # A reshape to (B, H, N·N) would fix a variable N to that of the example input.
         bias = None if bias is None else bias.to(maps.dtype)
         return F.conv2d(maps, weight.to(maps.dtype)[:, :, None, None], bias)
     mixed = torch.matmul(weight.to(maps.dtype), maps.flatten(2)).view_as(maps)
@@ -101,15 +103,16 @@ def mix_heads(maps: Tensor, weight: Tensor | None, bias: Tensor | None = None) -
 
 
 def is_exporting() -> bool:
-    """Whether the call is traced into a format that knows standard operators only."""
+    """Tell whether the call is traced into a format that has standard operators only."""
+    jit: Any = torch.jit  # untyped
     exporting = getattr(torch.compiler, "is_exporting", lambda: False)  # PyTorch ≥ 2.7
-    return torch.jit.is_tracing() or torch.onnx.is_in_onnx_export() or exporting()
+    return bool(jit.is_tracing() or torch.onnx.is_in_onnx_export() or exporting())
 
 
 def normalize_maps(maps: Tensor, norm: nn.Module | None) -> Tensor:
-    """Normalise (B, H, N, N) maps: a LayerNorm sees the heads as its last dimension."""
-    if norm is None:
-        return maps
+    """Normalise (B, H, N, N) maps; a LayerNorm gets the heads as the last dimension."""
     if isinstance(norm, nn.LayerNorm):
-        return norm(maps.movedim(1, -1)).movedim(-1, 1)
-    return norm(maps)
+        maps = norm(maps.movedim(1, -1)).movedim(-1, 1)
+    elif norm is not None:
+        maps = norm(maps)
+    return maps

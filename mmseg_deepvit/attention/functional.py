@@ -1,4 +1,4 @@
-"""The one entry to head-mixing attention: picks a backend, hands out maps for analysis.
+"""Entry to head-mixing attention: it picks a backend and shows the maps to observers.
 
 Paper: see :mod:`mmseg_deepvit.attention.explicit`.
 """
@@ -21,11 +21,11 @@ from .explicit import AttentionMaps, explicit_attention, is_exporting
 from .inputs import check_inputs
 from .streaming import unsupported
 
-#: How head-mixing attention is computed; see :func:`head_mixing_attention`.
+#: Ways to compute head-mixing attention; see :func:`head_mixing_attention`.
 Backend = Literal["auto", "explicit", "blockwise", "fused"]
 BACKENDS: tuple[str, ...] = get_args(Backend)
 
-#: Maps of a whole call up to this many bytes stay in a cache: building them is fastest.
+#: Size of all maps of a call, up to which they stay in a cache and building them is fastest.
 SMALL_MAPS_BYTES = 2 * 2**20
 
 _observer: ContextVar[Callable[[AttentionMaps], Any] | None] = ContextVar(
@@ -50,45 +50,51 @@ def head_mixing_attention(
     backend: Backend = "auto",
     block_rows: int | None = None,
 ) -> Tensor:
-    """Attention whose maps may be mixed across heads, exactly, by the fastest way there is.
+    """Compute attention whose maps may be mixed across heads.
 
-    Backends:
+    All backends give the same results up to rounding, but dropout draws other random numbers:
 
-    * ``'explicit'`` builds all maps: (B, H, N, N) several times over.
-    * ``'blockwise'`` streams over blocks of query rows: the same to rounding, O(N) memory.
-    * ``'fused'`` streams over tiles in Triton kernels, for NVIDIA GPUs: fp16, bf16 and fp32, up to
-      32 heads of up to 128, no dropout.
-    * ``'auto'`` takes PyTorch's ``scaled_dot_product_attention`` where nothing is mixed,
-      ``'explicit'`` in exports and for what streams do not do (a norm over maps that are then
-      dropped out), ``'fused'`` where it does the call and has agreed with ``'blockwise'`` on this
-      GPU, ``'explicit'`` for maps of up to 2 MiB a call, else ``'blockwise'``.
+    * ``'explicit'`` builds several (B, H, N, N) maps.
+    * ``'blockwise'`` streams over blocks of query rows; its memory grows with N.
+    * ``'fused'`` streams over tiles in Triton kernels on NVIDIA GPUs: fp16, bf16 or fp32, at most
+      32 heads of width 128, no dropout.
+    * ``'auto'`` takes the first of these that fits:
 
-    Inside :func:`observe_maps`, ``'explicit'`` is taken whatever is said here.
+      1. PyTorch's ``scaled_dot_product_attention``, if nothing is mixed;
+      2. ``'explicit'``, in exports and for calls that the other two refuse, such as dropout of
+         normalised maps;
+      3. ``'fused'``, if it supports the call and a trial on this GPU agreed with ``'blockwise'``;
+      4. ``'explicit'``, if all maps of the call take at most 2 MiB;
+      5. ``'blockwise'``.
+
+    Inside :func:`observe_maps` the backend is always ``'explicit'``.
+    :class:`~mmseg_deepvit.attention.call_settings.CallSettings` tells how ``scale`` and
+    the arguments up to ``dropout_position`` act on the maps.
 
     Args:
         q: Queries, (B, H, N, d), any floating dtype.
         k: Keys, (B, H, N, d).
         v: Values, (B, H, N, d).
-        scale: This and what follows up to ``dropout_position`` is as in
-            :class:`~mmseg_deepvit.attention.call_settings.CallSettings`.
-        pre_weight: (H, H) or None.
-        pre_bias: (H,) or None.
-        post_weight: (H, H) or None.
-        post_bias: (H,) or None.
+        scale: Factor of the logits, usually d^-½.
+        pre_weight: Mix of the logits, (H, H), or None.
+        pre_bias: Bias of the mixed logits, (H,), or None.
+        post_weight: Mix of the probabilities, (H, H), or None.
+        post_bias: Bias of the mixed probabilities, (H,), or None.
         map_norm: BatchNorm2d, SyncMapNorm, LayerNorm over the heads, or None.
-        mix_scale: Factor of the mixed and normalised maps, or a tensor, ().
-        dropout_p: In [0, 1); 0 outside training.
-        dropout_position: ``'softmax'`` or ``'mix'``.
-        backend: See above.
-        block_rows: Query rows of a block of ``'blockwise'``; None chooses by shape and cache.
+        mix_scale: Factor of the mixed and normalised maps; a number or a tensor, ().
+        dropout_p: Probability of dropping an entry, in [0, 1); 0 outside training.
+        dropout_position: Maps that dropout acts on, ``'softmax'`` or ``'mix'``.
+        backend: Name of a backend, see above.
+        block_rows: Number of query rows in a block of ``'blockwise'``; None chooses it by the
+            shape and the cache.
 
     Returns:
         (B, H, N, d) in the dtype of ``v``.
 
     Raises:
         TypeError: An input is no floating-point tensor.
-        ValueError: A shape, dtype, device or number does not fit; or the backend is unknown or
-            cannot do what is asked.
+        ValueError: A shape, dtype, device or number does not fit, or the backend is unknown or
+            does not support the call.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
@@ -103,7 +109,7 @@ def head_mixing_attention(
         dropout_p,
         dropout_position,
     )
-    if not is_exporting():  # whose sizes may be symbols
+    if not is_exporting():  # sizes in exports may be symbols
         check_inputs(q, k, v, settings, block_rows)
     return _attend(q, k, v, settings, backend, block_rows)
 
@@ -134,7 +140,7 @@ def _attend(
 
 
 def _choose(q: Tensor, k: Tensor, v: Tensor, settings: CallSettings) -> Backend:
-    """What ``'auto'`` takes where something is mixed."""
+    """Choose the backend of ``'auto'`` for a call that mixes something."""
     if unsupported(settings) or is_exporting():
         return "explicit"
     if q.is_cuda and fused.serves(q, k, v, settings):
@@ -144,9 +150,9 @@ def _choose(q: Tensor, k: Tensor, v: Tensor, settings: CallSettings) -> Backend:
 
 @contextmanager
 def observe_maps(receive: Callable[[AttentionMaps], Any]) -> Iterator[None]:
-    """Hand the maps of every attention call in this thread to a function, as they are made.
+    """Pass the maps of every attention call in this thread to a function.
 
-    Maps are large: measure and drop them, or collect those of a small input with a list's append::
+    Maps are large. Measure and drop them, or collect the maps of a small input in a list::
 
         maps = []
         with torch.no_grad(), observe_maps(maps.append):
@@ -154,9 +160,9 @@ def observe_maps(receive: Callable[[AttentionMaps], Any]) -> Iterator[None]:
         maps[-1].probabilities  # P of the last block, (B, H, N, N)
 
     Args:
-        receive: Takes P and A of one call; calls come in the order of the blocks. Under
-            ``with_cp`` a backward pass inside the context calls it again. Code that
-            ``torch.compile`` has compiled is not seen.
+        receive: Function of the maps P and A of one call, called in the order of the blocks. A
+            backward pass inside the context calls it again under ``with_cp``. Code compiled by
+            ``torch.compile`` does not call it.
     """
     token = _observer.set(receive)
     try:

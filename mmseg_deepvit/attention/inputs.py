@@ -1,4 +1,4 @@
-"""What a call of head-mixing attention may be given, checked at the door."""
+"""Checks of the inputs of head-mixing attention."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ def check_inputs(
         q: Queries, (B, H, N, d), of a floating dtype.
         k: Keys, of the shape, dtype and device of ``q``.
         v: Values, likewise.
-        settings: Settings of the call; tensors are on the device of ``q``.
-        block_rows: Query rows of a block, at least 1, or None.
+        settings: Settings of the call, with tensors on the device of ``q``.
+        block_rows: Number of query rows in a block, at least 1, or None.
 
     Raises:
-        TypeError: A tensor is none, or is not of a floating dtype.
-        ValueError: A shape, device, dtype or number does not fit; the message has both.
+        TypeError: q, k or v is no tensor of a floating dtype.
+        ValueError: A shape, device, dtype or number does not fit. The message says what was
+            expected and what came.
     """
     for name, tensor in (("q", q), ("k", k), ("v", v)):
         if not isinstance(tensor, Tensor) or not tensor.is_floating_point():

@@ -1,4 +1,4 @@
-"""The norm of mixed attention maps, taken apart for backends that never see a whole map.
+"""Folding of the norm of mixed maps into the mix, for backends that hold no full map.
 
 Paper: see :mod:`mmseg_deepvit.attention.map_statistics`, which has the closed form.
 """
@@ -18,16 +18,16 @@ from .sync_norm import sync_group, update_running
 
 @dataclass(frozen=True)
 class FoldedNorm:
-    """The post mix of a call with all folded into it that does not depend on the batch.
+    """Post mix that includes the part of the norm that does not depend on the batch.
 
     Attributes:
-        post_weight: (H, H) mix.
-        post_bias: (H,) or None, added to the mixed maps.
-        kind: What follows: nothing, BatchNorm by batch statistics, or LayerNorm over the heads
-            (whose mix and bias are centred over the heads already).
-        weight: (H,), γ times mix_scale; None for ``kind='none'``.
-        bias: (H,), β times mix_scale; None for ``kind='none'``.
-        eps: Added to the variance.
+        post_weight: Mix, (H, H).
+        post_bias: Summand of the mixed maps, (H,), or None.
+        kind: Norm that is still to do after the mix: none, BatchNorm by batch statistics, or
+            LayerNorm over the heads. For LayerNorm, mix and bias already subtract the mean.
+        weight: Product of γ and ``mix_scale``, (H,); None for ``kind='none'``.
+        bias: Product of β and ``mix_scale``, (H,); None for ``kind='none'``.
+        eps: Summand of the variance.
         group: Name of the process group that shares the statistics; empty for none.
     """
 
@@ -46,21 +46,21 @@ def fold_norm(
     norm: nn.Module | None,
     mix_scale: float | Tensor,
 ) -> FoldedNorm:
-    """Fold a norm's running statistics, or its centring, and ``mix_scale`` into the post mix.
+    """Fold a norm's running statistics or centring, and ``mix_scale``, into the post mix.
 
-    Autograd records what is done here: it concerns tensors of H and H×H entries only.
+    Autograd records the steps; all tensors are of H or H×H entries.
 
     Args:
-        post_weight: (H, H).
-        post_bias: (H,) or None.
+        post_weight: Mix, (H, H).
+        post_bias: Bias of the mix, (H,), or None.
         norm: BatchNorm, SyncBatchNorm, LayerNorm over H heads, or None.
         mix_scale: Factor of the normalised maps.
 
     Returns:
-        Mix and what is left to do.
+        The folded mix, and the norm that is still to do.
 
     Raises:
-        TypeError: Another norm.
+        TypeError: The norm is of another type.
     """
     if norm is None:
         return FoldedNorm(
@@ -87,16 +87,16 @@ def fold_norm(
 def update_running_statistics(
     norm: nn.Module | None, sums: Tensor, post_weight: Tensor, post_bias: Tensor | None
 ) -> None:
-    """Do what nn.BatchNorm2d does with the mean and the unbiased variance of a batch.
+    """Update running statistics like nn.BatchNorm2d, by the sums of a batch.
 
     Args:
-        norm: A BatchNorm; nothing is done where it keeps no running statistics.
-        sums: As :func:`~mmseg_deepvit.attention.map_statistics.pack_sums` makes them.
-        post_weight: (H, H).
-        post_bias: (H,) or None.
+        norm: BatchNorm, with or without running statistics.
+        sums: Sums from :func:`~mmseg_deepvit.attention.map_statistics.pack_sums`.
+        post_weight: Mix, (H, H).
+        post_bias: Bias of the mix, (H,), or None.
     """
     assert isinstance(norm, _BatchNorm)
-    # γ and β do not enter mean and variance.
+    # Mean and variance need no γ and β, so anything may stand for them.
     moments = BatchStatistics.from_sums(sums, post_weight, sums, sums, norm.eps)
     mean = moments.mean if post_bias is None else moments.mean + post_bias
     update_running(norm, mean, moments.var, sums[0])

@@ -1,21 +1,22 @@
-"""BatchNorm of mixed attention maps in closed form: from H×H moments, never from the maps.
+"""BatchNorm of mixed attention maps in closed form, from H×H moments instead of maps.
 
-Paper: BatchNorm, https://arxiv.org/abs/1502.03167; its place after the mix: DeepViT,
-https://arxiv.org/abs/2103.11886.
-Deviations: none in result. The mixed map is M = post P + bias, so over the n = B·N·N entries of
-each head, with m_g the mean of P_g and C the mean of P_h P_g,
+Paper: BatchNorm, https://arxiv.org/abs/1502.03167; DeepViT, https://arxiv.org/abs/2103.11886,
+applies it after the mix.
+Deviations: none in the result. The mixed map is M = post P + bias. Each head has n = B·N·N entries.
+Let m_g be the mean of P_g, and C_hg the mean of P_h P_g. Then
 
     mean_h = (post m)_h + bias_h        var_h = (post C postᵀ)_hh − (post m)_h²
 
-and norm and mix fold into one mix, A = W P + b, in which the bias cancels:
+Norm and mix fold into one mix, A = W P + b, in which the bias cancels:
 
     W = diag(γ / σ) post                b = β − W m
 
-Rows of P sum to one, so m = 1/N unless P is dropped out, and then A = W (P − 1/N) + β: its product
-with the values is W P times values less their mean, plus β times the values' sum, in which nothing
-large cancels. The variance enters the gradient of P by H numbers alone, and these follow from the
-output O = A V before any map is made again, because Σ dA_h · A_h over the entries of a map equals
-Σ dO_h · O_h: see :meth:`BatchStatistics.reach`.
+Rows of P sum to one. Without dropout of P therefore m = 1/N and A = W (P − 1/N) + β. The output is
+W P times the centred values, plus β times the sum of the values: no large numbers cancel.
+
+The gradient of P needs only H numbers for the variance. They follow from the output O = A V before
+the backward pass builds a map, because Σ dA_h · A_h over a map equals Σ dO_h · O_h. See
+:meth:`BatchStatistics.reach`.
 """
 
 from __future__ import annotations
@@ -28,16 +29,16 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class BatchStatistics:
-    """Moments of a batch of maps, and what BatchNorm makes of them; all float64.
+    """Moments of a batch of maps and the BatchNorm that follows from them, in float64.
 
     Attributes:
-        count: (), n, entries of a map over the batch (all processes' batches for SyncBatchNorm).
-        first: (H,), m.
-        second: (H, H), C.
-        post: (H, H) mix.
-        weight: (H,), γ.
-        bias: (H,), β.
-        eps: Added to the variance.
+        count: Number n of entries of a head, (); SyncBatchNorm counts all processes.
+        first: Means m, (H,).
+        second: Means C of products, (H, H).
+        post: Mix, (H, H).
+        weight: Weight γ of the norm, (H,).
+        bias: Bias β of the norm, (H,).
+        eps: Summand of the variance.
     """
 
     count: Tensor
@@ -52,7 +53,7 @@ class BatchStatistics:
     def from_sums(
         cls, sums: Tensor, post: Tensor, weight: Tensor, bias: Tensor, eps: float
     ) -> BatchStatistics:
-        """From the packed sums of :func:`pack_sums`; an empty batch has moments of zero."""
+        """Divide the sums of :func:`pack_sums`; an empty batch has moments of zero."""
         heads = len(post)
         count = sums[0].clamp(min=1)
         means = sums[1:] / count
@@ -62,37 +63,37 @@ class BatchStatistics:
 
     @property
     def mean(self) -> Tensor:
-        """(H,) mean of each mixed map, without the bias of the mix."""
+        """Mean of each mixed map without the bias of the mix, (H,)."""
         return self.post @ self.first
 
     @property
     def var(self) -> Tensor:
-        """(H,) biased variance of each mixed map."""
+        """Biased variance of each mixed map, (H,)."""
         raw = ((self.post @ self.second) * self.post).sum(1)
         return (raw - self.mean.square()).clamp_(min=0)
 
     @property
     def weight_folded(self) -> Tensor:
-        """W, (H, H)."""
+        """Folded mix W, (H, H)."""
         return (self.weight * (self.var + self.eps).rsqrt())[:, None] * self.post
 
     @property
     def bias_folded(self) -> Tensor:
-        """b, (H,)."""
+        """Folded bias b, (H,)."""
         return self.bias - self.weight_folded @ self.first
 
     def reach(self, grad_dot_out: Tensor, grad_bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of the moments, known before the backward pass over the maps.
+        """Compute the gradients of the moments, before the backward pass over the maps.
 
-        With dW the gradient of W where b is a function of it, Σ_g dW[h, g] W[h, g] is
+        Let dW be the gradient of W, including its effect through b. Then Σ_g dW[h, g] W[h, g] is
         Σ dA_h A_h − β_h Σ dA_h, and Σ dA_h A_h is Σ dO_h O_h. The gradient of σ needs no more.
 
         Args:
-            grad_dot_out: (H,), Σ dO_h · O_h over images, tokens and widths, all processes'.
-            grad_bias: (H,), gradient of b, which is Σ dA_h; all processes'.
+            grad_dot_out: Sums Σ dO_h · O_h over images, tokens, widths and processes, (H,).
+            grad_bias: Gradient of b, Σ dA_h, summed over all processes, (H,).
 
         Returns:
-            dm, (H,), and dC, (H, H).
+            The gradients of m, (H,), and C, (H, H).
         """
         along = grad_dot_out - self.bias * grad_bias
         grad_var = -0.5 * along / (self.var + self.eps)
@@ -102,13 +103,13 @@ class BatchStatistics:
         return grad_first, self.post.t() @ (grad_var[:, None] * self.post)
 
     def parameter_gradients(self, grad_weight: Tensor) -> tuple[Tensor, Tensor]:
-        """From the gradient of W to those of post and γ; each process' own share.
+        """Compute a process's share of the gradients of post and γ; β has the gradient of b.
 
         Args:
-            grad_weight: (H, H), gradient of W where b is the function of it that it is.
+            grad_weight: Gradient of W, including its effect through b, (H, H).
 
         Returns:
-            Gradients of post, (H, H), and γ, (H,). That of β is the gradient of b.
+            The gradients of post, (H, H), and γ, (H,).
         """
         rstd = (self.var + self.eps).rsqrt()
         along = (grad_weight * self.post).sum(1)
@@ -119,5 +120,5 @@ class BatchStatistics:
 
 
 def pack_sums(count: int, first: Tensor, second: Tensor) -> Tensor:
-    """Count of entries and sums of moments as one (1 + H + H²,) vector, to be all-reduced."""
+    """Join the count of entries and the sums of moments to a (1 + H + H²,) vector to all-reduce."""
     return torch.cat([first.new_full((1,), count), first, second.flatten()])

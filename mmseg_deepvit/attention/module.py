@@ -1,14 +1,15 @@
-"""Head-mixing attention as a module: projections, mixes, map norm.
+"""Head-mixing attention as a module with projections, mixes and a norm of the maps.
 
 Paper: see :mod:`mmseg_deepvit.attention.explicit`, which holds the mathematics.
 Reference: zhoudaquan/dvit_repo and timm ``models/cait.py`` for behaviour and parameter shapes.
-Deviations: one module serves plain attention, Re-attention and talking heads; parameters are named
-``qkv``, ``proj``, ``pre_mix``, ``post_mix`` and ``mix_norm`` in all three.
+Deviations: one module is plain attention, Re-attention or talking heads. Its parameters are always
+named ``qkv``, ``proj``, ``pre_mix``, ``post_mix`` and ``mix_norm``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -18,7 +19,7 @@ from .functional import BACKENDS, Backend, head_mixing_attention
 from .rotation import Rotation, rotate
 from .sync_norm import SyncMapNorm
 
-#: Norms of mixed maps by mmcv's names; SyncBN is one that works on CPUs too.
+#: Norms of mixed maps by mmcv's names. SyncBN here works on CPUs too.
 _MAP_NORMS: dict[str | None, Callable[..., nn.Module]] = {
     "BN": nn.BatchNorm2d,
     "BN2d": nn.BatchNorm2d,
@@ -52,33 +53,31 @@ class SplitHeads(nn.Module):
 class HeadMixingAttention(nn.Module):
     """Multi-head self-attention whose maps may be mixed across heads.
 
-    Without mixes this is plain attention, computed by PyTorch's ``scaled_dot_product_attention``;
-    with them, :func:`~mmseg_deepvit.attention.functional.head_mixing_attention` picks the way.
-
     Args:
         embed_dims: Width C of the tokens; a multiple of ``num_heads``.
         num_heads: Number of heads H.
         qkv_bias: Whether queries, keys and values have a bias.
         pre_mix: Whether logits are mixed before the softmax.
-        post_mix: Whether probabilities are mixed after it.
+        post_mix: Whether probabilities are mixed after the softmax.
         mix_bias: Whether the mixes have a bias.
-        mix_norm_cfg: Norm of the mixed maps, written as for mmcv's ``build_norm_layer``: type BN,
-            SyncBN (on CPUs too) or LN (over heads), and its arguments; None for none. Needs
-            ``post_mix``.
-        mix_scale: Factor of the maps that meet the values, mixed or not; None means d^-½
-            (DeepViT-S).
-        map_tokens: Number of tokens N₀ that mix, norm and biases of the maps are for: in calls with
-            another number they act as they do with N₀ (see :meth:`post_mix_of`). None for no
-            such thing: the published models, whose maps change with N.
-        attn_drop: Probability of dropping an entry of the map, in [0, 1).
-        attn_drop_position: ``'softmax'``: P, before mixing (DeepViT); ``'mix'``: A (CaiT).
-        proj_drop: Dropout of the output, in [0, 1).
-        backend: ``'auto'``, ``'explicit'``, ``'blockwise'`` or ``'fused'``.
+        mix_norm_cfg: Norm of the mixed maps, as for mmcv's ``build_norm_layer``: arguments and
+            type, which is BN, SyncBN (on CPUs too) or LN (over heads). Needs ``post_mix``; None
+            for no norm.
+        mix_scale: Factor of the final maps, mixed or not; None for d^-½ (DeepViT-S).
+        map_tokens: Number of tokens N₀ that mix, norm and biases of the maps are made for. They
+            act alike in calls with other numbers of tokens (see :meth:`post_mix_of`). None for
+            maps that change with N, as in the published models.
+        attn_drop: Probability of dropping an entry of a map, in [0, 1).
+        attn_drop_position: Maps that dropout acts on: ``'softmax'`` for P (DeepViT), ``'mix'`` for
+            A (CaiT).
+        proj_drop: Probability of dropping an output, in [0, 1).
+        backend: Name of a backend of
+            :func:`~mmseg_deepvit.attention.functional.head_mixing_attention`.
 
     Raises:
-        ValueError: ``embed_dims`` is no multiple of ``num_heads``, a norm without ``post_mix``, a
-            norm that is none of BN, SyncBN and LN, ``map_tokens`` below one, or an unknown
-            ``attn_drop_position`` or ``backend``.
+        ValueError: ``embed_dims`` is no multiple of ``num_heads``; a norm lacks ``post_mix`` or is
+            none of BN, SyncBN and LN; ``map_tokens`` is below one; or ``attn_drop_position`` or
+            ``backend`` is unknown.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class HeadMixingAttention(nn.Module):
         pre_mix: bool = False,
         post_mix: bool = False,
         mix_bias: bool = True,
-        mix_norm_cfg: dict | None = None,
+        mix_norm_cfg: dict[str, Any] | None = None,
         mix_scale: float | None = 1.0,
         map_tokens: int | None = None,
         attn_drop: float = 0.0,
@@ -138,38 +137,39 @@ class HeadMixingAttention(nn.Module):
         """
         q, k, v = self.split_heads(self.qkv(x), rotation)
         x = self._attend(q, k, v).transpose(1, 2).flatten(2)
-        return self.proj_drop(self.proj(x))
+        x = self.proj_drop(self.proj(x))
+        return x
 
     def post_mix_of(self, num_tokens: int) -> tuple[Tensor | None, float | Tensor]:
-        """Weight of the post mix, and factor of the maps behind it, in a call with N tokens.
+        """Adapt the weight of the post mix, and the factor of the final maps, to N tokens.
 
-        Rows of P sum to one, so its entries are 1/N on average, while what is added to them is not:
-        a bias, a running mean, β or LayerNorm's output weigh more, the more keys there are. With f
-        what a call of N₀ = ``map_tokens`` tokens makes of P, the maps are
+        Rows of P sum to one, so entries of P shrink as 1/N. Biases, running means, β and the
+        output of LayerNorm do not shrink, so they weigh more when there are more keys. Let f be the
+        function of P that a call with N₀ = ``map_tokens`` tokens computes. Then the maps are
 
             A = (N₀ / N) f(P · N / N₀)
 
-        and the output for tokens that are each there k times is that for the tokens once, exactly,
-        whatever the norm. A BatchNorm's mean of maps is right at any N then.
+        Repeating every token k times then repeats the output exactly, with any norm. A running
+        mean of a BatchNorm is right at any N.
 
         Args:
-            num_tokens: N, class and register tokens among them.
+            num_tokens: Number N of tokens, including class and register tokens.
 
         Returns:
-            (H, H), or None for no mix, and the factor, a number but in exports.
+            The weight, (H, H), or None for no mix; and the factor, in exports a tensor, ().
         """
         if self.post_mix is None:
             return None, self.mix_scale
         weight = self.post_mix.weight
         if self.map_tokens is None:
             return weight, self.mix_scale
-        # Exported graphs may have a symbol for N, and take no fractions of it but as tensors.
+        # N may be a symbol in exported graphs, which divide tensors only.
         tokens = weight.new_ones(()) * num_tokens if is_exporting() else num_tokens
         ratio = tokens / self.map_tokens
         return ratio * weight, self.mix_scale / ratio
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """(B, H, N, d) queries, keys and values to (B, H, N, d) outputs."""
+        """Compute (B, H, N, d) outputs from (B, H, N, d) queries, keys and values."""
         post_weight, mix_scale = self.post_mix_of(q.shape[2])
         return head_mixing_attention(
             q,
@@ -188,17 +188,17 @@ class HeadMixingAttention(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        """Heads and factors, which no child module shows."""
+        """Show the settings that no child module shows."""
         tokens = "" if self.map_tokens is None else f", map_tokens={self.map_tokens}"
         scales = f"scale={self.scale:.4g}, mix_scale={self.mix_scale:.4g}"
         return f"num_heads={self.num_heads}, {scales}{tokens}"
 
 
-def _build_map_norm(cfg: dict | None, num_heads: int, post_mix: bool) -> nn.Module | None:
+def _build_map_norm(cfg: dict[str, Any] | None, num_heads: int, post_mix: bool) -> nn.Module | None:
     if cfg is None:
         return None
     if not post_mix:
-        raise ValueError(f"mix_norm_cfg normalises the mixed maps and needs post_mix, got {cfg}")
+        raise ValueError(f"mix_norm_cfg needs post_mix, got {cfg}; set post_mix=True")
     options = {"eps": 1e-5, **cfg}
     kind, requires_grad = options.pop("type", None), options.pop("requires_grad", True)
     if kind not in _MAP_NORMS:

@@ -1,10 +1,10 @@
-"""A BatchNorm of maps whose statistics all processes share, on any device.
+"""BatchNorm of maps whose statistics all processes share, on any device.
 
 Paper: BatchNorm, https://arxiv.org/abs/1502.03167.
 Deviations: ``torch.nn.SyncBatchNorm`` needs GPUs, and DistributedDataParallel refuses models on
-CPUs that hold one, although what is shared here is small: backends that never build a map exchange
-its H×H moments (:mod:`mmseg_deepvit.attention.map_statistics`), and the explicit one, below, count,
-mean and mean square of each head.
+CPUs that hold one. The norm here works on CPUs too, because processes exchange little. The explicit
+backend exchanges count, mean and mean square of each head, streamed backends exchange H×H moments
+(:mod:`mmseg_deepvit.attention.map_statistics`).
 """
 
 from __future__ import annotations
@@ -15,19 +15,21 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.autograd import Function
-from torch.distributed import _functional_collectives as collectives
+from torch.distributed import _functional_collectives
 from torch.nn.modules.batchnorm import _BatchNorm
+
+#: Any, because half of the module is untyped. Its functions take names of groups in all versions.
+_collectives: Any = _functional_collectives
 
 
 class SyncMapNorm(nn.BatchNorm2d):
-    """BatchNorm2d over the maps of all processes; with one process, BatchNorm2d.
-
-    Its parameters and buffers are those of BatchNorm2d and SyncBatchNorm.
+    """BatchNorm2d over the maps of all processes, with the parameters and buffers of BatchNorm2d.
 
     Args:
         num_features: Number of heads H.
-        process_group: Who shares the statistics; None for all processes.
-        **kwargs: ``eps``, ``momentum``, ``affine`` and ``track_running_stats`` as in BatchNorm2d.
+        process_group: Processes that share the statistics; None for all.
+        **kwargs: Arguments ``eps``, ``momentum``, ``affine`` and ``track_running_stats`` of
+            BatchNorm2d.
     """
 
     def __init__(
@@ -40,7 +42,7 @@ class SyncMapNorm(nn.BatchNorm2d):
         """Normalise maps.
 
         Args:
-            maps: (B, H, N, N), on every process; B and N may differ between them.
+            maps: Maps of this process, (B, H, N, N); B and N may differ between processes.
 
         Returns:
             (B, H, N, N).
@@ -51,7 +53,7 @@ class SyncMapNorm(nn.BatchNorm2d):
         count = maps.numel() // maps.shape[1]
         if count:
             var, mean = torch.var_mean(maps, dim=(0, 2, 3), correction=0)
-        else:  # zeros that autograd follows: in backward the other processes wait for this one
+        else:  # zeros that autograd tracks: the other processes wait for this one's backward
             var = mean = maps.sum(dim=(0, 2, 3))
         own = torch.cat([mean, var + mean.square()]).double() * count
         total = _SumOver.apply(torch.cat([own, own.new_full((1,), count)]), group)
@@ -69,13 +71,13 @@ class SyncMapNorm(nn.BatchNorm2d):
 
 @torch.no_grad()
 def update_running(norm: _BatchNorm, mean: Tensor, var: Tensor, count: Tensor) -> None:
-    """Update running statistics as BatchNorm2d does, which an empty batch leaves as they are.
+    """Update running statistics like BatchNorm2d; an empty batch leaves them unchanged.
 
     Args:
-        norm: Nothing is done where it keeps no running statistics.
-        mean: (H,), of the batch.
-        var: (H,), biased variance of the batch; the unbiased one is stored.
-        count: (), entries of each head; any mean and variance will do with 0.
+        norm: BatchNorm, with or without running statistics.
+        mean: Mean of the batch, (H,).
+        var: Biased variance of the batch, (H,). Running statistics are of the unbiased one.
+        count: Number of entries of each head, (). If it is 0, ``mean`` and ``var`` do not matter.
     """
     if norm.running_mean is None or norm.running_var is None:
         return
@@ -92,10 +94,10 @@ def update_running(norm: _BatchNorm, mean: Tensor, var: Tensor, count: Tensor) -
 
 
 def sync_group(norm: _BatchNorm) -> str:
-    """Name of the process group that a norm shares its statistics in; empty for none.
+    """Name the process group that shares a norm's statistics; the name is empty for no group.
 
     Args:
-        norm: Of training and of type :class:`SyncMapNorm` or SyncBatchNorm, if it is to share any.
+        norm: BatchNorm. Only :class:`SyncMapNorm` and SyncBatchNorm in training share statistics.
     """
     if not (isinstance(norm, (SyncMapNorm, nn.SyncBatchNorm)) and norm.training):
         return ""
@@ -107,16 +109,14 @@ def sync_group(norm: _BatchNorm) -> str:
 
 
 def sum_over(group: str, tensor: Tensor) -> Tensor:
-    """The sum over the processes of a group, by its name; as it is if the name is empty."""
-    if not group:
-        return tensor
-    # A name serves as group in every version; newer ones have a type of its own for it.
-    name: Any = group
-    return collectives.wait_tensor(collectives.all_reduce(tensor, "sum", name))
+    """Sum a tensor over the processes of a named group; an empty name returns it unchanged."""
+    if group:
+        tensor = _collectives.wait_tensor(_collectives.all_reduce(tensor, "sum", group))
+    return tensor
 
 
 class _SumOver(Function):
-    """:func:`sum_over`, whose gradient is the sum of the processes' gradients."""
+    """:func:`sum_over` with a gradient: the sum of the processes' gradients."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, group: str) -> Tensor:

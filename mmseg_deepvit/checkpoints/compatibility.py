@@ -44,8 +44,8 @@ def check_kinds(
         path: Path of the checkpoint, named in the error.
 
     Raises:
-        CheckpointError: The file has whole or complex numbers for the model's real ones, or
-            fractions for its whole ones.
+        CheckpointError: The file has integers or complex numbers for the model's real ones, or
+            fractions for its integers.
     """
     for name, value in own.items():
         given = state.get(name, value)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 
-#: Keys under which published files hold their weights, the best first. Of a model and its moving
-#: average, the one comes first whose accuracy was published: timm's training (DeepViT) validates
-#: the average, DeiT's training (DeiT, CaiT, PatchVisionTransformer) the model.
+#: Keys under which published files hold their weights, the best first. timm's training (DeepViT)
+#: measures the published accuracy on the moving average, ``state_dict_ema``. DeiT's training (DeiT,
+#: CaiT, PatchVisionTransformer) measures it on the model, not on ``model_ema``.
 CONTAINERS = ("state_dict_ema", "state_dict", "model", "model_ema", "teacher", "module")
 #: Keys to look under where the user chooses.
 CHOICES = {
@@ -52,7 +52,7 @@ def find_weights(
         what = {"ema": " of a moving average", "model": " but of a moving average"}
         raise CheckpointError(
             f"checkpoint {path} holds no weights{what.get(weights or '', '')} (found: {held}): "
-            f"they are looked for under {sought}"
+            f"they are looked for under {sought}; save model.state_dict()"
         )
     check_plain(state, path)
     return state

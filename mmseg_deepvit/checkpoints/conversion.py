@@ -36,7 +36,7 @@ class Conversion:
         state: New names and tensors.
         renamed: Old and new names of all tensors that are kept.
         dropped: Old names, and why they are left out.
-        changed: New names, and what was done to their values.
+        changed: New names, and the changes to their values.
         normalization: Normalisation of the training images; None where it is not known.
         rotary: Convention of the rotary positions, as a trunk's ``rope`` names it; None where there
             are none or they are not known.

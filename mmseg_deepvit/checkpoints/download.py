@@ -59,7 +59,7 @@ def download(url: str) -> Path:
 
 
 def transfer(url: str, target: Path, name: str) -> None:
-    """Write what an address answers to a file, which appears only when it is complete.
+    """Write the answer of an address to a file, which appears only when it is complete.
 
     Args:
         url: Address.

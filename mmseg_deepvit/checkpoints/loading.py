@@ -1,8 +1,8 @@
 """Read checkpoint files without running code from them.
 
 PyTorch's ``weights_only`` unpickler builds tensors and plain containers and refuses all else.
-:mod:`.allowed_objects` names what else mmengine and published training scripts write. A file that
-needs more is read only where the user trusts it by name.
+:mod:`.allowed_objects` adds the objects that mmengine and published training scripts write. A file
+that needs more is read only where the user trusts it by name.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def read_checkpoint(path: str | os.PathLike[str], trust: bool = False) -> Mappin
     """Read a checkpoint on the CPU without running code from it.
 
     Args:
-        path: Local file (PyTorch's formats or safetensors), folder that several processes have
-            saved (:mod:`~mmseg_deepvit.checkpoints.sharded`), ``http(s)://`` address, which is
-            downloaded once, or ``timm://NAME``, pretrained weights of timm.
+        path: Local file (PyTorch's formats or safetensors), folder of several processes
+            (:mod:`~mmseg_deepvit.checkpoints.sharded`), ``http(s)://`` address, downloaded once,
+            or ``timm://NAME``, pretrained weights of timm.
         trust: Whether to run the code in the file, as ``pickle`` does. The variable
             ``MMSEG_DEEPVIT_TRUST_CHECKPOINT=FILE`` says so to every tool.
 

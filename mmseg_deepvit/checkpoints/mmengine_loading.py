@@ -51,43 +51,27 @@ def load_from_path(filename: str, map_location: Any = None) -> dict[str, Any]:
     return content
 
 
-def load_from_torchvision(filename: str, map_location: Any = None) -> dict[str, Any]:
-    """Load weights that torchvision names."""
-    return load_from_path(_look_up(filename, mmengine_checkpoint.get_torchvision_models()))
-
-
-def load_from_openmmlab(filename: str, map_location: Any = None) -> dict[str, Any]:
-    """Load weights that OpenMMLab names."""
-    url = _look_up(
-        filename,
-        mmengine_checkpoint.get_external_models(),
-        mmengine_checkpoint.get_deprecated_model_names(),
-    )
-    if not url.startswith(("http://", "https://")):
-        url = osp.join(mmengine_checkpoint._get_mmengine_home(), url)
-    return load_from_path(url)
-
-
-def load_from_mmcls(filename: str, map_location: Any = None) -> dict[str, Any]:
-    """Load the backbone of a classifier that OpenMMLab names."""
-    content = load_from_path(_look_up(filename, mmengine_checkpoint.get_mmcls_models()))
-    return dict(mmengine_checkpoint._process_mmcls_checkpoint(content))
+def load_by_name(filename: str, map_location: Any = None) -> dict[str, Any]:
+    """Load weights that torchvision or OpenMMLab name; of a classifier, the backbone."""
+    scheme, _, name = filename.partition("://")
+    if scheme.endswith("mmlab"):
+        name = mmengine_checkpoint.get_deprecated_model_names().get(name, name)
+    addresses: Mapping[str, str] = getattr(mmengine_checkpoint, _LISTS[scheme])()
+    if name not in addresses:
+        raise CheckpointError(f"checkpoint {filename}: mmengine knows no {name}: give its address")
+    address = addresses[name]
+    if not address.startswith(("http://", "https://")):
+        address = osp.join(mmengine_checkpoint._get_mmengine_home(), address)
+    content = load_from_path(address)
+    if scheme == "mmcls":
+        return dict(mmengine_checkpoint._process_mmcls_checkpoint(content))
+    return content
 
 
 def load_from_store(filename: str, map_location: Any = None) -> dict[str, Any]:
     """Load a file from an object store that mmengine has a backend for."""
     with get_file_backend(filename).get_local_path(filename) as local:
         return load_from_path(str(local))
-
-
-def _look_up(
-    filename: str, addresses: Mapping[str, str], renamed: Mapping[str, str] | None = None
-) -> str:
-    name = filename.split("://", 1)[1]
-    name = (renamed or {}).get(name, name)
-    if name not in addresses:
-        raise CheckpointError(f"checkpoint {filename}: mmengine knows no {name}: give its address")
-    return addresses[name]
 
 
 def _check_weights(content: Mapping[str, Any], path: str) -> None:
@@ -141,12 +125,18 @@ def _drop_programs(content: dict[str, Any], path: str) -> None:
             )
 
 
+#: mmengine's functions that list names and addresses.
+_LISTS = {
+    "modelzoo": "get_torchvision_models",
+    "torchvision": "get_torchvision_models",
+    "open-mmlab": "get_external_models",
+    "openmmlab": "get_external_models",
+    "mmcls": "get_mmcls_models",
+}
 #: Loaders and mmengine's schemes; paths without a scheme are included.
 _LOADERS: tuple[tuple[Callable[..., dict[str, Any]], tuple[str, ...]], ...] = (
     (load_from_path, ("", "http://", "https://")),
-    (load_from_torchvision, ("modelzoo://", "torchvision://")),
-    (load_from_openmmlab, ("open-mmlab://", "openmmlab://")),
-    (load_from_mmcls, ("mmcls://",)),
+    (load_by_name, tuple(f"{scheme}://" for scheme in _LISTS)),
     (load_from_store, (r"(\S+\:)?s3://", r"(\S+\:)?petrel://", "pavi://")),
 )
 

@@ -47,8 +47,8 @@ def convert_checkpoint(
         family = find_family(backbone, path)
     elif not has_marks(family, backbone):
         raise CheckpointError(
-            f"checkpoint {path} has not the keys of family {family.name} (it holds "
-            f"{summarize_keys(list(backbone)[:5])}, …): leave the family to be told by the keys"
+            f"checkpoint {path} lacks the keys of family {family.name} (it holds "
+            f"{summarize_keys(list(backbone)[:5])}, …): leave out --family, and the keys tell it"
         )
     conversion = with_normalization(convert(backbone, family, path), checkpoint, path)
     others = {k: v for k, v in found.items() if not k.startswith(prefix)}

@@ -78,27 +78,22 @@ def read_sharded(
         CheckpointError: A part is missing or damaged, or of another kind.
     """
     rest = read_file(str(Path(path) / REST))
-    described = _Reader(path, rest).described()
-
-    def whole(name: str) -> Tensor:
-        about: Any = described[name]
-        return torch.empty(about.size, dtype=about.properties.dtype)
-
-    return fill(path, rest, whole, alone=True)
+    return fill(path, rest, lambda _, about: torch.empty(about.size, dtype=about.properties.dtype))
 
 
 def fill(
     path: str | os.PathLike[str],
     rest: Mapping[str, Any],
-    target: Callable[[str], Tensor],
-    alone: bool = False,
+    target: Callable[[str, TensorStorageMetadata], Tensor],
+    alone: bool = True,
 ) -> dict[str, Any]:
     """Replace marks by their tensors.
 
     Args:
         path: Path of the folder.
         rest: Content of its ``rest.pth``.
-        target: Function that makes the tensor of a name to read into, or this process' part of it.
+        target: Function that makes the tensor to read into, or this process' part of it, by name
+            and description.
         alone: Whether this process reads by itself; else all processes read at once.
 
     Returns:
@@ -115,7 +110,7 @@ def fill(
         if name not in described:
             raise ValueError(f"no part of {name} is there")
         if name not in tensors:
-            tensors[name] = target(name)
+            tensors[name] = target(name, described[name])
         return tensors[name]
 
     try:
@@ -290,7 +285,7 @@ class _Reader(FileSystemReader):
                     raise ValueError(f"parts in {name} overlap")
                 end = offset + length
             if not (self.folder / name).is_file() or (self.folder / name).stat().st_size < end:
-                raise ValueError(f"{name} is not whole")
+                raise ValueError(f"{name} is cut short")
 
     @staticmethod
     def _check_parts(metadata: Metadata) -> None:

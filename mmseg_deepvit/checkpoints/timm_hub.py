@@ -29,7 +29,7 @@ def fetch_timm(name: str) -> Path:
 
     Raises:
         CheckpointError: timm has no such model or no weights for it, or they are not here and
-            cannot be downloaded. The message says what to fetch and where to save it.
+            cannot be downloaded. The message names the address, and the place for the file.
     """
     from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
 
@@ -102,7 +102,7 @@ def _published(cfg: Any) -> list[dict[str, Any]]:
 
 
 def _download(published: list[dict[str, Any]], url: str, target: Path) -> Path:
-    """Download the first file that a server has; OSError says what each server answered."""
+    """Download the first file that a server has; OSError tells the answer of each server."""
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_download, hf_hub_url
     from huggingface_hub.errors import EntryNotFoundError
 

@@ -85,8 +85,8 @@ class DiverseClassificationTask(ClassificationTask):
         self.losses = settings.build_loss()
         if not hasattr(model, "patch_head"):
             raise UserError(
-                f"{type(model).__name__} is no model of mmseg_deepvit; give --model deepvit_... or "
-                "diversepatch_..., or no diversity losses"
+                f"{type(model).__name__} is no model of mmseg_deepvit; give --model deepvit_..., "
+                "diversepatch_... or vit_base_patch16, or no diversity losses"
             )
         if settings.mixing > 0:
             self._check_mixing(model)

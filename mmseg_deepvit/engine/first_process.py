@@ -1,4 +1,4 @@
-"""Work that one process does and all have the result of."""
+"""Work that one process does for all."""
 
 from __future__ import annotations
 
@@ -13,13 +13,9 @@ _T = TypeVar("_T")
 
 
 def from_first_process(function: Callable[[], _T]) -> _T:
-    """Call a function in one process and have its result, or its :class:`UserError`, in all.
+    """Call a function in process 0; all processes return its result or raise its UserError.
 
-    Args:
-        function: Looks at files, say, which processes might see at different moments.
-
-    Returns:
-        What it returned in process 0.
+    Processes that looked at files by themselves might see them at different moments.
     """
     answer: list[_T | UserError | None] = [None]
     if get_rank() == 0:

@@ -20,18 +20,17 @@ from .checks.class_check_hook import unwrap_segmentor
 
 @HOOKS.register_module()
 class MapNormCalibrationHook(Hook):
-    """Have maps' BatchNorms that saw no data begin without effect, on images of the training set.
+    """Set maps' BatchNorms that saw no data to have no effect on some training images.
 
-    For a warm start from a plain transformer; a resumed or loaded model has seen data and is left
-    alone. See :func:`~mmseg_deepvit.weights.warm_start.calibrate_map_norms`.
+    For a warm start from a plain transformer; a resumed or loaded model has seen data and stays.
+    See :func:`~mmseg_deepvit.weights.warm_start.calibrate_map_norms`.
 
     Args:
-        num_images: Images of the training set to measure on, evenly spaced; each process takes its
-            share.
-        batch_size: Images in one pass.
+        num_images: Number of training images, evenly spaced and split among the processes.
+        batch_size: Number of images in one pass.
 
     Raises:
-        ValueError: A number below 1.
+        ValueError: A number is below 1.
     """
 
     def __init__(self, num_images: int = 16, batch_size: int = 2) -> None:
@@ -43,7 +42,7 @@ class MapNormCalibrationHook(Hook):
         self.batch_size = batch_size
 
     def before_train(self, runner: Runner) -> None:
-        """Calibrate, if there is what to calibrate."""
+        """Calibrate the norms that saw no data."""
         segmentor = unwrap_segmentor(runner.model)
         batches = self._batches(runner, segmentor)
         names = calibrate_map_norms(segmentor.backbone, batches)

@@ -1,4 +1,4 @@
-"""Importing this installs safe loading: for ``custom_imports`` of configs, which call nothing."""
+"""Importing this installs safe loading, for ``custom_imports`` of configs, which call nothing."""
 
 from . import install
 

@@ -1,4 +1,4 @@
-"""Studies: models trained alike with several seeds, what each run leaves, tables made of that."""
+"""Studies: models trained alike with several seeds, records of their runs, tables and figures."""
 
 from .. import require_stack  # noqa: F401
 from .record import accept_record, find_records, record_run

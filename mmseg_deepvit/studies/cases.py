@@ -12,10 +12,10 @@ from mmseg.apis import inference_model
 from mmseg.models import BaseSegmentor
 from mmseg.registry import DATASETS
 
-from ..files import replacing
 from ..inference import draw_outline, read_image
+from ..label_pictures import write_jpeg
 
-#: Cases of each kind, and their pictures' side in pixels.
+#: Number of best and of worst cases, and the side of their pictures in pixels.
 NUM_CASES = 3
 SIDE = 96
 
@@ -24,9 +24,9 @@ def draw_cases(path: Path, model: BaseSegmentor, cfg: Config, dice: Mapping[str,
     """Draw image, truth and prediction of the best and the worst cases.
 
     Args:
-        path: A JPEG; columns are images, with their Dice above: worst ones left, best ones right.
-        model: As :func:`~mmseg_deepvit.inference.load_segmentor` returns it.
-        cfg: Its config; its ``test_dataloader`` has the images and two classes.
+        path: Path of a JPEG. Its columns are images with their Dice above, the worst ones left.
+        model: Segmentor of :func:`~mmseg_deepvit.inference.load_segmentor`.
+        cfg: Config of the model; its ``test_dataloader`` has the images and two classes.
         dice: Dice of the test's images, in percent, by file name.
 
     Raises:
@@ -42,10 +42,7 @@ def draw_cases(path: Path, model: BaseSegmentor, cfg: Config, dice: Mapping[str,
         truth = read_image(Path(infos[name]["seg_map_path"]))[..., 0] > 0
         found = inference_model(model, image).pred_sem_seg.data[0].cpu().numpy() > 0
         columns.append(_column(f"{dice[name]:.1f}", image, [truth, found]))
-    picture = np.concatenate(columns, axis=1)
-    _, content = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 75])
-    with replacing(path) as part:
-        part.write_bytes(content.tobytes())
+    write_jpeg(path, np.concatenate(columns, axis=1), quality=75)
 
 
 def _column(title: str, image: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:

@@ -26,16 +26,18 @@ def numeric_label(study: Study) -> str | None:
 
 
 def draw_figure(path: Path, study: Study, rows: Mapping[tuple[str, str], Row]) -> bool:
-    """Draw a panel for Dice and for each measure of the study; models that share the other labels
-    are one line. Points are seeds, lines go through their means, bars are Dice's 95 % interval.
+    """Draw a panel for Dice and for each measure of the study.
+
+    Models that share the other labels are one line. Points are seeds, lines go through their means,
+    and bars are Dice's 95 % interval.
 
     Args:
-        path: A PNG.
+        path: Path of a PNG.
         study: The study.
-        rows: As :func:`~mmseg_deepvit.studies.table.read_rows` returns them; first tests are drawn.
+        rows: Rows of :func:`~mmseg_deepvit.studies.table.read_rows`; first tests are drawn.
 
     Returns:
-        Whether there was a label to draw against.
+        Whether the study has a label to draw against.
     """
     x_label = numeric_label(study)
     if x_label is None:
@@ -62,7 +64,7 @@ def draw_figure(path: Path, study: Study, rows: Mapping[tuple[str, str], Row]) -
 
 
 def _draw_panel(axis: Axes, lines: Mapping[str, list[Row]], x_label: str, measure: str) -> None:
-    """One measure; lines stand a little apart, so that their bars can be told apart."""
+    """Draw one measure, the lines a little apart, so that their bars do not overlap."""
     every = sorted({row.model.labels[x_label] for rows in lines.values() for row in rows})
     step = 0.012 * (every[-1] - every[0] or 1)
     for i, (name, rows) in enumerate(lines.items()):
@@ -82,5 +84,5 @@ def _draw_panel(axis: Axes, lines: Mapping[str, list[Row]], x_label: str, measur
 
 def _seeds(row: Row, measure: str) -> list[float]:
     if measure == "Dice":
-        return row.scores["Dice"].mean(1).tolist()
+        return [*row.scores["Dice"].mean(1)]
     return [value for value in row.collapse[measure] if not np.isnan(value)] or [np.nan]

@@ -1,4 +1,4 @@
-"""Scores of each image of a test, which tables and intervals are made from."""
+"""Scores of each image of a test, the source of tables and intervals."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from pathlib import Path
 
 from ..errors import UserError
 
-#: What is kept of ``PerImageMetric``'s columns.
+#: Columns of ``PerImageMetric`` that are kept.
 SCORES = ("Dice", "TJaccard")
 #: Scores of a test in percent, by score and by the image's file name.
 ImageScores = dict[str, dict[str, float]]
 
 
 def read_scores(path: Path) -> ImageScores:
-    """Scores of a test.
+    """Read the scores of a test.
 
     Args:
-        path: A CSV file of ``PerImageMetric``, of one class.
+        path: Path of a CSV file of ``PerImageMetric``, of one class.
 
     Raises:
-        UserError: The file is not there, or is no such file.
+        UserError: The file is missing, or is no such file.
     """
     try:
         with path.open(newline="", encoding="utf-8") as file:

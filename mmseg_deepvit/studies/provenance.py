@@ -1,9 +1,9 @@
-"""What a run was made from: digests of its settings, and the commits of the code.
+"""Provenance of a run: digests of its settings, and the commits of the code.
 
-A digest is of what decides a result. For the weights that is all that training reads of the
-resolved config, and further arguments of ``tools/train.py``; for the scores of a test it is the
-model, the data, the metrics and the arguments of ``tools/test.py``. Logs, pictures, checks, which
-checkpoints are kept, folders and validation decide nothing.
+A digest covers the settings that decide a result. For the weights they are all that training reads
+of the resolved config, and further arguments of ``tools/train.py``. For the scores of a test they
+are the model, the data, the metrics and the arguments of ``tools/test.py``. Logs, pictures, checks,
+the choice of checkpoints that are kept, folders and validation decide nothing.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import Any
 
 from mmengine.config import Config
 
-from ..cli import load_config
-from ..config_options import known_keys, merge_options
+from ..command_line import load_config
+from ..command_line.config_options import known_keys, merge_options
 from ..errors import UserError
 from ..files import replacing
 from .study import Run, Study
 
-#: The name of the weights' digest; a test's is its name after ``test``.
+#: Name of the weights' digest; a test's is ``test`` and its name.
 TRAINING = "training"
-#: Beside the checkpoints: which settings they are of.
+#: File in the folder of the checkpoints that says which settings trained them.
 _STARTED = "training.json"
 _UNKNOWN = "unknown"
 
@@ -36,9 +36,9 @@ _DECIDES_NOTHING = {
     *("val_cfg", "val_dataloader", "val_evaluator", "visualizer", "work_dir"),
     *("default_scope", "test_pipeline"),
 }
-#: Decides nothing: the tools load safely whether a config imports this or not.
+#: This import decides nothing: the tools always load safely.
 _SAFE_LOADING = "mmseg_deepvit.safe_loading.installed"
-#: Ends of the names of hooks that look, log, paint or save, and leave weights as they are.
+#: Ends of the names of hooks that look, log, draw or save, and do not change weights.
 _ONLOOKERS = tuple(
     f"{kind}Hook"
     for kind in ("Check", "Checkpoint", "Collapse", "Logger", "Timer", "Visualization")
@@ -51,12 +51,12 @@ def settings_digests(
     """Digests of a run's settings.
 
     Args:
-        config: The resolved config, as a dict or as it is read from JSON.
+        config: Resolved config, as a dict or as JSON has it.
         train: Further arguments of ``tools/train.py``.
         tests: Arguments of ``tools/test.py`` by the test's name.
 
     Returns:
-        By ``'training'`` and ``'test NAME'``.
+        Digests by ``'training'`` and ``'test NAME'``.
     """
     content = {key: value for key, value in config.items() if key in known_keys()}
     training = {k: v for k, v in content.items() if k not in (_OF_TESTS | _DECIDES_NOTHING)}
@@ -80,22 +80,18 @@ def _acts(hook: Any) -> bool:
 
 
 def digest_of(content: Any) -> str:
-    """16 hexadecimal digits that tell plain content from other content."""
+    """16 hexadecimal digits that identify plain content."""
     text = json.dumps(_plain(content), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _plain(content: Any) -> Any:
-    """As it is read from JSON: what is digested now and what was recorded must be alike."""
+    """The content as JSON has it, so that settings now and recorded ones compare."""
     return json.loads(json.dumps(content, default=str))
 
 
 def run_digests(run: Run, config: Config | None = None) -> dict[str, str]:
-    """Digests of what the study says of a run now.
-
-    Args:
-        run: Which one.
-        config: Its model's config if that is read already, without options.
+    """Digests of a run's settings now; ``config`` is its model's, without options, if it is read.
 
     Raises:
         UserError: The config cannot be read.
@@ -110,24 +106,14 @@ def _resolve(run: Run, config: Config | None = None) -> Config:
 
 
 def stale_parts(record: Mapping[str, Any], digests: Mapping[str, str]) -> list[str]:
-    """The digests that a record does not have.
-
-    Args:
-        record: What a run left; digests that were accepted count.
-        digests: As :func:`run_digests` gives them.
-    """
+    """The parts whose digests a record has neither recorded nor accepted."""
     accepted = [one["digests"] for one in record.get("accepted", [])]
     known = [record.get("digests", {}), *accepted]
     return [part for part, d in digests.items() if all(one.get(part) != d for one in known)]
 
 
 def changed_settings(recorded: Mapping[str, Any], run: Run) -> list[str]:
-    """Keys of a recorded config that are otherwise now, with both values.
-
-    Args:
-        recorded: The config as the run left it.
-        run: Which one.
-    """
+    """Keys of a recorded config that have other values now, with both values."""
     now = _plain(_resolve(run).to_dict())
     old, new = (dict(_leaves({k: c[k] for k in c if k in known_keys()})) for c in (recorded, now))
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
@@ -151,17 +137,13 @@ def study_digests(study: Study) -> dict[str, dict[str, str]]:
 
 
 def check_training(work_dir: Path, digest: str) -> list[str]:
-    """Look whether a training may go on, or begin, in a folder.
-
-    Args:
-        work_dir: The folder, which need not be there.
-        digest: Of what is to be trained.
+    """Check that a training may go on, or begin, in a folder.
 
     Returns:
         Commits of the code that trained there.
 
     Raises:
-        UserError: It holds checkpoints of other settings, or of settings that nothing tells.
+        UserError: The folder holds checkpoints of other or unknown settings.
     """
     path = work_dir / _STARTED
     started = json.loads(path.read_text()) if path.is_file() else {}
@@ -176,10 +158,10 @@ def check_training(work_dir: Path, digest: str) -> list[str]:
 
 
 def note_training(work_dir: Path, digest: str) -> list[str]:
-    """Write down, before it begins, what a training in a folder is of; see :func:`check_training`.
+    """Write the settings of a training into its folder before it begins.
 
     Returns:
-        Commits of the code that trained there, this one's last.
+        Commits of the code that trained there, the present one last; see :func:`check_training`.
     """
     commits = list(dict.fromkeys([*check_training(work_dir, digest), current_commit()]))
     work_dir.mkdir(parents=True, exist_ok=True)
@@ -189,7 +171,7 @@ def note_training(work_dir: Path, digest: str) -> list[str]:
 
 
 def current_commit() -> str:
-    """The commit of this code, with ``-dirty`` where files differ; unknown outside a checkout."""
+    """The commit of this code, with ``-dirty`` where files differ; ``unknown`` outside git."""
     root = Path(__file__).resolve().parents[2]
 
     def git(*words: str) -> str:

@@ -1,8 +1,8 @@
-"""What a finished run leaves: all that its figures must be read with.
+"""Record a finished run.
 
-A record in ``runs.json`` (model, commands, seed, digests of the settings, commits, versions,
-hardware, iterations, time, scores, collapse, curves of losses, resolved config), and scores of each
-image in ``scores.csv.gz``. The run that the study draws leaves ``cases.jpg``, too.
+A record in ``runs.json`` has model, commands, seed, digests of the settings, commits, versions,
+hardware, iterations, time, scores, collapse, curves of losses and the resolved config. Scores of
+each image go to ``scores.csv.gz``. The run that the study names as ``cases`` leaves ``cases.jpg``.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from mmengine.config import Config
 from ..analysis.collapse import Collapse, measure_collapse
 from ..analysis.collapse_report import headline
 from ..analysis.models import config_subject, load_images
-from ..analysis.training_log import Curve, draw_curves, read_lines
-from ..benchmark import describe_machine
-from ..cli import load_config
+from ..analysis.training_log import Curve, read_log
+from ..command_line import load_config
+from ..command_line.benchmark import describe_machine
 from ..errors import UserError
 from ..inference import load_segmentor
 from ..version import __version__
@@ -37,18 +37,18 @@ from .study_files import lock_study, read_runs, write_run, write_runs
 CASES = "cases.jpg"
 #: Images of the test set, evenly spaced, that collapse is measured on.
 NUM_COLLAPSE_IMAGES = 16
-#: About how many points of a curve are kept.
+#: Approximate number of points that are kept of a curve.
 NUM_POINTS = 40
 _PACKAGES = ("torch", "timm", "opencv-python", "numpy")
 _STACKS = ("mmengine", "mmcv", "mmsegmentation")
 
 
 def find_records(study: Study) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
-    """What a study's runs left, checked against what the study says now.
+    """Read a study's records, and compare them with the study's settings now.
 
     Returns:
-        Records by run, without tests of other settings and without runs that were trained with
-        others; and, of runs that are recorded, which parts are of other settings.
+        Records by run, without runs and tests of other settings; and, by recorded run, the parts
+        that have other settings.
 
     Raises:
         UserError: ``runs.json`` is damaged, or a config cannot be read.
@@ -68,12 +68,7 @@ def find_records(study: Study) -> tuple[dict[str, dict[str, Any]], dict[str, lis
 
 
 def accept_record(study: Study, run: Run, reason: str) -> list[str]:
-    """Let a record stand for settings that are not those it was made with.
-
-    Args:
-        study: The study.
-        run: One of its runs that is recorded.
-        reason: Why its scores hold nevertheless; kept in the record with what differs.
+    """Accept a record that was made with other settings, for a reason that the record keeps.
 
     Returns:
         The settings that differ.
@@ -100,21 +95,21 @@ def record_run(
     digests: Mapping[str, str],
     commits: Sequence[str],
 ) -> None:
-    """Record a run, in place of what there is of it.
+    """Record a run; an older record of it is replaced.
 
     Args:
-        study: Its folder gets the record.
-        run: One of its runs.
-        work_dir: Where it was trained.
-        checkpoint: What training left.
-        scores: What each test found, by the test's name.
+        study: Study whose folder gets the record.
+        run: Run of the study.
+        work_dir: Folder of the training.
+        checkpoint: Last checkpoint of the training.
+        scores: Scores of each test, by the test's name.
         images: CSV files of each test's images, by the test's name.
-        digests: Of the settings that it was trained and tested with.
-        commits: Of the code that did it.
+        digests: Digests of the settings of training and tests.
+        commits: Commits of the code.
 
     Raises:
-        UserError: The checkpoint, images or scores cannot be read, the study's files are damaged,
-            or the settings have changed since.
+        UserError: Checkpoint, images or scores cannot be read, the study's files are damaged, or
+            the settings have changed.
     """
     if run_digests(run) != digests:
         raise UserError(
@@ -122,7 +117,7 @@ def record_run(
         )
     image_scores = {name: read_scores(path) for name, path in images.items()}
     cfg = load_config(run.model.config, run.options)
-    log = draw_curves(*read_lines(str(work_dir)))
+    log = read_log(str(work_dir))
     keys = [key for key in log.training if key.rpartition(".")[2].startswith("loss")]
     model = load_segmentor(cfg, checkpoint, "cuda:0" if torch.cuda.is_available() else "cpu")
     if run.name == study.cases:
@@ -153,7 +148,7 @@ def record_run(
 
 
 def _thinned(curve: Curve) -> list[list[float]]:
-    """Evenly spaced points of a curve, its last one too."""
+    """Evenly spaced points of a curve, the last one included."""
     step = -(-len(curve) // NUM_POINTS)
     return [[at, value] for at, value in curve[::-1][::step][::-1]]
 
@@ -173,13 +168,13 @@ def _versions() -> dict[str, str]:
     for name in (*_PACKAGES, *_STACKS, *(f"onedl-{name}" for name in _STACKS)):
         try:
             found[name] = version(name)
-        except PackageNotFoundError:  # of the two stacks only one is there
+        except PackageNotFoundError:  # one of the two stacks is installed
             continue
     return found
 
 
 def _rounded(value: Any) -> Any:
-    """Floats with five digits: more is noise, and the files are kept in git."""
+    """Floats with five digits: more is noise, and git keeps the files."""
     if isinstance(value, float):
         return float(f"{value:.5g}")
     if isinstance(value, Mapping):

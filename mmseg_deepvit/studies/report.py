@@ -1,4 +1,4 @@
-"""Write a study's table and figure into the README.md beside its file, between two marks."""
+"""Write a study's table and figure into the README.md of its folder, between two marks."""
 
 from __future__ import annotations
 
@@ -11,23 +11,19 @@ from .figure import draw_figure
 from .study import Study
 from .table import read_rows, study_table
 
-#: What is between them is replaced; the rest of the file is a person's.
+#: The text between these lines is replaced; people write the rest of the file.
 BEGIN = "<!-- made by tools/run_study.py, do not edit -->"
 END = "<!-- end -->"
 
 
 def write_report(study: Study, records: Mapping[str, dict[str, Any]]) -> str:
-    """Make table and figure from the recorded runs.
-
-    Args:
-        study: Its folder gets ``study.png`` and, in ``README.md``, the table.
-        records: As :func:`~mmseg_deepvit.studies.find_records` returns them.
+    """Make table and figure from the recorded runs, in README.md and study.png of the folder.
 
     Returns:
         The table.
 
     Raises:
-        UserError: No run is recorded, or the file lost one of its marks.
+        UserError: No run is recorded, or the file lacks one of the marks.
     """
     rows = read_rows(study, records)
     table = study_table(study, rows)

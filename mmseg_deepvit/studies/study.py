@@ -1,4 +1,4 @@
-"""The file that says which models a study trains, with which seeds, and how they are tested."""
+"""A study's file: its models, options, seeds and tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 
 from ..errors import UserError
 
-#: A test that takes no options; where a study names none, it is the only one.
+#: Tests of a study that names none: one without options.
 DEFAULT_TESTS: dict[str, list[str]] = {"test": []}
 
 
@@ -20,16 +20,14 @@ class Model:
     """One model of a study.
 
     Attributes:
-        name: Unique in the study, usable as a file name.
-        config: Its config file.
-        options: As ``--cfg-options`` takes them, those of the whole study among them.
-        labels: What the table says of it, by column; the first number is the figure's x axis.
-        baseline: The model that it is compared with, image by image and seed by seed; None for
-            none.
-        tests: Arguments of ``tools/test.py`` by the test's name; the first is the one that tables
-            begin with.
+        name: Name, unique in the study, usable as a file name.
+        config: Path of its config.
+        options: Keys and values for ``--cfg-options``, those of the study included.
+        labels: Cells of the table by column; the first number is the figure's x axis.
+        baseline: Model that it is compared with, image by image and seed by seed; None for none.
+        tests: Arguments of ``tools/test.py`` by the test's name; tables begin with the first test.
         train: Further arguments of ``tools/train.py``, as ``['--ema', '0.003']``.
-        seeds: Each is a run.
+        seeds: Seeds; each is a run.
     """
 
     name: str
@@ -51,22 +49,22 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The record's name, and the work dir's."""
+        """Name of the record and of the work dir."""
         return f"{self.model.name}-seed{self.seed}"
 
     @property
     def options(self) -> dict[str, Any]:
-        """All that is set beside the config, the seed too."""
+        """All settings in addition to the config, the seed included."""
         return {**self.model.options, "randomness.seed": self.seed}
 
     @property
     def option_words(self) -> list[str]:
-        """The same as words of a command line."""
+        """These settings as words of a command line."""
         return ["--cfg-options", *(f"{key}={value}" for key, value in self.options.items())]
 
     @property
     def train_words(self) -> list[str]:
-        """What ``tools/train.py`` gets beside the config."""
+        """Arguments of ``tools/train.py`` after the config."""
         return [*self.model.train, *self.option_words]
 
 
@@ -75,11 +73,11 @@ class Study:
     """Models to be compared.
 
     Attributes:
-        folder: Where the study's file is, and what its runs leave.
-        title: What is asked.
-        models: By name, in the order of the table.
-        measures: Names of scores beside Dice, and of measures of collapse, that tables show.
-        cases: The run whose best and worst cases are drawn, as ``'deepvit-seed0'``; None for none.
+        folder: Folder of the study's file, which gets the results.
+        title: Question of the study.
+        models: Models by name, in the order of the table.
+        measures: Names of measures of collapse that tables show.
+        cases: Run whose best and worst cases are drawn, as ``'deepvit-seed0'``; None for none.
     """
 
     folder: Path
@@ -90,12 +88,12 @@ class Study:
 
     @property
     def columns(self) -> list[str]:
-        """Names of the labels, in their order."""
+        """Names of the labels, in order."""
         return list(dict.fromkeys(key for m in self.models.values() for key in m.labels))
 
     @property
     def runs(self) -> list[Run]:
-        """All of them, the first seed of every model before the second of any."""
+        """All runs, the first seed of every model before the second seed of any."""
         seeds = list(dict.fromkeys(s for m in self.models.values() for s in m.seeds))
         return [Run(m, s) for s in seeds for m in self.models.values() if s in m.seeds]
 

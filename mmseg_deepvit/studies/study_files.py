@@ -1,7 +1,7 @@
-"""The two files that hold what a study's runs left: ``runs.json`` and ``scores.csv.gz``.
+"""The two files of a study's results: ``runs.json`` and ``scores.csv.gz``.
 
-``runs.json`` has a record of each run. Sections of resolved configs are in it once, by their
-digest: most runs share most of them. ``scores.csv.gz`` has a row for each image of each test, as
+``runs.json`` has a record of each run. Runs share most sections of their resolved configs, so each
+section is stored once, by its digest. ``scores.csv.gz`` has a row for each image of each test, as
 ``pandas.read_csv`` reads it. Runs of a study may end at the same time: a lock lets one write.
 """
 
@@ -29,15 +29,12 @@ _COLUMNS = ("model", "seed", "test", "image", *SCORES)
 
 
 def lock_study(folder: Path) -> FileLock:
-    """The lock that whoever reads and then writes a study's files holds meanwhile."""
+    """The lock to hold from reading a study's files to writing them."""
     return FileLock(folder / ".lock")
 
 
 def read_runs(folder: Path) -> dict[str, dict[str, Any]]:
-    """Records of a study by the run's name, each with its resolved config as ``settings``.
-
-    Args:
-        folder: The study's; where it has no ``runs.json``, there are no records.
+    """Records of a study, if any, by the run's name; ``settings`` is its resolved config.
 
     Raises:
         UserError: The file is damaged.
@@ -57,12 +54,7 @@ def read_runs(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def write_runs(folder: Path, runs: Mapping[str, Mapping[str, Any]]) -> None:
-    """Replace ``runs.json``; the caller holds :func:`lock_study`.
-
-    Args:
-        folder: The study's.
-        runs: All records, as :func:`read_runs` returns them.
-    """
+    """Replace ``runs.json``; the caller holds :func:`lock_study`."""
     sections: dict[str, Any] = {}
     packed = {}
     for name in sorted(runs):
@@ -83,10 +75,7 @@ def _dump(content: Any, levels: int) -> str:
 
 
 def read_image_scores(folder: Path) -> dict[tuple[str, int, str], ImageScores]:
-    """Scores of each image, by model, seed and test.
-
-    Args:
-        folder: The study's; where it has no ``scores.csv.gz``, there are none.
+    """Scores of each image of a study, if any, by model, seed and test.
 
     Raises:
         UserError: The file is damaged.
@@ -121,16 +110,10 @@ def _write_image_scores(folder: Path, scores: Mapping[tuple[str, int, str], Imag
 def write_run(
     folder: Path, run: Run, left: Mapping[str, Any], scores: Mapping[str, ImageScores]
 ) -> None:
-    """Put a run into both files, in place of what they have of it.
-
-    Args:
-        folder: The study's.
-        run: Which one.
-        left: Its record, with its resolved config as ``settings``.
-        scores: Scores of each image by the test's name.
+    """Put a run's record (see :func:`read_runs`) and scores into the files, in place of older ones.
 
     Raises:
-        UserError: A file that is there is damaged.
+        UserError: One of the files is damaged.
     """
     with lock_study(folder):
         runs = read_runs(folder)
@@ -140,7 +123,7 @@ def write_run(
             if key[:2] != (run.model.name, run.seed)
         }
         if runs.pop(run.name, None):
-            write_runs(folder, runs)  # a stop from here on leaves no record with other scores
+            write_runs(folder, runs)  # a stop after this leaves no record with other scores
         new = {(run.model.name, run.seed, name): test for name, test in scores.items()}
         _write_image_scores(folder, {**others, **new})
         write_runs(folder, {**runs, run.name: left})

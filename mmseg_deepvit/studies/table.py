@@ -1,4 +1,4 @@
-"""A study's table: a row for each model and test, from what its runs left."""
+"""A study's table: a row for each model and test, from the records of its runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .image_scores import SCORES, ImageScores
 from .study import Model, Run, Study
 from .study_files import IMAGE_SCORES, read_image_scores
 
-#: Measures of collapse and how tables call them.
+#: Measures of collapse and their names in tables.
 MEASURES = {
     "similarity_P_k1": "blocks alike, P",
     "similarity_A_k1": "blocks alike, A",
@@ -34,10 +34,10 @@ class Row:
 
     Attributes:
         model: The model.
-        test: The test's name.
-        scores: By score, (S seeds, N images) in percent.
-        seeds: Those whose runs are recorded.
-        collapse: By measure, one value for each seed.
+        test: Name of the test.
+        scores: Scores in percent, (S seeds, N images), by name.
+        seeds: Seeds whose runs are recorded.
+        collapse: Measures of collapse by name, one value for each seed.
     """
 
     model: Model
@@ -51,7 +51,7 @@ class Row:
         return summarize_seeds(self.scores[score])
 
     def difference(self, baseline: Row, score: str = "Dice") -> Interval | None:
-        """This one less the baseline, image by image, for the seeds that both have."""
+        """The scores less the baseline's, image by image, for the seeds that both have."""
         common = [s for s in self.seeds if s in baseline.seeds]
         if not common:
             return None
@@ -64,12 +64,8 @@ class Row:
 def read_rows(study: Study, records: Mapping[str, dict[str, Any]]) -> dict[tuple[str, str], Row]:
     """Rows by model and test, of models that have a recorded run.
 
-    Args:
-        study: The study.
-        records: As :func:`~mmseg_deepvit.studies.find_records` returns them.
-
     Raises:
-        UserError: There is none, scores are missing, or runs were tested on different images.
+        UserError: No run is recorded, scores are missing, or tests are of different images.
     """
     scores = read_image_scores(study.folder)
     rows = {}
@@ -114,7 +110,7 @@ def study_table(study: Study, rows: Mapping[tuple[str, str], Row]) -> str:
     """A markdown table: Dice with its interval, of each seed, less the baseline's, and measures.
 
     Raises:
-        UserError: The study asks for a measure that there is not.
+        UserError: The study names an unknown measure.
     """
     unknown = [measure for measure in study.measures if measure not in MEASURES]
     if unknown:
@@ -153,7 +149,7 @@ def _each_seed(row: Row) -> str:
 
 
 def _difference(row: Row, rows: Mapping[tuple[str, str], Row]) -> str:
-    """Against the same test of the baseline, or its first where it has no such test."""
+    """Compare with the same test of the baseline, or with its first test."""
     name = row.model.baseline
     if name is None:
         return "–"

@@ -29,9 +29,13 @@ from .warm_start import uncalibrated_map_norms, unmixed_state
 
 #: Part of a missing or unexpected name, its meaning, and the argument to set.
 _HINTS = (
-    ("post_mix", "mixing of attention maps", "num_mixing_layers or, to begin unmixed, warm_start"),
+    (
+        "post_mix",
+        "mixing of attention maps",
+        "type, num_mixing_layers or, to begin unmixed, warm_start",
+    ),
     ("mix_norm", "a norm of the mixed maps", "mix_norm_cfg"),
-    ("pre_mix", "mixing before the softmax", "pre_mix or, to begin unmixed, warm_start"),
+    ("pre_mix", "mixing before the softmax", "type, pre_mix or, to begin unmixed, warm_start"),
     ("patch_embed.conv", "a convolutional stem", "stem"),
     ("qkv.bias", "a bias of queries, keys and values", "qkv_bias"),
     ("blocks_token_only", "class-attention blocks", "with_cls_blocks"),

@@ -10,7 +10,7 @@ from torch import nn
 
 import mmseg_deepvit.analysis.collapse as collapse
 from mmseg_deepvit.analysis.collapse_figures import draw_all
-from mmseg_deepvit.analysis.collapse_report import headline, summary_table
+from mmseg_deepvit.analysis.collapse_report import headline, summary_table, write_report
 from mmseg_deepvit.analysis.models import TimmTransformer
 from mmseg_deepvit.attention import observe_maps
 from mmseg_deepvit.errors import UserError
@@ -144,6 +144,17 @@ def test_any_backbone(cfg, blocks):
     assert set(draw_all({"one": found, "two": found})) >= {"block_similarity", "patches", "cka"}
     assert "| one" in summary_table({"one": found})
     assert all(math.isfinite(value) for value in headline(found).values())
+
+
+def test_a_page_shows_names_as_they_are_written(tmp_path):
+    found = collapse.measure_collapse(small_deepvit(), torch.randn(1, 3, 64, 64))
+    written = write_report(tmp_path / "new", {"<b>": found}, {"images": "1 & 2"}, ["a", "'<'"])
+    page = written[-1].read_text()
+    assert {path.name for path in written} == {path.name for path in (tmp_path / "new").iterdir()}
+    assert "<td>&lt;b&gt;</td><td>5</td>" in page
+    assert "<code>a &#39;&lt;&#39;</code>" in page
+    assert "<li>images: 1 &amp; 2</li>" in page
+    assert page.count("data:image/png;base64,iVBOR") == len(written) - 2 == 7
 
 
 def test_reduced_keys_are_measured_as_they_are():

@@ -2,15 +2,12 @@ import json
 
 import pytest
 
-from mmseg_deepvit.analysis.curve_pictures import choose_panels
+from mmseg_deepvit.analysis.curve_pictures import choose_keys
 from mmseg_deepvit.analysis.training_log import (
     TrainingLog,
-    draw_curves,
     find_logs,
-    join_lines,
-    parse_lines,
+    join_starts,
     read_log,
-    smooth,
     summarize,
 )
 from mmseg_deepvit.errors import UserError
@@ -25,7 +22,7 @@ def val(step, miou):
 
 
 def parse_log(lines, name=""):
-    return draw_curves(*parse_lines(lines, name))
+    return join_starts({name: lines})
 
 
 def write(root, start, lines):
@@ -58,13 +55,21 @@ def test_a_broken_line_is_left_out_with_a_note(broken):
     assert log.notes == ["a.json: line 2 is broken and left out"]
 
 
+def test_measures_at_the_iteration_of_a_validation_take_nothing_away():
+    """CollapseHook measures when a run is resumed, at the iteration of the last validation."""
+    measure = json.dumps({"collapse/entropy": 0.5, "step": 100})
+    starts = {"1": [train(100, 4), val(100, 30), train(150, 3)], "2": [measure, train(150, 2)]}
+    joined = join_starts(starts)
+    assert joined.metrics == {"mIoU": [(100, 30)], "collapse/entropy": [(100, 0.5)]}
+    assert joined.training["loss"] == [(100, 4), (150, 2)]
+
+
 FIRST = [train(50, 5), train(100, 4), val(100, 1), train(150, 3), val(150, 2)]
 SECOND = [train(120, 2), train(150, 1), val(150, 9)]
 
 
 def test_a_resumed_start_replaces_what_it_repeats():
-    starts = [parse_lines(lines, "")[0] for lines in (FIRST, SECOND)]
-    joined = draw_curves(join_lines(*starts))
+    joined = join_starts({"1": FIRST, "2": SECOND})
     assert joined.training["loss"] == [(50, 5), (100, 4), (120, 2), (150, 1)]
     assert joined.metrics["mIoU"] == [(100, 1), (150, 9)]
     # The same where both stand in one file.
@@ -72,8 +77,7 @@ def test_a_resumed_start_replaces_what_it_repeats():
 
 
 def test_a_validation_alone_takes_nothing_away():
-    starts = [parse_lines(lines, "")[0] for lines in ([train(50, 5), val(50, 1)], [val(0, 7)])]
-    joined = draw_curves(join_lines(*starts))
+    joined = join_starts({"1": [train(50, 5), val(50, 1)], "2": [val(0, 7)]})
     assert joined.training["loss"] == [(50, 5)]
     assert joined.metrics["mIoU"] == [(0, 7), (50, 1)]
 
@@ -99,16 +103,6 @@ def test_missing_and_empty_runs(tmp_path):
         read_log(str(tmp_path))
 
 
-def test_smoothing():
-    assert smooth([1.0, 2.0, 4.0], 0.0) == [1.0, 2.0, 4.0]
-    assert smooth([3.0, 3.0, 3.0], 0.9) == pytest.approx([3.0, 3.0, 3.0])
-    # (0.5·1 + 1·2) / 1.5 and (0.25·1 + 0.5·2 + 1·4) / 1.75
-    assert smooth([1.0, 2.0, 4.0], 0.5) == pytest.approx([1.0, 5 / 3, 3.0])
-    rest = smooth([1.0, float("nan"), 2.0], 0.5)
-    assert rest[1] != rest[1]
-    assert rest[2] == pytest.approx(5 / 3)
-
-
 def test_what_is_best():
     curve = [(10, 3.0), (20, 5.0), (30, float("nan")), (40, 4.0)]
     assert summarize("mIoU", curve) == (4.0, 5.0, 20)
@@ -116,26 +110,15 @@ def test_what_is_best():
     assert summarize("loss", curve) == (4.0, 3.0, 10)
 
 
-def test_panels_of_one_run_and_of_several():
+def test_keys_to_draw():
     curve = [(1, 1.0)]
     training = dict.fromkeys(["lr", "loss", "decode.loss_ce", "grad_norm", "time"], curve)
-    training |= dict.fromkeys(["collapse/maps/0", "collapse/maps/1"], curve)
-    metrics = ["mIoU", "per_image/Dice", "per_image/Dice_low", "per_image/Dice_std"]
-    metrics += ["per_image/HD95", "Dice_low"]
+    metrics = ["collapse/maps/0", "mIoU", "per_image/Dice", "per_image/Dice_low"]
+    metrics += ["per_image/Dice_std", "per_image/HD95", "Dice_low", "collapse/maps/1"]
     log = TrainingLog(training, dict.fromkeys(metrics, curve))
-    one = {panel.title: panel.keys for panel in choose_panels([log])}
-    assert one == {
-        "loss": ("loss", "decode.loss_ce"),
-        "validation": ("mIoU", "Dice_low"),
-        "validation per_image": ("per_image/Dice",),
-        "per_image/HD95": ("per_image/HD95",),
-        "learning rate": ("lr",),
-        "collapse/maps/0": ("collapse/maps/0",),
-        "collapse/maps/1": ("collapse/maps/1",),
-    }
-    two = [panel.title for panel in choose_panels([log, log])]
-    assert two[:3] == ["loss", "decode.loss_ce", "mIoU"]
-    assert two[-3:] == ["lr", "collapse/maps/0", "collapse/maps/1"]
-    assert [p.keys for p in choose_panels([log], ["time", "mIoU"])] == [("time",), ("mIoU",)]
+    scores = ["mIoU", "per_image/Dice", "per_image/HD95", "Dice_low"]
+    drawn = ["loss", "decode.loss_ce", *scores, "lr", "collapse/maps/0", "collapse/maps/1"]
+    assert choose_keys([log]) == choose_keys([log, log]) == drawn
+    assert choose_keys([log], ["time", "mIoU", "time"]) == ["time", "mIoU"]
     with pytest.raises(UserError, match=r"--keys mIuO .* there are lr, loss, .*mIoU"):
-        choose_panels([log], ["mIuO"])
+        choose_keys([log], ["mIuO"])

@@ -1,11 +1,11 @@
-"""Calls of head-mixing attention, and how two backends are compared on them."""
+"""Calls of head-mixing attention, and comparisons of two backends."""
 
 import copy
 
 import torch
 from torch import nn
 
-from mmseg_deepvit.benchmark import relative_error
+from mmseg_deepvit.command_line.benchmark import relative_error
 
 from .reference import blockwise_head_mixing_attention, explicit_head_mixing_attention
 
@@ -36,7 +36,7 @@ SHAPES = [
 
 
 def make_call(shape, mixes, dtype, bias=True, logits=1.0):
-    """Arguments of a call, all tensors of which want gradients."""
+    """Make the arguments of a call; all tensors require gradients."""
     heads = shape[1]
     call = {name: torch.randn(shape) for name in "qkv"}
     call["q"] *= logits
@@ -60,7 +60,7 @@ def make_norm(name, heads, dtype):
 
 
 def run(function, call, norm, **options):
-    """Output, gradients by name, and buffers of the norm after the call."""
+    """Return output, gradients by name, and buffers of the norm after the call."""
     norm = copy.deepcopy(norm)
     call = {k: t.detach().clone().requires_grad_() for k, t in call.items()}
     out = function(**call, map_norm=norm, **options)
@@ -72,10 +72,10 @@ def run(function, call, norm, **options):
 
 
 def assert_same(ours, exact, tolerance, explicit=None):
-    """Largest difference over the largest value; what is zero but for rounding counts as zero.
+    """Compare by the largest difference over the largest value; tiny values count as zero.
 
-    With ``explicit``, results in the same precision, an error is also allowed where it is no more
-    than twice theirs: some gradients are small differences of large numbers.
+    ``explicit`` are results of the explicit backend in the same precision. Errors of up to twice
+    theirs are allowed, because some gradients are small differences of large numbers.
     """
     assert ours.keys() == exact.keys()
     for name, expected in exact.items():
@@ -91,7 +91,7 @@ def assert_same(ours, exact, tolerance, explicit=None):
 
 
 def halve(call, dtype):
-    """The call with queries, keys and values in half precision, and in float64 the very same."""
+    """Round queries, keys and values to half precision; return the call also in float64."""
     halved = {k: t.detach().to(dtype) if k in ("q", "k", "v") else t for k, t in call.items()}
     return halved, {k: t.detach().double() for k, t in halved.items()}
 

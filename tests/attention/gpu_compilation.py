@@ -1,9 +1,10 @@
-"""Compile the Triton kernels for a GPU, which need not be there.
+"""Compile the Triton kernels for a GPU, also on machines without one.
 
 python -m tests.attention.gpu_compilation [--capability 90] [--heads 12] [--width 32] …
 
-prints a line of JSON for each program and tiling: registers and bytes spilled by a thread, shared
-memory of a program. A subprocess of its own, as Triton's interpreter is chosen once a process.
+prints a line of JSON for each program and tiling: registers and spilled bytes of a thread, and the
+shared memory of a program. Tests run it as a subprocess, because their process has Triton's
+interpreter.
 """
 
 import argparse
@@ -28,7 +29,7 @@ TYPES = {torch.float32: "fp32", torch.float16: "fp16", torch.bfloat16: "bf16"}
 
 
 def arguments(dtype):
-    """Types of each program's arguments, in its order."""
+    """Return the types of each program's arguments, in order."""
     half, full = f"*{TYPES[dtype]}", "*fp32"
     inputs, shift = Tokens(half, "i32", "i32", "i32"), Tokens(full, "i32", "i32", "i32")
     maps = Maps(inputs, inputs, full, full, "fp32", "i32")
@@ -71,7 +72,7 @@ def compile_one(kernel, types, plan, tiling, capability):
 
 
 def resources(binary):
-    """Registers and spilled bytes of a thread."""
+    """Read the registers and spilled bytes of a thread."""
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(binary)

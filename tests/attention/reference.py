@@ -1,4 +1,4 @@
-"""Our backends by name, and attention head by head, BatchNorm by hand: nothing shared with ours."""
+"""Backends by name, and a reference of attention and norms that shares no code with them."""
 
 from functools import partial
 
@@ -32,7 +32,7 @@ def layer_norm_by_hand(maps, weight, bias, eps=1e-5):
 
 
 def mix_by_hand(maps, weight, bias):
-    """Each head a weighted sum of all heads."""
+    """Make each head a weighted sum of all heads."""
     heads = []
     for h in range(maps.shape[1]):
         mixed = sum(weight[h, g] * maps[:, g] for g in range(maps.shape[1]))
@@ -54,7 +54,7 @@ def attention_by_hand(
     mask_p=None,
     mask_a=None,
 ):
-    """The papers' equations. ``norm`` maps (B, H, N, N) to the same; masks multiply P and A."""
+    """Compute the papers' equations; masks multiply P and A."""
     logits = scale * torch.einsum("bhnd,bhmd->bhnm", q, k)
     if pre_weight is not None:
         logits = mix_by_hand(logits, pre_weight, pre_bias)

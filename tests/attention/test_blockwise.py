@@ -87,7 +87,7 @@ def test_gradcheck(mixes, norm):
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
 @pytest.mark.parametrize("mixes", MIXES.values(), ids=MIXES)
 def test_extreme_logits(mixes, norm):
-    """Logits of ±1e4 take the way with row maxima; softmax is then all but a choice."""
+    """Logits of ±1e4 need row maxima; their softmax is nearly one-hot."""
     if "post" not in mixes and norm != "none":
         pytest.skip("a norm needs a post mix")
     call = make_call((1, 3, 33, 8), mixes, torch.float64, logits=1e4)
@@ -104,7 +104,7 @@ def test_extreme_logits(mixes, norm):
 
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
 def test_constant_rows(norm):
-    """Equal logits: uniform maps, whose variance is zero but for rounding."""
+    """Equal logits give uniform maps, whose variance is zero up to rounding."""
     call = make_call((1, 3, 21, 8), ("post",), torch.float32)
     with torch.no_grad():
         call["q"].zero_()
@@ -121,7 +121,7 @@ def test_constant_rows(norm):
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
 def test_half_inputs_are_computed_in_fp32(dtype, autocast, norm):
-    """Against float64 on the same rounded inputs, the error is that of rounding the result."""
+    """Compared with float64 on the same inputs, only the result is rounded."""
     call = make_call((2, 4, 45, 8), ("pre", "post"), torch.float32)
     norm = make_norm(norm, 4, torch.float32)
     call, exact_call = halve(call, dtype)
@@ -140,7 +140,7 @@ def test_half_inputs_are_computed_in_fp32(dtype, autocast, norm):
 
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
 def test_dropout_of_probabilities(norm):
-    """Values of ones in place of the identity show the mask; with it, all must agree."""
+    """Values that are the identity show the mask; a reference with this mask must agree."""
     tokens, p = 24, 0.3
     call = make_call((2, 3, tokens, tokens), ("pre", "post"), torch.float64)
     norm = make_norm(norm, 3, torch.float64)

@@ -1,4 +1,4 @@
-"""What PyTorch sees of the blockwise backend: compilers, memory, devices."""
+"""Blockwise backend in PyTorch: compilers, memory, devices."""
 
 import pytest
 import torch
@@ -42,7 +42,7 @@ def test_operator_is_registered_as_pytorch_wants_it():
 
 @pytest.mark.parametrize("tokens", [256, 512])
 def test_memory_grows_with_n_only(tokens):
-    """No tensor that a pass makes is as large as a map, nor grows as a map does."""
+    """No tensor of a pass is as large as a map or grows like a map."""
     heads, width = 2, 8
     largest = []
 

@@ -11,7 +11,7 @@ from mmseg_deepvit.attention import HeadMixingAttention
 
 from ..two_processes import run_in_two
 
-SOME, NONE = (1, 2), (0, 2)  # the processes' images differ in number
+SOME, NONE = (1, 2), (0, 2)  # numbers of images of the processes
 
 
 def make_module(kind, backend="blockwise"):
@@ -36,7 +36,7 @@ def work(rank, results):
     for case in CASES:
         module = make_module(*case[:2])
         x = make_images(case[2])[rank].requires_grad_()
-        wrapped = DistributedDataParallel(module)  # it reduces as long as it lives
+        wrapped = DistributedDataParallel(module)  # a reference keeps it reducing
         out = wrapped(x)
         out.square().sum().backward()
         gradients = {k: p.grad for k, p in module.named_parameters()}
@@ -61,7 +61,7 @@ def test_two_processes_are_one_with_all_images(case, results):
     torch.testing.assert_close(torch.cat([own["out"] for own in both]), out.detach())
     torch.testing.assert_close(torch.cat([own["x"] for own in both]), x.grad)
     for name, parameter in module.named_parameters():
-        for own in both:  # gradients are averaged over the processes; those of biases cancel out
+        for own in both:  # DDP averages gradients; those of biases cancel out
             torch.testing.assert_close(2 * own[name], parameter.grad, rtol=1e-7, atol=1e-6)
     for name, buffer in module.named_buffers():
         torch.testing.assert_close(both[1][name], buffer)

@@ -21,7 +21,7 @@ MIXES = {
 
 
 def random_inputs(shape, mixes, dtype=torch.float64):
-    """Tensors of the call, all of which want gradients."""
+    """Make the tensors of a call; all require gradients."""
     heads = shape[1]
     pre, post, bias = mixes
     tensors = {name: torch.randn(shape) for name in "qkv"}
@@ -126,7 +126,7 @@ def test_dropout_acts_where_the_paper_says(position, mask_name):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("autocast", [False, True])
 def test_half_inputs_are_computed_in_fp32(dtype, autocast):
-    """Rounded once, at the end: bit for bit the fp32 result, autocast or not."""
+    """The result is the fp32 result, rounded once, with and without autocast."""
     tensors = random_inputs((2, 4, 19, 8), (True, True, True), torch.float32)
     q, k, v = (tensors.pop(n).detach().to(dtype) for n in "qkv")
     norm = nn.BatchNorm2d(4)

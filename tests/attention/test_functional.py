@@ -65,7 +65,7 @@ def test_backends_agree(backend, post):
 
 
 def transforms(function, q):
-    """A derivative of every kind that a streamed backward pass cannot give, by name."""
+    """Return derivatives that a streamed backward pass does not support, by name."""
 
     def square(q):
         return function(q).square().sum()
@@ -93,7 +93,7 @@ TRANSFORMS = list(transforms(None, None))
 
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_transforms_are_right_or_refused(name):
-    """``'auto'`` builds the maps for them, however large; what is asked for streaming says no."""
+    """``'auto'`` builds maps of any size for them; streamed backends refuse them."""
     call = make_call(LARGE)
     q = call.pop("q")
 
@@ -118,18 +118,21 @@ def test_second_derivatives_are_refused(backend):
         torch.autograd.grad(grad.sum(), q)
 
 
-@pytest.mark.parametrize("norm", [nn.BatchNorm2d, SyncMapNorm])
+@pytest.mark.parametrize("shape", [(0, 2, 5, 16), (3, 2, 0, 16)], ids=["images", "tokens"])
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, SyncMapNorm, nn.LayerNorm])
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_an_empty_batch_leaves_running_statistics(backend, norm):
+def test_no_images_and_no_tokens(backend, norm, shape):
+    """The output is empty, gradients are zero, and running statistics stay."""
     norm = norm(2)
-    before = norm.running_mean.clone(), norm.running_var.clone()
-    call = {k: v.requires_grad_() for k, v in make_call((0, 2, 5, 16)).items() if k != "scale"}
+    before = {k: v.clone() for k, v in norm.state_dict().items() if k != "num_batches_tracked"}
+    call = {k: v.requires_grad_() for k, v in make_call(shape).items() if k != "scale"}
     out = head_mixing_attention(**call, scale=0.3, map_norm=norm, backend=backend)
-    assert out.shape == (0, 2, 5, 16)
+    assert out.shape == shape
     wanted = [*call.values(), *norm.parameters()]
     grads = torch.autograd.grad(out.sum(), wanted, allow_unused=True)
     assert all(grad is None or not grad.count_nonzero() for grad in grads)
-    torch.testing.assert_close((norm.running_mean, norm.running_var), before, rtol=0, atol=0)
+    after = {k: norm.state_dict()[k] for k in before}
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
 
 
 def test_unknown_backend():
@@ -169,7 +172,7 @@ def test_bad_inputs_say_what_was_expected_and_what_came(change, error, message):
 @pytest.mark.parametrize("mixes", [{}, {"post_mix": True}, {"pre_mix": True, "post_mix": True}])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_observed_maps(backend, mixes):
-    """P and A are those of the call, and watching changes nothing."""
+    """Observed P and A are those of the call, and the output stays the same."""
     module = HeadMixingAttention(32, 4, backend=backend, **mixes)
     x = torch.randn(2, 19, 32)
     maps = []
@@ -213,8 +216,8 @@ def test_state_does_not_depend_on_the_backend():
 @pytest.mark.parametrize("dynamic", [False, True])
 @pytest.mark.parametrize("norm", ["BN", "LN"])
 @pytest.mark.parametrize("map_tokens", [None, 65])
-def test_module_compiles_whole(map_tokens, norm, dynamic):
-    """One graph, also with the running statistics and with another number of tokens."""
+def test_module_compiles_to_one_graph(map_tokens, norm, dynamic):
+    """A compiled module is one graph, also with running statistics and another N."""
     settings = dict(mix_norm_cfg={"type": norm}, map_tokens=map_tokens, backend="blockwise")
     module = HeadMixingAttention(32, 4, pre_mix=True, post_mix=True, **settings)
     torch._dynamo.reset()

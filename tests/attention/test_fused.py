@@ -1,4 +1,4 @@
-"""The Triton kernels: on a GPU where there is one, else in Triton's interpreter on a CPU."""
+"""Triton kernels, on a GPU or in Triton's interpreter on a CPU."""
 
 import copy
 import importlib
@@ -27,18 +27,18 @@ from .reference import (
 )
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-#: Two images; heads and widths that fill a tile and that do not; one row more than a tile; more
-#: widths than are loaded at once.
+#: Shapes with two images, with full and partial tiles of heads and widths, with one row more than
+#: a tile, and with more widths than are loaded at once.
 SHAPES = [(2, 3, 37, 20), (1, 12, 33, 32), (1, 16, 17, 48), (1, 1, 50, 16)]
 LARGE = [(1, 12, 70, 33), (1, 24, 40, 35), (2, 4, 65, 128), (1, 17, 33, 64)]
 NORMS = ["none", "batch", "batch in eval", "layer"]
-#: Errors in units of the dtype's rounding; the interpreter has no TF32, whose rounding counts.
+#: Largest errors in roundings of the dtype. TF32 adds roundings that the interpreter lacks.
 ROUNDINGS = {torch.float32: 40, torch.float16: 4, torch.bfloat16: 4}
 
 
 @pytest.fixture(autouse=True)
 def _bf16_is_rounded_to_nearest(monkeypatch):
-    """As GPUs do; Triton's interpreter cuts digits off, which shrinks sums systematically."""
+    """Round like GPUs; Triton's interpreter truncates, which shrinks sums."""
     if DEVICE != "cpu":
         return
     interpreter = importlib.import_module("triton.runtime.interpreter")
@@ -61,7 +61,7 @@ def to_device(call, norm):
 
 
 def check(shape, mixes, norm, dtype, **options):
-    """Output, every gradient and running statistics against the explicit form in float64."""
+    """Compare output, gradients and running statistics with the explicit backend in float64."""
     norm = make_norm(norm, shape[1], torch.float32)
     call, norm = to_device(make_call(shape, MIXES[mixes], torch.float32), norm)
     call, exact_call = halve(call, dtype)
@@ -103,7 +103,7 @@ def test_pre_mix_only_and_no_mix_at_all():
 
 
 def test_strides():
-    """Queries, keys and values as slices of one tensor, and a gradient of another layout."""
+    """Queries, keys and values are slices of a tensor; the gradient has another layout."""
     qkv = torch.randn(2, 37, 3, 4, 16, device=DEVICE)
     results = []
     for backend in ("fused", "explicit"):
@@ -117,7 +117,7 @@ def test_strides():
 
 
 def test_nearly_uniform_maps():
-    """Maps that differ by thousandths from 1/N: their variance must not drown in rounding."""
+    """Maps differ from 1/N by thousandths; rounding must not hide their variance."""
     call, norm = to_device(
         make_call((1, 4, 60, 16), ("post",), torch.float32, bias=False, logits=1e-2),
         nn.BatchNorm2d(4),
@@ -234,7 +234,7 @@ def test_what_auto_turns_away_is_logged_once(caplog):
 
 
 def test_auto_takes_it_on_a_gpu_in_a_compiled_graph(monkeypatch):
-    """What decides runs while the graph is traced; a CPU stands in for the GPU."""
+    """The choice of a backend runs while the graph is traced. A CPU replaces the GPU here."""
     from mmseg_deepvit.attention import functional
 
     taken = []
@@ -261,7 +261,7 @@ def test_auto_takes_it_on_a_gpu_in_a_compiled_graph(monkeypatch):
     ("capability", "options"), [(90, []), (80, ["--norm", "layer", "--pre"])], ids=["h100", "a100"]
 )
 def test_programs_compile_for_a_gpu(capability, options):
-    """All of them, and with a tiling that the shared memory of A100 and H100 has room for."""
+    """Every program compiles with a tiling that fits in the shared memory of A100 or H100."""
     pytest.importorskip("triton.backends.nvidia")
     command = [sys.executable, "-m", "tests.attention.gpu_compilation", *options]
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}

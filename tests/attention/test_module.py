@@ -9,7 +9,7 @@ from .reference import attention_by_hand
 
 
 def split_heads(module, x):
-    """Queries, keys and values, each (B, H, N, d), by hand."""
+    """Compute queries, keys and values by hand, each (B, H, N, d)."""
     q, k, v = module.qkv(x).chunk(3, dim=-1)
     heads = module.num_heads
     return [t.reshape(*x.shape[:2], heads, -1).transpose(1, 2) for t in (q, k, v)]
@@ -80,7 +80,7 @@ def test_bad_arguments(arguments, message):
 
 
 def of_training(norm, **settings):
-    """A module whose norm, if it has statistics, has those of some training."""
+    """Make a module with random parameters and running statistics, as after training."""
     norm = {"type": norm} if norm else None
     module = HeadMixingAttention(12, 3, post_mix=True, mix_norm_cfg=norm, mix_scale=0.7, **settings)
     with torch.no_grad():
@@ -95,8 +95,8 @@ def of_training(norm, **settings):
 @pytest.mark.parametrize("mix_bias", [True, False])
 @pytest.mark.parametrize("norm", [None, "BN", "LN"])
 @pytest.mark.parametrize("backend", ["explicit", "blockwise"])
-def test_tokens_that_are_there_often_change_nothing(backend, norm, mix_bias, pre_mix, training):
-    """Output and gradients for tokens k times are those for the tokens once, with map_tokens."""
+def test_repeated_tokens_change_nothing(backend, norm, mix_bias, pre_mix, training):
+    """With map_tokens, repeated tokens have the output and gradients of the tokens."""
     module = of_training(norm, map_tokens=11, mix_bias=mix_bias, pre_mix=pre_mix, backend=backend)
     module.train(training)
     once = torch.randn(2, 7, 12, dtype=torch.float64, requires_grad=True)

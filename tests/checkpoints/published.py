@@ -1,4 +1,4 @@
-"""Random weights as published files name and shape them, beside the names they should get."""
+"""Random weights as published files name and shape them, and the names they should get."""
 
 import torch
 
@@ -209,7 +209,7 @@ def prefixed(prefix, state, **others):
     return {prefix + k: v for k, v in state.items()} | others
 
 
-#: Family, weights and their new names, and the whole files in which they are published.
+#: Family, weights and their new names, and the files in which they are published.
 FILES = {
     "deepvit": ("dvit_repo", dvit_repo, lambda s: {"state_dict": prefixed("module.", s)}),
     "deepvit-fc": ("dvit_repo", dvit_repo_fc, lambda s: {"state_dict_ema": s, "state_dict": {}}),

@@ -17,7 +17,7 @@ WEIGHTS = {"a": torch.arange(3.0)}
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """A server of this machine: whole files, half ones, pages, and one that falls silent."""
+    """A server of this machine: full files, half ones, pages, and a silence."""
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
     monkeypatch.setattr(download, "TIMEOUT", 0.3)
     torch.save(WEIGHTS, tmp_path / "whole.pth")

@@ -71,13 +71,13 @@ def test_reads_what_training_scripts_write_beside_weights(tmp_path, monkeypatch)
     assert read["config"]["MODEL"]["DEPTH"] == 2
 
 
-@pytest.mark.parametrize("where", ["top", "beside the weights", "in a history"])
+@pytest.mark.parametrize("where", ["top", "next to the weights", "in a history"])
 def test_code_in_a_file_is_refused_and_not_run(tmp_path, where):
     proof = tmp_path / "proof"
     payload = Malicious(proof)
     content = {
         "top": payload,
-        "beside the weights": {"state_dict": WEIGHTS, "meta": {"env": payload}},
+        "next to the weights": {"state_dict": WEIGHTS, "meta": {"env": payload}},
         "in a history": {"state_dict": WEIGHTS, "message_hub": _history_holding(payload)},
     }[where]
     path = tmp_path / "a.pth"

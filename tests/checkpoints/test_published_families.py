@@ -127,13 +127,11 @@ def test_the_mmseg_transformer_computes_the_same_in_our_trunk():
     assert conversion.family.name == "mmseg_vit"
     ours = MODELS.build(
         {
-            "type": "DeepViT",
-            "arch": "deepvit-16b",
+            "type": "PlainViT",
             "img_size": (12, 20),
             "patch_size": 4,
             "embed_dims": 8,
             "num_layers": 3,
-            "num_mixing_layers": 0,
             "num_heads": 2,
             "mlp_ratio": 2,
             "out_indices": (0, 2),

@@ -124,7 +124,7 @@ def test_a_neck_and_other_parts_are_kept():
 
 
 def test_what_is_not_the_backbones_is_told():
-    """A classifier or pretraining heads beside a backbone do not make a segmentor."""
+    """A classifier or pretraining heads next to a backbone do not make a segmentor."""
     content = {
         "teacher": prefixed(
             "backbone.", dvit_repo()[0], **{"dino_head.last.weight": torch.zeros(3, VIT_DIMS)}
@@ -140,7 +140,7 @@ def test_what_is_not_the_backbones_is_told():
 def test_a_family_that_is_not_the_files():
     content = {"state_dict": dvit_repo()[0]}
     assert convert_checkpoint(content, "a", get_family("vit")).family.name == "vit"
-    with pytest.raises(CheckpointError, match=r"a\.pth has not the keys of family swin"):
+    with pytest.raises(CheckpointError, match=r"a\.pth lacks the keys of family swin"):
         convert_checkpoint(content, "a.pth", get_family("swin"))
     with pytest.raises(CheckpointError, match=r"a\.pth holds no weights"):
         convert_checkpoint({"epoch": 3}, "a.pth")

@@ -1,4 +1,4 @@
-"""Folders of PyTorch's distributed format: whole, damaged, and made to harm."""
+"""Folders of PyTorch's distributed format: intact, damaged, and made to harm."""
 
 import os
 import pickle
@@ -159,7 +159,7 @@ def test_a_folder_of_an_earlier_version(folder):
         (lambda about, part, stored: part.update(sizes=torch.Size((1000, 3))), "larger than"),
         (lambda about, part, stored: part.update(sizes=torch.Size((4, 2))), "not made up"),
         (lambda about, part, stored: about.update(chunks=[]), "is missing"),
-        (lambda about, part, stored: stored.update(length=10**12), "is not whole|overlap"),
+        (lambda about, part, stored: stored.update(length=10**12), "is cut short|overlap"),
         (lambda about, part, stored: stored.update(offset=-1), "overlap"),
     ],
 )

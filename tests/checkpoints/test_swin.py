@@ -36,7 +36,7 @@ def load(model, state):
     return [k for k in missing if not k.endswith("relative_position_index")]
 
 
-@pytest.mark.parametrize("size", [(36, 36), (22, 34)])  # whole windows, and padded ones
+@pytest.mark.parametrize("size", [(36, 36), (22, 34)])  # full windows, and padded ones
 def test_a_published_backbone_computes_the_same_in_mmseg(size):
     state = swin_state_dict(classifier=False)
     family = find_family(state, "a")
@@ -51,7 +51,7 @@ def test_a_published_backbone_computes_the_same_in_mmseg(size):
 
 
 def test_a_published_classifier_computes_the_same_in_mmseg():
-    """The norm behind the last stage is the classifier's; mmseg's own norms are at their start."""
+    """The norm after the last stage is the classifier's; mmseg's own norms are at their start."""
     state = swin_state_dict(classifier=True)
     conversion = convert_checkpoint({"model": state}, "a")
     assert conversion.dropped["norm.weight"] == "classifier"

@@ -17,7 +17,7 @@ COMMIT = "0123456789" * 4
 
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
-    """torch.hub's folder of checkpoints; the Hugging Face cache is beside it, both empty."""
+    """torch.hub's folder of checkpoints; the Hugging Face cache is near it, both empty."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     monkeypatch.setattr(torch.hub, "_hub_dir", None)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hf"))

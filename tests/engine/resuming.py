@@ -11,7 +11,7 @@ from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 
-from mmseg_deepvit.cli import load_config
+from mmseg_deepvit.command_line import load_config
 from mmseg_deepvit.datasets.demo import write_demo_dataset
 
 from ..conftest import ROOT

@@ -74,7 +74,7 @@ def train(work_dir, system, dtype, iterations, spoil):
 
 
 def check(work_dir, system, dtype, iterations):
-    """Trains with a NaN and an Inf behind the images; the two steps are skipped."""
+    """Trains with a NaN and an Inf after the images; the two steps are skipped."""
     spoil = {float("nan"): [11], float("inf"): [21]}
     content = train(work_dir, system, dtype, iterations, spoil)
     parts = [content["state_dict"], content["optimizer"]]

@@ -1,4 +1,4 @@
-"""Kills, full disks and damaged files; the whole way through tools/train.py is in tests/tools."""
+"""Kills, full disks and damaged files; tests/tools goes through tools/train.py."""
 
 import errno
 import os

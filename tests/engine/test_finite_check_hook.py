@@ -89,7 +89,7 @@ def assert_saved(work_dir, iteration):
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
 def test_an_image(value, tmp_path, demo_data):  # noqa: F811
     runner = spoiled(tmp_path, demo_data, "image", [5], value)
-    fails(runner, r"^\S+ISIC_\d+\.jpg holds NaN or Inf after the transforms: mend the file")
+    fails(runner, r"^\S+ISIC_\d+\.jpg holds NaN or Inf after the transforms: correct the file")
     assert_saved(tmp_path, 3)
     assert find_not_finite(runner.model.state_dict()) is None
 
@@ -110,7 +110,7 @@ def test_a_layer(where, value, tmp_path, demo_data):  # noqa: F811
 
 def test_the_preprocessor(tmp_path, demo_data):  # noqa: F811
     std = {"model.data_preprocessor.std": [0.0, 1.0, 1.0]}
-    fails(make_runner(tmp_path, demo_data, **std), "images behind data_preprocessor: look at its m")
+    fails(make_runner(tmp_path, demo_data, **std), "images after data_preprocessor: look at its m")
 
 
 def test_weights_of_the_step_before(tmp_path, demo_data):  # noqa: F811

@@ -1,4 +1,4 @@
-"""Models that are shared out train as whole ones, on any number of processes."""
+"""Split models train as others do, on any number of processes."""
 
 import copy
 import errno
@@ -238,7 +238,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize(("renames", "left"), [(0, 1), (1, 1), (2, 2)])
 def test_a_kill_while_a_folder_is_replaced(alone, tmp_path, monkeypatch, renames, left):
-    """Before, between and behind the two renames; what is half written goes with the next run."""
+    """Before, between and after the two renames; the next run removes partly written files."""
     strategy = prepare(alone)
     path, done = tmp_path / "iter_2.pth", []
     save(strategy, path, 1)
@@ -271,5 +271,5 @@ def test_units_that_are_none(alone):
 def test_hooks_that_need_the_whole_model():
     hooks = [dict(type="ClassCheckHook"), dict(type="EMAHook")]
     check_hooks(Config(dict(custom_hooks=hooks)))
-    with pytest.raises(UserError, match="EMAHook needs the whole model"):
+    with pytest.raises(UserError, match="EMAHook needs the full model"):
         check_hooks(Config(dict(custom_hooks=hooks, strategy=dict(type="FSDP2Strategy"))))

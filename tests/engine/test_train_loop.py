@@ -45,7 +45,7 @@ def _quick():
     [pytest.param(*RUNS[k], id=k, marks=[pytest.mark.slow] * (k in SLOW)) for k in RUNS],
 )
 def test_resumed_is_uninterrupted(options, others, tmp_path, demo_data):  # noqa: F811
-    """Killed in iteration 6, behind the checkpoint of 3 and validation at 4, and again in 9."""
+    """Killed in iteration 6, after the checkpoint of 3 and validation at 4, and again in 9."""
     whole = train(tmp_path / "whole", demo_data, **options)
     options = {**options, **others}
     train(tmp_path / "run", demo_data, kill=6, **options)

@@ -35,9 +35,9 @@ def change_hub(path, target=None, **info):
     torch.save(content, target or path)
 
 
-@pytest.mark.parametrize("saved_before", [False, True], ids=["names", "whole paths"])
+@pytest.mark.parametrize("saved_before", [False, True], ids=["names", "full paths"])
 def test_a_copy_is_a_run_of_its_own(tmp_path, saved_before):
-    """Earlier versions wrote whole paths; of them the names count."""
+    """Earlier versions wrote full paths, of which the names count."""
     train_tiny(tmp_path / "run", 4, RISING)
     best = tmp_path / "run/best_Dice_iter_4.pth"
     if saved_before:
@@ -157,7 +157,7 @@ def test_several_optimisers(tmp_path):
     run(tmp_path / "run", 4)
     resumed = run(tmp_path / "run", 6, resume=True)
     assert whole["state_dict"] == resumed["state_dict"]
-    assert names(tmp_path / "run") == ["iter_4.pth", "iter_6.pth"]  # none amid an accumulation
+    assert names(tmp_path / "run") == ["iter_4.pth", "iter_6.pth"]  # none within an accumulation
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from mmengine.config import ConfigDict
 from mmseg.registry import DATASETS, MODELS
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmseg_deepvit.cli import load_config
+from mmseg_deepvit.command_line import load_config
 
 from ..conftest import ROOT
 

@@ -11,7 +11,7 @@ from mmseg_deepvit.export import FORMATS, export_segmentor, exporting
 from mmseg_deepvit.export.metadata import describe
 
 CAIT, DEEPVIT = "linear_cait-xxs24_ade20k", "upernet_deepvit_ade20k"
-DIVERSE, SWIN = "upernet_diversepatch-b_ade20k", "upernet_diversepatch-swin-l_cityscapes"
+DIVERSE, SWIN = "upernet_diversepatch-b_ade20k", "upernet_diversepatch-swin-l_cityscapes-1025x1025"
 TO_THE_SIZE = {"test_pipeline.1.keep_ratio": False, "test_pipeline.1.scale": (96, 64)}
 
 

@@ -6,7 +6,7 @@ from copy import deepcopy
 
 import pytest
 
-from mmseg_deepvit.cli import load_config
+from mmseg_deepvit.command_line import load_config
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.studies import accept_record, find_records, provenance, read_study
 from mmseg_deepvit.studies.provenance import (
@@ -78,7 +78,7 @@ def test_arguments_are_digested():
 STUDY = """
 tests: {once: [], tta: [--tta]}
 options: {train_cfg.max_iters: 7}
-models: {plain: {config: configs/linear_vit-64_isic2018-128.py}}
+models: {plain: {config: configs/linear_vit-w64-d12_isic2018-128x128.py}}
 """
 
 

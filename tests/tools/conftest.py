@@ -12,7 +12,7 @@ import pytest
 import torch
 from mmseg.registry import MODELS
 
-from mmseg_deepvit.cli import load_config
+from mmseg_deepvit.command_line import load_config
 
 from ..conftest import ADE, ROOT
 from ..datasets.published import write_isic
@@ -112,7 +112,7 @@ def trained(ade_root, tmp_path_factory):
 
 #: A model of two narrow blocks on images of 32².
 TINY = f"""
-_base_ = ["{ROOT}/configs/upernet_deepvit-tiny_isic2018-128.py"]
+_base_ = ["{ROOT}/configs/upernet_deepvit-w128-d6_isic2018-128x128.py"]
 model = dict(
     data_preprocessor=dict(size=(32, 32)),
     backbone=dict(

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mmseg.models import EncoderDecoder
 
-from mmseg_deepvit.cli import one_line
+from mmseg_deepvit.command_line.running import one_line
 
 from ..conftest import ROOT
 from ..datasets.pictures import BAD, BAD_MASKS, GOOD, PICTURE, turned

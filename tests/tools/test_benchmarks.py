@@ -70,7 +70,7 @@ def test_a_backbone_beside_others(tmp_path):
 def test_segmentors_side_by_side(tmp_path):
     """Several configs in one run, in two precisions: images a second, ratios to the first."""
     figures = tmp_path / "figures.json"
-    names = ["linear_vit-64_isic2018-128", "linear_diverse-vit-64_isic2018-128"]
+    names = ["linear_vit-w64-d12_isic2018-128x128", "linear_diverse-vit-w64-d12_isic2018-128x128"]
     result = run_tool(
         *("tools/benchmark_model.py", *(f"configs/{n}.py" for n in names), "--whole"),
         *("--shape", 64, "--rounds", 1, "--batch-size", 2, "--device", "cpu", "--json", figures),

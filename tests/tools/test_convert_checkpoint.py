@@ -10,7 +10,7 @@ from mmseg.registry import MODELS
 
 from mmseg_deepvit.checkpoints import read_checkpoint
 from mmseg_deepvit.checkpoints.formats import is_safetensors
-from mmseg_deepvit.cli import load_config
+from mmseg_deepvit.command_line import load_config
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.inference import load_segmentor
 
@@ -172,7 +172,7 @@ def test_a_write_that_fails_leaves_what_was_there(convert, source, tmp_path, mon
         (("deepvit.pth", "deepvit.pth/a.pth"), "cannot be written"),
         (("deepvit.pth", "a.pth", "--weights", "ema"), "no weights of a moving average"),
         (("deepvit.pth", "a.pth", "--family", "resnet"), "resnet is no family.*dvit_repo"),
-        (("deepvit.pth", "a.pth", "--family", "swin"), "has not the keys of family swin"),
+        (("deepvit.pth", "a.pth", "--family", "swin"), "lacks the keys of family swin"),
         (("nowhere.pth", "a.pth"), r"nowhere\.pth does not exist"),
         (("timm://vit_smal_patch16_224", "a.pth"), "did you mean"),
         (("other.pth", "a.pth"), "of no family that is known"),

@@ -25,7 +25,7 @@ def test_two_processes_one_process_and_none(name, ade_root, tmp_path):
     command = ("--work-dir", work_dir, "--cfg-options", *options)
     status, text = run_script("tools/dist_train.sh", config, 2, *command, log=log)
     assert status == 0, text[-3000:]
-    assert "Shared out 4 units over 2 processes" in text
+    assert "Split 4 units among 2 processes" in text
     assert sorted(p.name for p in (work_dir / "iter_2.pth").iterdir())[1:] == [
         "__0_0.distcp",
         "__1_0.distcp",

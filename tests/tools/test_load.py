@@ -23,7 +23,7 @@ from ..conftest import ROOT
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/status").is_file(), reason="reads memory from Linux's /proc"
 )
-CONFIG = "configs/linear_deepvit-64_isic2018-128.py"
+CONFIG = "configs/linear_deepvit-w64-d12_isic2018-128x128.py"
 INPUT = "ISIC2018_Task1-2_{}_Input"
 TRUTH = "ISIC2018_Task1_{}_GroundTruth"
 #: Growth of memory that is no leak: allocators grow in steps, and metrics keep some 4 KB an image.

@@ -44,7 +44,7 @@ def test_formats_and_files_that_cannot_be(trained, tmp_path, monkeypatch, capsys
     def call(*args):
         call_tool(monkeypatch, "tools/plot_log.py", *args)
 
-    call(trained.work_dir, "--out", tmp_path / "new" / "one.svg", "--smooth", "0.9")
+    call(trained.work_dir, "--out", tmp_path / "new" / "one.svg")
     assert (tmp_path / "new" / "one.svg").read_text().startswith("<?xml")
     assert "mIoU" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"curves\.doc cannot be written"):
@@ -53,6 +53,3 @@ def test_formats_and_files_that_cannot_be(trained, tmp_path, monkeypatch, capsys
         call(tmp_path / "nowhere")
     with pytest.raises(UserError, match="a run is given twice"):
         call(trained.work_dir, trained.work_dir)
-    with pytest.raises(SystemExit, match="2"):
-        call(trained.work_dir, "--smooth", "1")
-    assert "--smooth must be at least 0 and below 1" in capsys.readouterr().err

@@ -52,7 +52,7 @@ def test_patterns_and_the_api_agree(trained, tmp_path):
     from mmengine.config import DictAction
     from mmseg.apis import inference_model
 
-    from mmseg_deepvit.cli import load_config
+    from mmseg_deepvit.command_line import load_config
     from mmseg_deepvit.inference import load_segmentor
 
     image = sorted(trained.images.glob("*.jpg"))[0]

@@ -73,6 +73,11 @@ def _as_before(monkeypatch):
             ["--drop", "0.2", "--model-kwargs"],
             "Linear 0.2",
         ),
+        (
+            ["--mixing", "1", "--contrastive", "1"],
+            ["--model", "vit_tiny_patch16", "--model-kwargs"],
+            "Linear 0.0",
+        ),
         (["--heads", "0.1"], ["--model-kwargs"], "NoneType 0.0"),
         ([], ["--model-kwargs"], "NoneType 0.0"),
     ],

@@ -34,7 +34,7 @@ def test_a_damaged_newest_file_is_passed_over(interrupted):
     log = result.stdout + result.stderr
     assert result.returncode == 0, log[-3000:]
     assert "going on from" in log
-    assert "iter_1.pth, the newest that is whole" in log
+    assert "iter_1.pth, the newest undamaged one" in log
     assert "Iter(train) [2/2]" in log
     assert "Iter(train) [1/2]" not in log
     assert (interrupted / "last_checkpoint").read_text().endswith("iter_2.pth")

@@ -30,9 +30,11 @@ options:
   model.backbone.arch.num_layers: 2
 measures: [patch_similarity]
 models:
-  plain: {{config: configs/linear_vit-64_isic2018-128.py, tests: {{once: [], tta: [--tta]}}}}
+  plain:
+    config: configs/linear_vit-w64-d12_isic2018-128x128.py
+    tests: {{once: [], tta: [--tta]}}
   mixed:
-    config: configs/linear_deepvit-64_isic2018-128.py
+    config: configs/linear_deepvit-w64-d12_isic2018-128x128.py
     baseline: plain
     train: [--ema, 0.5]
     tests: {{once: []}}
@@ -67,7 +69,7 @@ def test_a_run_leaves_what_its_figures_need(study):
     assert run["collapse"]["patch_similarity"] > 0
     assert run["commits"] == [current_commit()]
     assert run["machine"]["processor"]
-    assert run["test"]["tta"].startswith("python tools/test.py configs/linear_vit-64")
+    assert run["test"]["tta"].startswith("python tools/test.py configs/linear_vit-w64")
     assert set(run["scores"]) == {"once", "tta"}
     scores = read_image_scores(folder)
     assert set(scores) == {("plain", 0, "once"), ("plain", 0, "tta")}

@@ -13,7 +13,7 @@ from mmseg.structures import SegDataSample
 from PIL import Image
 
 from mmseg_deepvit.checkpoints import read_checkpoint
-from mmseg_deepvit.cli import load_config
+from mmseg_deepvit.command_line import load_config
 from mmseg_deepvit.engine import cpu_has_bf16
 
 from ..conftest import ROOT

@@ -19,7 +19,7 @@ REFUSED = ("not plain data (eval)", "would run code from the file", TRUST_VARIAB
 
 @pytest.fixture
 def poisoned(trained, tmp_path):
-    """A whole checkpoint of a run, and code beside the weights that makes a file canary."""
+    """A full checkpoint of a run, with code next to the weights that makes a file canary."""
     content = torch.load(trained.checkpoint, weights_only=False)
     content["meta"]["env"] = touch(tmp_path / "canary")
     path = tmp_path / "run" / "iter_2.pth"

@@ -23,6 +23,7 @@ CONFIG = {
     "num_layers": DEPTH,
     "num_mixing_layers": MIXING,
 }
+PLAIN = {"type": "PlainViT", "arch": {"num_heads": 12, "mlp_ratio": 3}, "num_mixing_layers": 0}
 
 
 @pytest.fixture
@@ -192,6 +193,7 @@ def drop(state, part):
         (lambda s: s, {"num_layers": 2}, "has 3 blocks and the model 2"),
         (lambda s: drop(drop(s, "reatten"), "var_norm"), {}, "only the model has mixing"),
         (lambda s: s, {"num_mixing_layers": 1}, "only the file has mixing"),
+        (lambda s: s, PLAIN, "only the file has mixing of attention maps.*set type, num_mixing"),
         (lambda s: drop(s, "var_norm"), {}, "only the model has a norm.*set mix_norm_cfg"),
         (lambda s: s, {"stem": "conv"}, "only the model has a convolutional stem.*set stem"),
         (
@@ -299,10 +301,10 @@ def test_plain_transformer_of_mmseg(save):
             parameter.add_(0.1 * torch.randn_like(parameter))
     path = save({"state_dict": {f"backbone.{k}": v for k, v in theirs.state_dict().items()}})
     arch = {"embed_dims": 48, "num_layers": 2, "num_heads": 4, "mlp_ratio": 4}
-    arch |= {"num_mixing_layers": 0, "out_indices": (0, 1), "img_size": 32, "patch_size": 8}
+    arch |= {"out_indices": (0, 1), "img_size": 32, "patch_size": 8}
     arch["final_norm"] = False
     init_cfg = {"type": "Pretrained", "checkpoint": path}
-    model = MODELS.build({"type": "DeepViT", "arch": arch, "init_cfg": init_cfg})
+    model = MODELS.build({"type": "PlainViT", "arch": arch, "init_cfg": init_cfg})
     model.init_weights()
     images = torch.randn(2, 3, 32, 32)
     theirs.eval()

@@ -81,7 +81,7 @@ def images():
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("backbone", ["DeepViT", "DiversePatchViT"])
+@pytest.mark.parametrize("backbone", ["DeepViT", "DiversePatchViT", "PlainViT"])
 def test_begins_at_the_pretrained_function(save, images, family, backbone):
     """Features of evaluation and of the first training step, whatever the maps' norm."""
     theirs, ours = FAMILIES[family]

@@ -1,11 +1,11 @@
-"""Head-mixing attention in blocks of query rows: exact, O(N) memory, any device that has float64.
+"""Head-mixing attention in blocks of query rows, on any device with float64.
 
-Paper and function: :mod:`mmseg_deepvit.attention.streaming`.
-Deviations: none in result. With batch statistics training takes two passes forward and, unlike
-what their chain rule suggests, one backward.
+Paper: see :mod:`mmseg_deepvit.attention.streaming`.
+Deviations: none, up to rounding. Memory grows with N. Training with batch statistics takes two
+forward passes and one backward pass.
 
-Here is the entry; below it :mod:`.forward` and :mod:`.backward` (the passes), :mod:`.row_blocks`
-(a block of rows) and :mod:`.buffers`.
+:mod:`.forward` and :mod:`.backward` are the passes. :mod:`.row_blocks` builds the maps of a block.
+:mod:`.buffers` keeps memory.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ from .forward import forward, moments
 
 __all__ = ["blockwise_attention", "default_block_rows", "passes", "release_buffers"]
 
-#: Bytes that one buffer of maps should take on a CPU, and rows below which products are slow.
+#: Largest size of a buffer of maps on a CPU, in bytes, so that it stays in a cache.
 CPU_BLOCK_BYTES = 8 * 2**20
+#: Least number of rows for fast matrix products on a CPU.
 CPU_LEAST_ROWS = 48
-#: The same on an accelerator, where launches must be large.
+#: Largest size of a buffer of maps on an accelerator, in bytes; large launches are faster.
 ACCELERATOR_BLOCK_BYTES = 256 * 2**20
-#: Up to here batch statistics have maps in float64: var = C − m² loses digits where m = 1/N is
-#: large beside the root of eps, and these maps cost next to nothing.
+#: Largest number of tokens for which batch statistics need float64 maps, which cost little there.
+#: The variance C − m² loses digits if m = 1/N is large compared with the root of eps.
 FEW_TOKENS = 128
 
 
 def map_dtype(q: Tensor, batch_statistics: bool) -> torch.dtype:
-    """What maps are computed in."""
+    """Choose the dtype of the maps."""
     if batch_statistics and q.shape[2] <= FEW_TOKENS:
         return torch.float64
     return torch.promote_types(q.dtype, torch.float32)
@@ -50,21 +51,23 @@ STREAMING_BACKENDS["blockwise"] = StreamingBackend(map_dtype, moments, forward, 
 def blockwise_attention(
     q: Tensor, k: Tensor, v: Tensor, settings: CallSettings, block_rows: int | None = None
 ) -> Tensor:
-    """:func:`~mmseg_deepvit.attention.streaming.streamed_attention` in blocks of query rows.
+    """Compute head-mixing attention in blocks of query rows.
+
+    See :func:`~mmseg_deepvit.attention.streaming.streamed_attention`.
 
     Args:
         q: Queries, (B, H, N, d), any floating dtype.
         k: Keys, (B, H, N, d).
         v: Values, (B, H, N, d).
-        settings: What happens to the maps.
-        block_rows: Query rows of a block; None chooses by shape and cache.
+        settings: Settings of the call.
+        block_rows: Number of query rows in a block; None chooses by shape and cache.
 
     Returns:
         (B, H, N, d) in the dtype of ``v``.
 
     Raises:
-        ValueError: See :func:`~mmseg_deepvit.attention.streaming.unsupported`; or a BatchNorm in
-            training has one entry a head.
+        ValueError: :func:`~mmseg_deepvit.attention.streaming.unsupported` names a part of the
+            call, or a BatchNorm in training has one entry for each head.
     """
     if reason := unsupported(settings):
         raise ValueError(f"the blockwise backend does not do {reason}; use backend='explicit'")
@@ -73,21 +76,21 @@ def blockwise_attention(
 
 
 def default_block_rows(q: Tensor) -> int:
-    """Query rows of a block: few enough for the cache, enough for the matrix products.
+    """Choose the number of query rows in a block: many for fast products, few for the cache.
 
     Args:
         q: Queries, (B, H, N, d).
 
     Returns:
-        Between 1 and N.
+        Number of rows, 1 to N; 1 if there are no tokens.
     """
-    heads, tokens = q.shape[1:3]
+    heads, tokens = q.shape[1], max(q.shape[2], 1)
     row_bytes = heads * tokens * max(q.element_size(), 4)
     if q.device.type == "cpu":
         rows = max(CPU_BLOCK_BYTES // row_bytes, CPU_LEAST_ROWS)
     else:
         rows = max(ACCELERATOR_BLOCK_BYTES // row_bytes, 1)
-    # Equal blocks, so that the last is not a sliver.
+    # Blocks are of equal size: a small last block would cost as much as a full one.
     blocks = -(-tokens // min(rows, tokens))
     return -(-tokens // blocks)
 
@@ -101,20 +104,20 @@ def passes(
     grad: Tensor,
     block_rows: int | None = None,
 ) -> dict[str, Callable[[], object]]:
-    """The passes that calls with a post mix are made of, each to be run and timed by itself.
+    """Return the passes of calls with a post mix, to time each of them alone.
 
     Args:
-        q: (B, H, N, d), not half.
-        k: (B, H, N, d).
-        v: (B, H, N, d).
+        q: Queries, (B, H, N, d), in fp32 or float64.
+        k: Keys, (B, H, N, d).
+        v: Values, (B, H, N, d).
         scale: Factor of the logits.
-        post_weight: (H, H).
+        post_weight: Mix, (H, H).
         grad: Gradient of the output, (B, H, N, d).
-        block_rows: Query rows of a block; None chooses.
+        block_rows: Number of query rows in a block; None chooses by shape and cache.
 
     Returns:
-        Passes by name: the second moment (BatchNorm in training), the forward pass when row sums
-        are known from it or not, the backward pass, and the same with batch statistics.
+        Passes by name: the second moment (BatchNorm in training), the forward pass with and without
+        its row sums, and the backward pass with and without batch statistics.
     """
     rows = RowSplit(q.shape[2], block_rows or default_block_rows(q))
     settings = PassSettings(scale, None, post_weight, post_weight.new_zeros(len(post_weight)))

@@ -1,4 +1,4 @@
-"""The backward pass of blockwise attention: one, whatever the norm."""
+"""Backward pass of blockwise attention: a single one, with every norm."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def backward(
     lse: Tensor,
     coupling: Coupling | None = None,
 ) -> Gradients:
-    """Gradients of head-mixing attention in one pass over the blocks.
+    """Compute the gradients of head-mixing attention in one pass over the blocks.
 
     Args:
-        grad: Of the output, (B, N, H, d).
-        q: (B, H, N, d).
-        k: (B, H, N, d).
-        v: (B, H, N, d).
-        settings: As in the forward pass.
-        rows: As in the forward pass: dropout depends on it.
-        lse: (B, n, H, R), as the forward pass left it.
-        coupling: Of batch statistics, or None.
+        grad: Gradient of the output, (B, N, H, d).
+        q: Queries, (B, H, N, d).
+        k: Keys, (B, H, N, d).
+        v: Values, (B, H, N, d).
+        settings: Settings of the forward pass.
+        rows: Division of the rows in the forward pass; dropout depends on it.
+        lse: Log-sum-exp of the rows from the forward pass, (B, n, H, R).
+        coupling: Coupling of batch statistics, or None.
 
     Returns:
         The gradients.
@@ -55,7 +55,7 @@ def _add_image(
     rows: RowSplit,
     sums: Gradients,
 ) -> None:
-    """Backward for one image; ``grad``, ``k`` and ``v`` are (H, N, d)."""
+    """Add the gradients of one image, whose ``grad``, ``k`` and ``v`` are (H, N, d)."""
     lend, settings, b = image.buffers.lend, step.settings, step.index
     keys = lend("keys by row", *k.shape).copy_(k)
     values_t = lend("values", *v.transpose(1, 2).shape).copy_(v.transpose(1, 2))
@@ -87,11 +87,11 @@ def _add_image(
 
 
 class _BackwardStep:
-    """Backward through the maps of one block at a time, from A to the raw logits.
+    """Backward step through the maps of one block, from A to the raw logits.
 
-    P and the gradient of A share a buffer, so that one GEMM applies the mix's transpose to the one
-    and the coupling to the other. Gradients of the mixes are summed up for each row of a block
-    apart, in one batched product, and over the rows at the end.
+    P and the gradient of A are halves of one buffer. So one GEMM applies the coupling to P and the
+    transposed mix to the gradient. Gradients of the mixes are batched products, one sum for each
+    row of a block; :meth:`add_to` sums them over the rows.
     """
 
     def __init__(
@@ -104,12 +104,11 @@ class _BackwardStep:
     ) -> None:
         self.image, self.settings, self.buffers, self.index = image, settings, buffers, index
         self.pair, self.grad_maps, self.maps = buffers.lend_pair()
-        self.coupled, self.constant = coupling is not None, None
+        self.coupling = coupling
         if settings.post is not None:
             self.to_probabilities = settings.post.t().contiguous()
         if coupling is not None:
             self.to_probabilities = torch.cat([self.to_probabilities, coupling.products], 1)
-            self.constant = coupling.constant
         heads, size, _ = self.maps.shape
         self.grad_pre, self.grad_post = self.maps.new_zeros(2, size, heads, heads)
         self.grad_bias, self.grad_norm_weight, self.grad_norm_bias = self.maps.new_zeros(3, heads)
@@ -128,7 +127,7 @@ class _BackwardStep:
                 total += share
 
     def recompute(self, i: int) -> None:
-        """Make P of block ``i``, dropped out where it is."""
+        """Compute P of block ``i``, after dropout if it acts on P."""
         self.block = i
         self.image.probabilities(i, self.maps)
         self.softmax = self.maps
@@ -137,7 +136,7 @@ class _BackwardStep:
             self.maps.mul_(self._factors())
 
     def mixed(self) -> Tensor:
-        """A of the block less the output bias; masks the gradient of A where A is dropped out."""
+        """Compute A without the output bias; apply dropout of A to the gradient of A too."""
         settings, maps = self.settings, self.maps
         if settings.post is not None:
             maps = mix(settings.post, maps, self.buffers.lend("mixed"))
@@ -151,7 +150,7 @@ class _BackwardStep:
         return maps
 
     def grad_logits(self) -> Tensor:
-        """Gradient of the raw logits of the block; adds to those of mixes on the way."""
+        """Compute the gradient of the raw logits, and add to the gradients of the mixes."""
         grads = self._grad_softmax()
         torch.ops.aten._softmax_backward_data.out(
             grads, self.softmax, -1, grads.dtype, grad_input=grads
@@ -163,7 +162,7 @@ class _BackwardStep:
         return mix(self.settings.pre.t(), grads, self.buffers.lend("grad raw"))
 
     def _grad_softmax(self) -> Tensor:
-        """Gradient of P from that of A, which it may overwrite."""
+        """Compute the gradient of P from that of A, which it may overwrite."""
         settings, grads = self.settings, self.grad_maps
         if settings.map_bias is not None:
             self.grad_bias += grads.sum((1, 2))
@@ -171,10 +170,10 @@ class _BackwardStep:
             self._layer_norm_backward(settings.norm)
         if settings.post is not None:
             self.grad_post.baddbmm_(grads.transpose(0, 1), self.maps.permute(1, 2, 0))
-            source = self.pair if self.coupled else grads
+            source = grads if self.coupling is None else self.pair
             grads = mix(self.to_probabilities, source, self.buffers.lend("mixed"))
-        if self.constant is not None:
-            grads.add_(self.constant[:, None, None])
+        if self.coupling is not None and self.coupling.constant is not None:
+            grads.add_(self.coupling.constant[:, None, None])
         if settings.drops_probabilities:
             grads.mul_(self._factors())
         return grads
@@ -186,7 +185,7 @@ class _BackwardStep:
         return torch.mul(maps, weight, out=self.buffers.lend("weighted"))
 
     def _layer_norm_backward(self, norm: LayerNormOverHeads) -> None:
-        """Gradient of A to that of the centred mix, in place."""
+        """Turn the gradient of A into that of the centred mix, in place."""
         grads, normal, weight = self.grad_maps, self.normal, norm.weight[:, None, None]
         products = torch.mul(grads, normal, out=self.buffers.lend("weighted"))
         self.grad_norm_weight += products.sum((1, 2))

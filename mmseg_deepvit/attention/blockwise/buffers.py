@@ -1,21 +1,20 @@
-"""Memory for what a blockwise pass makes and forgets, kept from call to call on a CPU.
+"""Memory for temporary tensors of a blockwise pass, kept from call to call on a CPU.
 
-Fresh memory costs a CPU a page fault for every 4 KiB: at N = 1025 that was a fifth of the time. On
-other devices PyTorch's allocator keeps memory itself.
+Fresh memory costs a CPU a page fault for every 4 KiB, a fifth of the time at N = 1025. On other
+devices PyTorch's allocator keeps memory itself.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from types import TracebackType
 
 import torch
 from torch import Tensor
 
 from ..streaming.row_split import RowSplit
 
-#: A thread keeps no more than this.
+#: Largest size of the memory that a thread keeps, in bytes.
 KEPT_BYTES = 128 * 2**20
 _ALIGNMENT = 64
 
@@ -28,15 +27,15 @@ def release_buffers() -> None:
 
 
 class Buffers:
-    """Tensors lent by name during one pass; whoever asks again gets the same, content and all.
+    """Tensors lent by name during one pass; a name gives the same tensor with its content again.
 
-    A context: on leaving, the memory is kept for the thread's next pass, so nothing lent may be
-    used after it.
+    Buffers are a context. The thread's next pass reuses the memory, so no lent tensor may be used
+    after the context ends.
 
     Args:
-        heads: H.
-        rows: How query rows are cut, into blocks of R.
-        like: Gives dtype and device.
+        heads: Number of heads H.
+        rows: Division of the query rows into blocks of R.
+        like: Tensor with the dtype and device of the buffers.
     """
 
     def __init__(self, heads: int, rows: RowSplit, like: Tensor) -> None:
@@ -48,34 +47,29 @@ class Buffers:
     def __enter__(self) -> Buffers:
         self._memory: Tensor | None = None
         if self._device.type == "cpu":
-            # Taken away while in use, should a pass run within a pass.
+            # A pass within this pass must not get the same memory.
             self._memory, _kept.memory = getattr(_kept, "memory", None), None
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._made.clear()
         if self._device.type != "cpu":
             return
         have = 0 if self._memory is None else self._memory.numel()
         if have < self._used <= KEPT_BYTES:
-            # Not an inference tensor, even if this call runs in inference mode.
+            # In inference mode, the memory must still serve training later.
             with torch.inference_mode(False):
                 self._memory = torch.empty(self._used, dtype=torch.uint8)
         _kept.memory = self._memory
 
     def lend(self, name: str, *shape: int) -> Tensor:
-        """A contiguous tensor of a shape, by default that of one block of maps, (H, R, N)."""
+        """Lend a contiguous tensor; its default shape is that of a block of maps, (H, R, N)."""
         if name not in self._made:
             self._made[name] = self._empty(shape or self._map_shape)
         return self._made[name]
 
     def lend_pair(self) -> tuple[Tensor, Tensor, Tensor]:
-        """A contiguous (2H, R, N) tensor, its first and its second half."""
+        """Lend a contiguous (2H, R, N) tensor, its first half and its second half."""
         heads, size, tokens = self._map_shape
         pair = self.lend("pair", 2 * heads, size, tokens)
         return pair, pair[:heads], pair[heads:]

@@ -1,4 +1,4 @@
-"""The passes of blockwise attention that make outputs and moments."""
+"""Passes of blockwise attention that compute outputs and moments."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .row_blocks import ImageBlocks, dropout_factors, mix, normalize_over_heads
 def moments(
     q: Tensor, k: Tensor, settings: PassSettings, rows: RowSplit, lse: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Sums of the probabilities and of their products between heads, over images and entries.
+    """Sum the probabilities, and their products between heads, over images and entries.
 
     Args:
-        q: (B, H, N, d).
-        k: (B, H, N, d).
-        settings: What happens to the maps before the post mix.
-        rows: How rows are cut, into n blocks of R.
-        lse: (B, n, H, R), filled in with the log-sum-exp of the rows.
+        q: Queries, (B, H, N, d).
+        k: Keys, (B, H, N, d).
+        settings: Settings of the maps, of which only those before the post mix matter.
+        rows: Division of the rows into n blocks of R.
+        lse: Memory for the log-sum-exp of the rows, (B, n, H, R), which the pass fills in.
 
     Returns:
-        Σ P_h, (H,), and Σ P_h P_g, (H, H), in float64, of the maps that the post mix sees.
+        Σ P_h, (H,), and Σ P_h P_g, (H, H), in float64. P is dropped out where the settings say so.
     """
     heads = q.shape[1]
     first = lse.new_zeros(heads, dtype=torch.float64)
@@ -47,14 +47,14 @@ def _add_moments(
     first: Tensor,
     second: Tensor,
 ) -> None:
-    """Add an image's moments; the first only where P is dropped out."""
+    """Add an image's moments to ``second``, and to ``first`` if dropout acts on P."""
     image.start_exponentials()
     by_row = image.lse.new_zeros(rows.size, image.heads, image.heads)
     for i in range(rows.blocks):
         exps = image.exponentials(i, buffers.lend("maps"))
         inverse = image.sums[i].reciprocal()
         if i == rows.blocks - 1:
-            inverse[:, rows.last :] = 0  # rows that only fill up the block
+            inverse[:, rows.last :] = 0  # these rows only fill up the block
         if settings.drops_probabilities:
             exps.mul_(dropout_factors(settings, buffers, b, i))
             first += (exps.sum(-1) * inverse).sum(-1)
@@ -74,16 +74,16 @@ def forward(
     lse: Tensor,
     lse_known: bool,
 ) -> Tensor:
-    """Outputs of head-mixing attention.
+    """Compute the outputs of head-mixing attention.
 
     Args:
-        q: (B, H, N, d).
-        k: (B, H, N, d).
-        v: (B, H, N, d).
-        settings: What happens to the maps.
-        rows: How rows are cut, into n blocks of R.
-        lse: (B, n, H, R), in the dtype of the maps; filled in unless it is known already.
-        lse_known: Whether it is.
+        q: Queries, (B, H, N, d).
+        k: Keys, (B, H, N, d).
+        v: Values, (B, H, N, d).
+        settings: Settings of the maps.
+        rows: Division of the rows into n blocks of R.
+        lse: Log-sum-exp of the rows, (B, n, H, R), in the dtype of the maps.
+        lse_known: Whether ``lse`` is known; if not, the pass fills it in.
 
     Returns:
         (B, N, H, d) in the dtype of ``v``.
@@ -112,7 +112,7 @@ def _outputs(
     b: int,
     lse_known: bool,
 ) -> Tensor:
-    """(n, H, R, d) outputs of an image, less what the output bias adds."""
+    """Compute an image's outputs without the output bias, (n, H, R, d)."""
     products = buffers.lend("products", rows.blocks, image.heads, rows.size, values.shape[-1])
     if lse_known:
         image.use_lse()
@@ -133,9 +133,9 @@ def _outputs(
 def _mixed_maps(
     maps: Tensor, sums: Tensor | None, settings: PassSettings, buffers: Buffers, b: int, i: int
 ) -> Tensor:
-    """P of a block, or exponentials and their sums, to A less the output bias.
+    """Compute A of a block without the output bias, overwriting ``maps``.
 
-    Overwrites what it is given.
+    ``maps`` are probabilities, or with ``sums`` exponentials that are still to be divided by them.
     """
     if settings.drops_probabilities:
         maps.mul_(dropout_factors(settings, buffers, b, i))
@@ -156,7 +156,7 @@ def _mixed_maps(
 
 
 def _divide_and_mix(weight: Tensor, exps: Tensor, sums: Tensor, out: Tensor) -> Tensor:
-    """Divide by the sums within the mix: each row has a mix of its own. A pass less over memory.
+    """Divide by the sums and mix in one product, with one mix for each row.
 
     Returns:
         (H, R, N), a transposed view.

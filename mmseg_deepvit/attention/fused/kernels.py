@@ -1,8 +1,8 @@
-"""The Triton programs: each does all heads of some query rows, or of some keys, of one image.
+"""Triton programs, each for all heads of a block of query rows, or of keys, of one image.
 
-Grids are (blocks of rows or keys, images), with the chunks of a head's width between them where
-outputs are written. What is summed over an image leaves a program as its own share, to be added up
-in float64 outside: no atomics, the same result each time.
+Grids are (blocks, images), or (blocks, chunks of widths, images) for programs with outputs. Each
+program stores its share of a sum, and the pass adds the shares in float64. Results repeat exactly,
+because no sum is atomic.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from .tiles import (
 
 @triton.jit
 def program(axis: tl.constexpr):
-    """Number of this program among those that leave shares."""
+    """Number this program among those that store shares."""
     return tl.program_id(axis) * tl.num_programs(0) + tl.program_id(0)
 
 
 @triton.jit
 def row_sums(maps, S: tl.constexpr):
-    """Fill in ``maps.lse``."""
+    """Compute the log-sum-exp of rows into ``maps.lse``."""
     image = tl.program_id(1)
     first_row = tl.program_id(0) * S.R
     pre = load_pre(maps, S, False)
@@ -56,7 +56,7 @@ def row_sums(maps, S: tl.constexpr):
 
 @triton.jit
 def moments(maps, shares, S: tl.constexpr):
-    """Shares of Σ (P_g − 1/N)(P_h − 1/N), (programs, heads, heads)."""
+    """Compute shares of Σ (P_g − 1/N)(P_h − 1/N), (programs, heads, heads)."""
     image = tl.program_id(1)
     first_row = tl.program_id(0) * S.R
     pre = load_pre(maps, S, False)
@@ -66,15 +66,15 @@ def moments(maps, shares, S: tl.constexpr):
     for first_key in range(0, maps.tokens, S.C):
         mixed, _ = logits(maps, pre, image, first_row, first_key, S)
         keys = first_key + tl.arange(0, S.C)[None, None, :]
-        there = (rows < maps.tokens) & (keys < maps.tokens)
-        entries = tl.where(there, tl.exp(mixed - lse) - 1.0 / maps.tokens, 0.0)
+        exist = (rows < maps.tokens) & (keys < maps.tokens)
+        entries = tl.where(exist, tl.exp(mixed - lse) - 1.0 / maps.tokens, 0.0)
         sums = add_head_products(entries, entries, sums, S)
     store_mix(shares, program(1), sums, S)
 
 
 @triton.jit
 def outputs(maps, mixes, v, shift, out, S: tl.constexpr):
-    """A V plus the (B, heads, width) ``shift`` of each image."""
+    """Compute A V plus ``shift``, (B, heads, 1, width)."""
     image = tl.program_id(2)
     first_row = tl.program_id(0) * S.R
     first_width = tl.program_id(1) * S.W
@@ -95,7 +95,7 @@ def outputs(maps, mixes, v, shift, out, S: tl.constexpr):
 def row_gradients(
     maps, mixes, v, grad, deltas, post_shares, weight_shares, bias_shares, S: tl.constexpr
 ):
-    """Σ_j P dP of each row into ``deltas``, (B, heads, N); shares of the parameters' gradients."""
+    """Compute ``deltas``, Σ_j P dP of each row, (B, heads, N), and shares of the parameters."""
     image = tl.program_id(1)
     first_row = tl.program_id(0) * S.R
     pre = load_pre(maps, S, False)
@@ -129,7 +129,7 @@ def row_gradients(
 
 @triton.jit
 def query_gradients(maps, mixes, v, grad, deltas, grad_q, pre_shares, S: tl.constexpr):
-    """Gradient of the queries, and shares of the pre mix's."""
+    """Compute the gradient of the queries, and shares of that of the pre mix."""
     image = tl.program_id(2)
     first_row = tl.program_id(0) * S.R
     first_width = tl.program_id(1) * S.W
@@ -162,7 +162,7 @@ def query_gradients(maps, mixes, v, grad, deltas, grad_q, pre_shares, S: tl.cons
 
 @triton.jit
 def key_gradients(maps, mixes, v, grad, deltas, shift, grad_k, grad_v, S: tl.constexpr):
-    """Gradients of keys and values; that of values plus a (B, heads, width) ``shift``."""
+    """Compute the gradients of keys and values, the latter plus ``shift``, (B, heads, 1, width)."""
     image = tl.program_id(2)
     first_key = tl.program_id(0) * S.C
     first_width = tl.program_id(1) * S.W

@@ -1,7 +1,8 @@
-"""Launching Triton programs on the maps of a call, in tiles that the device has room for."""
+"""Launches of Triton programs, with tiles for which the device has room."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,13 +19,13 @@ from .tiles import Maps, Mixes, Plan, Tokens
 
 @dataclass(frozen=True)
 class Tiling:
-    """How a program cuts the maps, and what it runs on.
+    """Tile of a program, and the resources of the program.
 
     Attributes:
-        rows: Query rows of a tile, a power of two from 16 on.
-        columns: Keys of a tile, likewise.
-        warps: Groups of 32 threads that share a program.
-        stages: Tiles of keys and values that are loaded ahead.
+        rows: Number of query rows in a tile, a power of two, at least 16.
+        columns: Number of keys in a tile, a power of two, at least 16.
+        warps: Number of groups of 32 threads that share a program.
+        stages: Number of tiles of keys and values that are loaded ahead.
     """
 
     rows: int
@@ -33,25 +34,25 @@ class Tiling:
     stages: int
 
 
-#: From the one that suits most to the one that needs least. Larger ones than the first have
-#: registers spilled (``tests/attention/gpu_compilation.py`` shows it).
+#: Tilings to try, from the fastest to the smallest. Larger ones spill registers
+#: (``tests/attention/gpu_compilation.py`` shows it).
 TILINGS = (Tiling(16, 32, 8, 2), Tiling(16, 16, 8, 2), Tiling(16, 16, 8, 1))
-#: The same for programs that hold several sums, and spill sooner.
+#: Tilings to try for programs that hold several sums and spill sooner.
 NARROW_TILINGS = TILINGS[1:]
 
-#: The tiling that fitted, for a program with its plan on a device.
+#: Tilings that fitted, by program, plan and device.
 _fitting: dict[tuple[Any, Plan, torch.device], Tiling] = {}
 
 
 class Launch:
-    """Launches programs on one call's maps.
+    """Launches of programs for the maps of one call.
 
     Args:
-        q: (B, H, N, d).
-        k: (B, H, N, d).
-        settings: What happens to the maps.
-        lse: (B, 1, H, N), log-sum-exp of the rows.
-        coupling: Of batch statistics in the backward pass, or None.
+        q: Queries, (B, H, N, d).
+        k: Keys, (B, H, N, d).
+        settings: Settings of the maps.
+        lse: Log-sum-exp of the rows, (B, 1, H, N).
+        coupling: Coupling of batch statistics in the backward pass, or None.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Launch:
         self._plan = make_plan(q, settings, coupling is not None)
         pre, post = (lse if w is None else w.contiguous() for w in (settings.pre, settings.post))
         self._maps = Maps(as_tokens(q), as_tokens(k), lse, pre, settings.scale, self._tokens)
-        #: What happens to probabilities, as programs take it.
+        #: Mixes and norm of the probabilities, as programs take them.
         self.mixes = Mixes(
             post,
             lse if norm is None else norm.weight,
@@ -78,12 +79,13 @@ class Launch:
         self._chunks = triton.cdiv(width, self._plan.W)
 
     def over_rows(self, kernel: Any, *args: Any, shares: tuple[int, ...] = ()) -> list[Tensor]:
-        """A program for each block of query rows of each image.
+        """Run a program for each block of query rows of each image.
 
         Args:
-            kernel: The Triton program; takes the maps, ``args``, the shares and the plan.
-            args: Its arguments.
-            shares: What each program leaves behind: H numbers (1) or H×H (2).
+            kernel: Triton program that takes the maps, ``args``, the shares and the plan.
+            args: Further arguments of the program.
+            shares: Dimensions of the shares of sums that each program writes: 1 for (H,), 2 for
+                (H, H).
 
         Returns:
             The shares, (programs, H) or (programs, H, H).
@@ -93,14 +95,20 @@ class Launch:
     def over_row_chunks(
         self, kernel: Any, *args: Any, shares: tuple[int, ...] = ()
     ) -> list[Tensor]:
-        """The same, for each chunk of widths of each block of query rows."""
+        """Run a program for each chunk of widths of each block of query rows."""
         return self._run(kernel, args, shares, lambda tiling: (tiling.rows, self._chunks))
 
     def over_key_chunks(self, kernel: Any, *args: Any) -> list[Tensor]:
-        """The same, for each chunk of widths of each block of keys."""
+        """Run a program for each chunk of widths of each block of keys."""
         return self._run(kernel, args, (), lambda tiling: (tiling.columns, self._chunks))
 
-    def _run(self, kernel: Any, args: tuple, shares: tuple[int, ...], cut: Any) -> list[Tensor]:
+    def _run(
+        self,
+        kernel: Any,
+        args: tuple[Any, ...],
+        shares: tuple[int, ...],
+        cut: Callable[[Tiling], tuple[int, ...]],
+    ) -> list[Tensor]:
         key = (kernel, self._plan, self._lse.device)
         tilings = (_fitting[key],) if key in _fitting else tilings_of(kernel)
         for tiling in tilings:
@@ -126,17 +134,17 @@ class Launch:
 
 
 def tilings_of(kernel: Any) -> tuple[Tiling, ...]:
-    """What a program is tried with, in this order."""
+    """Return the tilings to try for a program, in order."""
     narrow = (kernels.query_gradients, kernels.key_gradients)
     return NARROW_TILINGS if kernel in narrow else TILINGS
 
 
 def make_plan(q: Tensor, settings: PassSettings, coupled: bool) -> Plan:
-    """What is compiled into the programs of a call, but for their tiles."""
+    """Make the plan of a call's programs, without the size of tiles."""
     heads, width = q.shape[1], q.shape[3]
     half = q.dtype != torch.float32
     filled = max(16, triton.next_power_of_2(heads))
-    # Tiles of queries, keys and values are of H · W numbers a token.
+    # Tiles of queries, keys and values have H · W numbers for each token.
     widest = (1024 if half else 512) // filled
     return Plan(
         heads=heads,
@@ -157,7 +165,7 @@ def make_plan(q: Tensor, settings: PassSettings, coupled: bool) -> Plan:
 
 
 def as_tokens(x: Tensor) -> Tokens:
-    """A (B, H, N, d) tensor as programs take it, copied if widths do not lie side by side."""
+    """Wrap a (B, H, N, d) tensor for programs; copy it if its widths are not contiguous."""
     if x.stride(-1) != 1:
         x = x.contiguous()
     return Tokens(x, *x.stride()[:3])

@@ -1,4 +1,9 @@
-"""The passes of fused attention: launches of the Triton programs, and sums of their shares."""
+"""Passes of fused attention: they launch Triton programs and sum up the shares of the programs.
+
+Arguments and results are those of :mod:`mmseg_deepvit.attention.blockwise.forward` and
+:mod:`mmseg_deepvit.attention.blockwise.backward`. Inputs are fp16, bf16 or fp32. ``rows`` is one
+block of all N rows, so ``lse`` is (B, 1, H, N), in fp32.
+"""
 
 from __future__ import annotations
 
@@ -16,24 +21,13 @@ from .tiles import Tokens
 def moments(
     q: Tensor, k: Tensor, settings: PassSettings, rows: RowSplit, lse: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Sums of the probabilities and of their products between heads, over images and entries.
-
-    Args:
-        q: (B, H, N, d), fp16, bf16 or fp32; so all that follows.
-        k: (B, H, N, d).
-        settings: What happens to the maps before the post mix.
-        rows: One block of N.
-        lse: (B, 1, H, N), fp32, filled in with the log-sum-exp of the rows.
-
-    Returns:
-        Σ P_h, (H,), and Σ P_h P_g, (H, H), in float64.
-    """
+    """Sum the probabilities, and their products between heads, over images and entries."""
     launch = Launch(q, k, settings, lse)
     launch.over_rows(kernels.row_sums)
     (shares,) = launch.over_rows(kernels.moments, shares=(2,))
     batch, heads, tokens, _ = q.shape
     first = shares.new_full((heads,), batch * tokens, dtype=torch.float64)  # rows sum to one
-    # The shares are of P − 1/N, of which B·N² entries lack 1/N² each.
+    # Shares hold products of P − 1/N: B·N² entries, each 1/N² less than the product of P.
     return first, shares.sum(0, dtype=torch.float64) + batch
 
 
@@ -46,20 +40,7 @@ def forward(
     lse: Tensor,
     lse_known: bool,
 ) -> Tensor:
-    """Outputs of head-mixing attention.
-
-    Args:
-        q: (B, H, N, d).
-        k: (B, H, N, d).
-        v: (B, H, N, d).
-        settings: What happens to the maps.
-        rows: One block of N.
-        lse: (B, 1, H, N), fp32; filled in unless it is known already.
-        lse_known: Whether it is.
-
-    Returns:
-        (B, N, H, d) in the dtype of ``v``.
-    """
+    """Compute the outputs of head-mixing attention."""
     launch = Launch(q, k, settings, lse)
     if not lse_known:
         launch.over_rows(kernels.row_sums)
@@ -82,21 +63,7 @@ def backward(
     lse: Tensor,
     coupling: Coupling | None = None,
 ) -> Gradients:
-    """Gradients of head-mixing attention: by row, of the queries, of keys and values.
-
-    Args:
-        grad: Of the output, (B, N, H, d).
-        q: (B, H, N, d).
-        k: (B, H, N, d).
-        v: (B, H, N, d).
-        settings: As in the forward pass.
-        rows: One block of N.
-        lse: (B, 1, H, N), as the forward pass left it.
-        coupling: Of batch statistics, or None.
-
-    Returns:
-        The gradients.
-    """
+    """Compute the gradients of head-mixing attention."""
     found = empty_gradients(q, k, v, settings)
     launch = Launch(q, k, settings, lse, coupling)
     grad = grad.transpose(1, 2).to(v.dtype)
@@ -120,15 +87,15 @@ def backward(
 
 
 def _centred(v: Tensor) -> Tensor:
-    """Values less their mean over the tokens: where rows of A sum to zero it is the same.
+    """Subtract the mean over the tokens from the values, so that no large numbers cancel.
 
-    Nothing large then cancels in the products with A, which is rounded.
+    The products with A stay the same where rows of A sum to zero.
     """
     return (v.float() - v.mean(2, dtype=torch.float32, keepdim=True)).to(v.dtype)
 
 
 def _times_bias(settings: PassSettings, totals: Tensor) -> Tokens:
-    """What the final bias adds to each token, from the (B, H, d) totals over the others."""
+    """Multiply (B, H, d) totals over the tokens by the output bias; each token gains the result."""
     bias = settings.output_bias
     added = torch.zeros_like(totals) if bias is None else bias[:, None] * totals
     return as_tokens(added[:, :, None])

@@ -1,8 +1,7 @@
-"""Pieces of Triton programs that work on tiles of the maps of all heads of an image at once.
+"""Functions of Triton programs for tiles of the maps of all heads of an image.
 
-Shapes inside a program, see :class:`Plan`: H heads, R query rows, C keys, widths in chunks of W.
-What is beyond the real heads, tokens and widths is loaded as zeros, and probabilities are zero
-there.
+Shapes in a program have H heads, R query rows, C keys and chunks of W widths, see :class:`Plan`.
+Entries outside the real heads, tokens and widths are loaded as zeros and get probabilities of zero.
 """
 
 from __future__ import annotations
@@ -16,23 +15,24 @@ import triton.language as tl
 
 @dataclass(frozen=True)
 class Plan:
-    """What is compiled into a program.
+    """Constants that are compiled into a program.
 
     Attributes:
-        heads: Number of heads there are.
-        width: Of a head.
-        H: ``heads``, filled up to a power of two from 16 on, as tensor cores want it.
-        R: Query rows of a tile.
-        C: Keys of a tile.
-        W: Widths loaded at once; outputs of wider heads are made chunk by chunk.
+        heads: Number of heads.
+        width: Width of a head.
+        H: Number of heads in a tile: ``heads``, rounded up to a power of two, at least 16, as
+            tensor cores need.
+        R: Number of query rows in a tile.
+        C: Number of keys in a tile.
+        W: Number of widths loaded at once. Wider heads have outputs in several chunks.
         pre: Whether logits are mixed.
         post: Whether probabilities are mixed.
         layer_norm: Whether a LayerNorm over heads follows the post mix.
-        centred: Whether P less 1/N is mixed.
+        centred: Whether the mix acts on P − 1/N.
         coupled: Whether batch statistics add to the gradient of P.
-        precision: Of products of maps, as ``tl.dot`` calls it.
-        precise: Of products of logits, whose errors the exponential would magnify.
-        widen: Whether halves are multiplied as fp32, which Triton's interpreter wants for bf16.
+        precision: Precision of products of maps, by its name in ``tl.dot``.
+        precise: Precision of products of logits, whose errors the exponential magnifies.
+        widen: Whether halves are multiplied as fp32; Triton's interpreter needs it for bf16.
     """
 
     heads: int
@@ -52,13 +52,13 @@ class Plan:
 
 
 class Tokens(NamedTuple):
-    """A (B, H, N, d) tensor whose widths lie side by side.
+    """A (B, H, N, d) tensor with contiguous widths.
 
     Attributes:
-        data: The tensor.
-        image: Numbers from one image to the next.
-        head: From one head to the next.
-        row: From one token to the next.
+        data: Tensor, or its address in a program.
+        image: Stride of images.
+        head: Stride of heads.
+        row: Stride of tokens.
     """
 
     data: Any
@@ -68,15 +68,15 @@ class Tokens(NamedTuple):
 
 
 class Maps(NamedTuple):
-    """What probabilities are made from.
+    """Arguments from which a program computes probabilities.
 
     Attributes:
-        q: Queries.
-        k: Keys.
-        lse: (B, H, N) log-sum-exp of the rows of mixed logits.
-        pre: (heads, heads) mix of the logits; anything where there is none.
+        q: Queries, as :class:`Tokens`.
+        k: Keys, as :class:`Tokens`.
+        lse: Log-sum-exp of the rows of mixed logits, (B, H, N).
+        pre: Mix of the logits, (heads, heads); any tensor if there is none.
         scale: Factor of the logits.
-        tokens: N.
+        tokens: Number N of tokens.
     """
 
     q: Any
@@ -88,14 +88,15 @@ class Maps(NamedTuple):
 
 
 class Mixes(NamedTuple):
-    """What happens to probabilities; anything where there is none.
+    """Mixes and norm of the probabilities; any tensor stands for one that a call lacks.
 
     Attributes:
-        post: (heads, heads) mix.
-        norm_weight: (heads,).
-        map_bias: (heads,), added before the LayerNorm.
-        coupling: (heads, heads): its product with P is added to the gradient of P.
-        eps: Added to the LayerNorm's variance.
+        post: Mix, (heads, heads).
+        norm_weight: Weight of the LayerNorm, (heads,).
+        map_bias: Summand of the maps before the LayerNorm, (heads,).
+        coupling: Coupling of batch statistics, (heads, heads); the gradient of P gains its product
+            with P.
+        eps: Summand of the LayerNorm's variance.
     """
 
     post: Any
@@ -107,7 +108,7 @@ class Mixes(NamedTuple):
 
 @triton.jit
 def row_offsets(x, image, first_row, first_width, S: tl.constexpr, R: tl.constexpr):
-    """(H, R, W) places of rows in memory."""
+    """Compute the offsets of rows in memory, (H, R, W)."""
     heads = tl.arange(0, S.H)[:, None, None]
     rows = first_row + tl.arange(0, R)[None, :, None]
     widths = first_width + tl.arange(0, S.W)[None, None, :]
@@ -115,8 +116,8 @@ def row_offsets(x, image, first_row, first_width, S: tl.constexpr, R: tl.constex
 
 
 @triton.jit
-def rows_there(first_row, first_width, tokens, S: tl.constexpr, R: tl.constexpr):
-    """(H, R, W): which of them are there."""
+def rows_exist(first_row, first_width, tokens, S: tl.constexpr, R: tl.constexpr):
+    """Tell which entries of rows exist, (H, R, W)."""
     heads = tl.arange(0, S.H)[:, None, None]
     rows = first_row + tl.arange(0, R)[None, :, None]
     widths = first_width + tl.arange(0, S.W)[None, None, :]
@@ -125,31 +126,31 @@ def rows_there(first_row, first_width, tokens, S: tl.constexpr, R: tl.constexpr)
 
 @triton.jit
 def load_rows(x, image, first_row, first_width, tokens, S: tl.constexpr, R: tl.constexpr):
-    """(H, R, W) of an image's tokens."""
+    """Load rows of an image, (H, R, W)."""
     offsets = row_offsets(x, image, first_row, first_width, S, R)
-    there = rows_there(first_row, first_width, tokens, S, R)
-    return tl.load(x.data + offsets, mask=there, other=0.0)
+    exist = rows_exist(first_row, first_width, tokens, S, R)
+    return tl.load(x.data + offsets, mask=exist, other=0.0)
 
 
 @triton.jit
 def store_rows(x, image, first_row, first_width, tokens, values, S: tl.constexpr, R: tl.constexpr):
-    """Write (H, R, W) into an image's tokens."""
+    """Store rows of an image, (H, R, W)."""
     offsets = row_offsets(x, image, first_row, first_width, S, R)
-    there = rows_there(first_row, first_width, tokens, S, R)
-    tl.store(x.data + offsets, values.to(x.data.dtype.element_ty), mask=there)
+    exist = rows_exist(first_row, first_width, tokens, S, R)
+    tl.store(x.data + offsets, values.to(x.data.dtype.element_ty), mask=exist)
 
 
 @triton.jit
 def per_row_offsets(image, first_row, tokens, S: tl.constexpr):
-    """(H, R) places of numbers that each row has one of."""
+    """Compute the offsets of one number for each row, (H, R)."""
     heads = tl.arange(0, S.H)[:, None]
     rows = first_row + tl.arange(0, S.R)[None, :]
     return (image.to(tl.int64) * S.heads + heads) * tokens + rows
 
 
 @triton.jit
-def per_row_there(first_row, tokens, S: tl.constexpr):
-    """(H, R): which of them are there."""
+def per_row_exist(first_row, tokens, S: tl.constexpr):
+    """Tell which rows exist, (H, R)."""
     heads = tl.arange(0, S.H)[:, None]
     rows = first_row + tl.arange(0, S.R)[None, :]
     return (heads < S.heads) & (rows < tokens)
@@ -157,56 +158,56 @@ def per_row_there(first_row, tokens, S: tl.constexpr):
 
 @triton.jit
 def load_per_row(base, image, first_row, tokens, other, S: tl.constexpr):
-    """(H, R, 1) of a contiguous (B, H, N) tensor."""
-    there = per_row_there(first_row, tokens, S)
-    found = tl.load(base + per_row_offsets(image, first_row, tokens, S), mask=there, other=other)
+    """Load (H, R, 1) numbers of a contiguous (B, heads, N) tensor."""
+    exist = per_row_exist(first_row, tokens, S)
+    found = tl.load(base + per_row_offsets(image, first_row, tokens, S), mask=exist, other=other)
     return found[:, :, None]
 
 
 @triton.jit
 def store_per_row(base, image, first_row, tokens, values, S: tl.constexpr):
-    """Write (H, R) into a contiguous (B, H, N) tensor."""
-    there = per_row_there(first_row, tokens, S)
-    tl.store(base + per_row_offsets(image, first_row, tokens, S), values, mask=there)
+    """Store (H, R) numbers in a contiguous (B, heads, N) tensor."""
+    exist = per_row_exist(first_row, tokens, S)
+    tl.store(base + per_row_offsets(image, first_row, tokens, S), values, mask=exist)
 
 
 @triton.jit
 def load_mix(base, S: tl.constexpr, transposed: tl.constexpr):
-    """A mix or its transpose, (H, H)."""
+    """Load a mix or its transpose, (H, H)."""
     rows = tl.arange(0, S.H)[:, None]
     columns = tl.arange(0, S.H)[None, :]
-    there = (rows < S.heads) & (columns < S.heads)
+    exist = (rows < S.heads) & (columns < S.heads)
     offsets = columns * S.heads + rows if transposed else rows * S.heads + columns
-    return tl.load(base + offsets, mask=there, other=0.0)
+    return tl.load(base + offsets, mask=exist, other=0.0)
 
 
 @triton.jit
 def store_mix(base, program, values, S: tl.constexpr):
-    """Write (H, H) as a program's entry of a (programs, heads, heads) tensor."""
+    """Store a program's (H, H) share in a (programs, heads, heads) tensor."""
     rows = tl.arange(0, S.H)[:, None]
     columns = tl.arange(0, S.H)[None, :]
-    there = (rows < S.heads) & (columns < S.heads)
+    exist = (rows < S.heads) & (columns < S.heads)
     offsets = (program.to(tl.int64) * S.heads + rows) * S.heads + columns
-    tl.store(base + offsets, values, mask=there)
+    tl.store(base + offsets, values, mask=exist)
 
 
 @triton.jit
 def load_heads(base, S: tl.constexpr):
-    """A number for each head, (H, 1, 1)."""
+    """Load a number for each head, (H, 1, 1)."""
     heads = tl.arange(0, S.H)
     return tl.load(base + heads, mask=heads < S.heads, other=0.0)[:, None, None]
 
 
 @triton.jit
 def store_heads(base, program, values, S: tl.constexpr):
-    """Write (H,) as a program's entry of a (programs, heads) tensor."""
+    """Store a program's (H,) share in a (programs, heads) tensor."""
     heads = tl.arange(0, S.H)
     tl.store(base + program.to(tl.int64) * S.heads + heads, values, mask=heads < S.heads)
 
 
 @triton.jit
 def add_product(x, y, sums, S: tl.constexpr):
-    """Add the products of two stacks of H matrices, each of the inputs' dtype, to fp32 sums."""
+    """Add the products of two stacks of H matrices, in the dtype of the inputs, to fp32 sums."""
     if S.widen:
         x = x.to(tl.float32)
         y = y.to(tl.float32)
@@ -215,7 +216,7 @@ def add_product(x, y, sums, S: tl.constexpr):
 
 @triton.jit
 def row_products(x, y, image, first_row, first_key, tokens, S: tl.constexpr):
-    """(H, R, C) products of rows of x with rows of y."""
+    """Multiply rows of x by rows of y, (H, R, C)."""
     result = tl.zeros((S.H, S.R, S.C), tl.float32)
     width: tl.constexpr = S.width
     chunk: tl.constexpr = S.W
@@ -228,14 +229,14 @@ def row_products(x, y, image, first_row, first_key, tokens, S: tl.constexpr):
 
 @triton.jit
 def mix(weight, maps, S: tl.constexpr, precision: tl.constexpr):
-    """(H, H) weights times (H, R, C) maps."""
+    """Multiply (H, H) weights by (H, R, C) maps."""
     mixed = tl.dot(weight, tl.reshape(maps, (S.H, S.R * S.C)), input_precision=precision)
     return tl.reshape(mixed, (S.H, S.R, S.C))
 
 
 @triton.jit
 def add_head_products(x, y, sums, S: tl.constexpr):
-    """Add products of (H, R, C) maps of any two heads, summed over the entries, to (H, H)."""
+    """Add the products of (H, R, C) maps of all pairs of heads to (H, H) sums over entries."""
     x = tl.reshape(x, (S.H, S.R * S.C))
     y = tl.permute(tl.reshape(y, (S.H, S.R * S.C)), (1, 0))
     return tl.dot(x, y, sums, input_precision=S.precision)
@@ -243,7 +244,7 @@ def add_head_products(x, y, sums, S: tl.constexpr):
 
 @triton.jit
 def logits(maps, pre, image, first_row, first_key, S: tl.constexpr):
-    """(H, R, C) logits as the softmax has them, −∞ where there is no key; and before the mix."""
+    """Compute (H, R, C) logits after the mix, with −∞ for keys that do not exist, and before it."""
     raw = row_products(maps.q, maps.k, image, first_row, first_key, maps.tokens, S) * maps.scale
     mixed = mix(pre, raw, S, S.precise) if S.pre else raw
     keys = first_key + tl.arange(0, S.C)[None, None, :]
@@ -252,28 +253,28 @@ def logits(maps, pre, image, first_row, first_key, S: tl.constexpr):
 
 @triton.jit
 def load_pre(maps, S: tl.constexpr, transposed: tl.constexpr):
-    """The pre mix; where there is none, a number that nothing reads."""
+    """Load the pre mix; without one, return a number that no function reads."""
     return load_mix(maps.pre, S, transposed) if S.pre else 0.0
 
 
 @triton.jit
 def load_lse(maps, image, first_row, S: tl.constexpr):
-    """(H, R, 1); where there is no row or head, what makes its probabilities zero."""
+    """Load (H, R, 1) log-sum-exps; ∞ gives missing rows and heads probabilities of zero."""
     return load_per_row(maps.lse, image, first_row, maps.tokens, float("inf"), S)
 
 
 @triton.jit
 def centre(probabilities, maps, S: tl.constexpr):
-    """P less its mean where that is what is mixed: differences survive rounding better."""
+    """Subtract 1/N from P if the plan says so, because differences from 1/N are rounded less."""
     return probabilities - 1.0 / maps.tokens if S.centred else probabilities
 
 
 @triton.jit
 def normalize(mixed, mixes, S: tl.constexpr):
-    """LayerNorm over the heads of a mix that is centred already, without its weight.
+    """Apply a LayerNorm without weight over the heads of a mix that is centred.
 
     Returns:
-        (H, R, C) and the (1, R, C) factors it took.
+        The normalised maps, (H, R, C), and the factors, (1, R, C).
     """
     mixed = mixed + load_heads(mixes.map_bias, S)
     factors = tl.rsqrt(tl.sum(mixed * mixed, 0) / S.heads + mixes.eps)[None]
@@ -282,7 +283,7 @@ def normalize(mixed, mixes, S: tl.constexpr):
 
 @triton.jit
 def final_maps(probabilities, post, mixes, maps, S: tl.constexpr):
-    """A less its bias, from P."""
+    """Compute A without its bias from P."""
     result = centre(probabilities, maps, S)
     if S.post:
         result = mix(post, result, S, S.precision)
@@ -294,10 +295,10 @@ def final_maps(probabilities, post, mixes, maps, S: tl.constexpr):
 
 @triton.jit
 def grad_mixed(grad, probabilities, post, mixes, maps, S: tl.constexpr):
-    """Through the LayerNorm: from the gradient of A to that of the mix.
+    """Compute the gradient before the LayerNorm from that of A.
 
     Returns:
-        It, and each entry's share in the gradient of the norm's weight; both (H, R, C).
+        The gradient, and each entry's share of the gradient of the norm's weight, both (H, R, C).
     """
     mixed = mix(post, centre(probabilities, maps, S), S, S.precision)
     normal, factors = normalize(mixed, mixes, S)
@@ -310,7 +311,7 @@ def grad_mixed(grad, probabilities, post, mixes, maps, S: tl.constexpr):
 
 @triton.jit
 def grad_probabilities(grad, probabilities, to_probabilities, coupling, maps, S: tl.constexpr):
-    """From the gradient of the mix to that of P, but for what the softmax does not see."""
+    """Compute the gradient of P from that of the mix, up to a constant that the softmax cancels."""
     if S.post:
         grad = mix(to_probabilities, grad, S, S.precision)
     if S.coupled:

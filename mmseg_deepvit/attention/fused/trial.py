@@ -1,7 +1,7 @@
-"""Whether the kernels get a small call right on a GPU, before the first large one of its kind.
+"""Trial of the kernels: a small call on a GPU, before the first large call of its kind.
 
-A compiler or driver that is too old, or a GPU with too little shared memory, shows here, and the
-blockwise form serves instead of a training run that stops or, worse, learns from wrong gradients.
+The trial finds compilers and drivers that are too old, and GPUs with too little shared memory. The
+blockwise backend then replaces the kernels, so that no training stops or gets wrong gradients.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from ..blockwise import blockwise_attention
 from ..call_settings import CallSettings
 from ..streaming import streamed_attention
 
-#: Two rows of tiles, the second not full.
+#: Number of tokens, which fills a tile and part of another.
 TOKENS = 40
-#: Largest differences over the largest values: some roundings of the dtype.
+#: Largest relative errors: a few roundings of the dtype.
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 
 
 class Call(NamedTuple):
-    """What tells the kinds of calls apart that are compiled differently.
+    """Kind of a call; each kind is compiled separately.
 
     Attributes:
-        device: As in ``torch.device``.
-        dtype: Of queries, keys and values.
-        heads: H.
-        width: Of a head.
+        device: Name of the device, for ``torch.device``.
+        dtype: Dtype of queries, keys and values.
+        heads: Number of heads H.
+        width: Width of a head.
         pre: Whether logits are mixed.
         post: Whether probabilities are mixed.
-        norm: ``'none'`` (also for a BatchNorm that uses running statistics), ``'batch'`` or
-            ``'layer'``.
+        norm: Name of the norm: ``'batch'`` for batch statistics, ``'layer'``, or ``'none'``, also
+            for a BatchNorm with running statistics.
     """
 
     device: str
@@ -46,15 +46,15 @@ class Call(NamedTuple):
     norm: str
 
 
-# Compilers run it when they trace a call and keep what it says; a cache alone they would look into.
+# Compilers call it when they trace a call, and keep the result. They would trace a cached function.
 @torch.compiler.assume_constant_result
 def passes_trial(*call: Any) -> bool:
-    """Whether output and all gradients of a small call equal those of the blockwise form.
+    """Tell whether output and gradients of a small call agree with the blockwise backend.
 
-    It is tried once; whatever is raised on the way is an answer too, which is logged as a warning.
+    Each kind of call is tried once. An exception or a large error is logged as a warning.
 
     Args:
-        call: The fields of a :class:`Call`, one by one: compilers pass no tuples with names.
+        call: Fields of a :class:`Call`, one by one, because compilers pass no named tuples.
     """
     return _passes(Call(*call))
 
@@ -63,7 +63,7 @@ def passes_trial(*call: Any) -> bool:
 def _passes(call: Call) -> bool:
     try:
         error = trial_error(call)
-    except Exception as reason:  # compilers, drivers and launches raise what they like
+    except Exception as reason:  # compilers and drivers raise any type
         problem = f"{type(reason).__name__}: {reason}".splitlines()[0]
     else:
         if error <= TOLERANCE[call.dtype]:
@@ -78,7 +78,7 @@ def _passes(call: Call) -> bool:
 
 
 def trial_error(call: Call) -> float:
-    """Largest error of output and gradients of a small call, relative to their largest values."""
+    """Compute the largest error of output and gradients, relative to their largest values."""
     with torch.inference_mode(False), torch.enable_grad():
         tensors = _tensors(call)
         errors = [
@@ -87,7 +87,7 @@ def trial_error(call: Call) -> float:
                 _results(call, tensors, True), _results(call, tensors, False), strict=True
             )
         ]
-    # A comparison with NaN is false: NaN must not get through as a small error.
+    # Comparisons with NaN are false, so NaN would pass as a small error.
     return max(e if e == e else float("inf") for e in errors)
 
 
@@ -98,8 +98,8 @@ def _tensors(call: Call) -> dict[str, Tensor]:
         name: torch.randn(shape, generator=source).to(call.dtype)
         for name in ("q", "k", "v", "grad")
     }
-    for name, there in (("pre_weight", call.pre), ("post_weight", call.post)):
-        if there:
+    for name, mixes in (("pre_weight", call.pre), ("post_weight", call.post)):
+        if mixes:
             noise = torch.randn(heads, heads, generator=source)
             made[name] = torch.eye(heads) + noise / heads**0.5
     return {name: x.to(call.device) for name, x in made.items()}

@@ -1,14 +1,13 @@
-"""Head-mixing attention in passes that never hold a whole map: what all such backends share.
+"""Streamed head-mixing attention: the part that all backends without full maps share.
 
-Paper: see :mod:`mmseg_deepvit.attention.explicit`, whose function this is, to rounding; row sums
-kept for backward as in FlashAttention, https://arxiv.org/abs/2205.14135.
-Deviations: none in result. BatchNorm of the maps is done on H×H moments
+Paper: :mod:`mmseg_deepvit.attention.explicit` computes the same function. FlashAttention,
+https://arxiv.org/abs/2205.14135, also keeps row sums for the backward pass.
+Deviations: none, up to rounding. BatchNorm of the maps works on H×H moments
 (:mod:`mmseg_deepvit.attention.map_statistics`).
 
-Here is the function; below it :mod:`.operator` (what PyTorch sees) and the words that it and the
-passes have in common: :mod:`.pass_settings` (what is done to the maps), :mod:`.gradients` and
-:mod:`.row_split` (how query rows are cut). The passes themselves are
-:mod:`mmseg_deepvit.attention.blockwise` and :mod:`mmseg_deepvit.attention.fused`.
+:mod:`.operator` registers the passes over the maps with PyTorch. :mod:`.pass_settings`,
+:mod:`.gradients` and :mod:`.row_split` define the arguments and results of a pass. The passes are
+in :mod:`mmseg_deepvit.attention.blockwise` and :mod:`mmseg_deepvit.attention.fused`.
 """
 
 from __future__ import annotations
@@ -28,33 +27,41 @@ __all__ = ["streamed_attention", "unsupported"]
 def streamed_attention(
     q: Tensor, k: Tensor, v: Tensor, settings: CallSettings, passes: str, block_rows: int
 ) -> Tensor:
-    """Head-mixing attention that never holds a whole map.
+    """Compute head-mixing attention without holding a full map.
 
-    The same as :func:`~mmseg_deepvit.attention.explicit.explicit_attention`, effects on running
-    statistics included; dropout draws other random numbers from the same generator. A
-    SyncBatchNorm in training exchanges its H×H moments. A bias of the logits has no effect, since a
-    softmax does not see it, and a gradient of zero.
+    The result is that of :func:`~mmseg_deepvit.attention.explicit.explicit_attention`, and so are
+    the running statistics. Dropout draws other random numbers from the same generator. A
+    SyncBatchNorm in training exchanges its H×H moments. A bias of the logits has no effect and a
+    gradient of zero, because a softmax ignores constants.
 
     Args:
-        q: Queries, (B, H, N, d), any floating dtype that the passes take.
+        q: Queries, (B, H, N, d), any floating dtype that the passes support.
         k: Keys, (B, H, N, d).
         v: Values, (B, H, N, d).
-        settings: What happens to the maps; :func:`unsupported` has nothing against it.
-        passes: Name of the passes, see :data:`.operator.STREAMING_BACKENDS`.
-        block_rows: Query rows of a block, 1 to N.
+        settings: Settings of the call, for which :func:`unsupported` gives None.
+        passes: Name of the passes in :data:`.operator.STREAMING_BACKENDS`.
+        block_rows: Number of query rows in a block, 1 to N.
 
     Returns:
         (B, H, N, d) in the dtype of ``v``.
 
     Raises:
-        ValueError: A BatchNorm in training has one entry a head.
+        ValueError: A BatchNorm in training has one entry for each head.
     """
+    batch, heads, tokens, width = q.shape
+    if not tokens:  # the passes handle calls without images, but no images without tokens
+        q, k, v = (x.reshape(0, heads, 1, width) for x in (q, k, v))
+        return streamed_attention(q, k, v, settings, passes, 1).reshape(batch, heads, 0, width)
     post_weight, post_bias = settings.post_weight, settings.post_bias
     norm = FoldedNorm(None, None)
     if post_weight is not None:
         norm = fold_norm(post_weight, post_bias, settings.map_norm, settings.mix_scale)
-    if norm.kind == "batch" and q.shape[0] * q.shape[2] == 1:
-        raise ValueError("BatchNorm in training needs more than one entry for each head")
+    if norm.kind == "batch" and batch * tokens == 1:
+        raise ValueError(
+            "BatchNorm of maps in training needs more than one entry for each head; "
+            "give more images or tokens"
+        )
+    out: Tensor
     out, _, sums = streamed(
         q,
         k,
@@ -83,8 +90,8 @@ def streamed_attention(
 
 
 def unsupported(settings: CallSettings) -> str | None:
-    """What of a call such passes cannot do, in words; None if it can do it all."""
-    # The operator would drop tangents in silence; PyTorch says of neither in public.
+    """Name the part of a call that no streamed pass supports; None if there is no such part."""
+    # The operator would drop tangents in silence. PyTorch has no public names for these states.
     if forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active():
         return "forward-mode derivatives and transforms of torch.func"
     if settings.map_norm is None:

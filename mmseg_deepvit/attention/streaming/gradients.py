@@ -1,4 +1,4 @@
-"""Gradients of a call of streamed attention."""
+"""Gradients of a streamed pass."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .pass_settings import PassSettings
 
 @dataclass
 class Gradients:
-    """Gradients of a call; those of H and H×H parameters in float64, None where there is none.
+    """Gradients of a call: inputs in their dtype, parameters in float64 or None if absent.
 
     Attributes:
-        q: (B, H, N, d).
-        k: (B, H, N, d).
-        v: (B, H, N, d).
-        pre: (H, H).
-        post: (H, H), of ``PassSettings.post``.
-        bias: (H,), of ``PassSettings.bias``.
-        norm_weight: (H,).
-        norm_bias: (H,), of ``LayerNormOverHeads.map_bias``.
+        q: Gradient of the queries, (B, H, N, d).
+        k: Gradient of the keys, (B, H, N, d).
+        v: Gradient of the values, (B, H, N, d).
+        pre: Gradient of ``PassSettings.pre``, (H, H).
+        post: Gradient of ``PassSettings.post``, (H, H).
+        bias: Gradient of ``PassSettings.bias``, (H,).
+        norm_weight: Gradient of ``LayerNormOverHeads.weight``, (H,).
+        norm_bias: Gradient of ``LayerNormOverHeads.map_bias``, (H,).
     """
 
     q: Tensor
@@ -37,11 +37,11 @@ class Gradients:
 
 @dataclass(frozen=True)
 class Coupling:
-    """What batch statistics of the maps add to the gradient of the probabilities P.
+    """Share of the batch statistics of the maps in the gradient of the probabilities P.
 
     Attributes:
-        products: (H, H): products @ P is added.
-        constant: (H,), added as it is; None where the softmax would not see it.
+        products: Factor C, (H, H); the gradient of P gains C P.
+        constant: Second summand, (H,); None without dropout, where the softmax cancels it.
     """
 
     products: Tensor
@@ -49,11 +49,11 @@ class Coupling:
 
 
 def empty_gradients(q: Tensor, k: Tensor, v: Tensor, settings: PassSettings) -> Gradients:
-    """Memory for the gradients of inputs, zeros for those of the parameters there are."""
+    """Make uninitialised gradients of the inputs, and zeros for the parameters that exist."""
     heads = q.shape[1]
 
-    def zeros(there: object, *shape: int) -> Tensor | None:
-        return None if there is None else q.new_zeros(shape, dtype=torch.float64)
+    def zeros(parameter: object, *shape: int) -> Tensor | None:
+        return None if parameter is None else q.new_zeros(shape, dtype=torch.float64)
 
     norm = settings.norm
     return Gradients(

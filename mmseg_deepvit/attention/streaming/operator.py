@@ -1,7 +1,7 @@
-"""Passes over the maps as PyTorch operators: ``mmseg_deepvit::streamed`` and its backward.
+"""PyTorch operators of the passes: ``mmseg_deepvit::streamed`` and ``streamed_backward``.
 
-Operators are opaque to ``torch.compile`` (no graph break) and to autocast. These have no second
-derivative.
+``torch.compile`` and autocast do not look into an operator, so it breaks no graph. These operators
+have no second derivative.
 """
 
 from __future__ import annotations
@@ -22,14 +22,20 @@ from .row_split import RowSplit
 
 @dataclass(frozen=True)
 class StreamingBackend:
-    """What a backend does with the maps; see :mod:`mmseg_deepvit.attention.blockwise`.
+    """Passes of a backend; :mod:`mmseg_deepvit.attention.blockwise` documents their arguments.
+
+    Passes must accept calls without images. They never get images without tokens.
 
     Attributes:
-        map_dtype: From the queries and whether batch statistics matter: the dtype of the maps.
-        moments: From (q, k, settings, rows, lse): sums of P and of its products between heads;
-            fills in ``lse``, the (B, n, H, R) log-sum-exp of the logits' rows.
-        forward: From (q, k, v, settings, rows, lse, lse_known): the output, (B, N, H, d).
-        backward: From (grad, q, k, v, settings, rows, lse, coupling): the gradients.
+        map_dtype: Function of the queries, and of whether the maps need batch statistics, that
+            returns the dtype of the maps.
+        moments: Function of (q, k, settings, rows, lse) that returns the sums of P and of its
+            products between heads. It fills in ``lse``, the (B, n, H, R) log-sum-exp of the rows
+            of logits.
+        forward: Function of (q, k, v, settings, rows, lse, lse_known) that returns the output,
+            (B, N, H, d).
+        backward: Function of (grad, q, k, v, settings, rows, lse, coupling) that returns the
+            gradients.
     """
 
     map_dtype: Callable[[Tensor, bool], torch.dtype]
@@ -38,7 +44,7 @@ class StreamingBackend:
     backward: Callable[..., Gradients]
 
 
-#: Backends' passes by name, entered where they are defined.
+#: Backends by name; each registers itself.
 STREAMING_BACKENDS: dict[str, StreamingBackend] = {}
 
 _PARAMETERS = (
@@ -51,7 +57,7 @@ _PARAMETERS = (
 
 @dataclass(frozen=True)
 class _Call:
-    """Arguments of the operators, in their order (see ``_PARAMETERS``)."""
+    """Arguments of both operators, in the order of ``_PARAMETERS``."""
 
     q: Tensor
     k: Tensor
@@ -73,7 +79,7 @@ class _Call:
     passes: str
 
     def settings(self, statistics: BatchStatistics | None) -> PassSettings:
-        """What happens to the maps, in the dtype that they are computed in."""
+        """Settings of the passes, with all tensors in the dtype of the maps."""
         pre, post, bias = map(self._cast, (self.pre_weight, self.post_weight, self.post_bias))
         norm = dropout = None
         if self.seed is not None:
@@ -90,7 +96,7 @@ class _Call:
         return PassSettings(self.scale, pre, post, bias, norm, dropout, centred)
 
     def statistics(self, sums: Tensor) -> BatchStatistics | None:
-        """Of the batch, from its sums; None where they do not matter."""
+        """Statistics of the batch from its sums; None if no norm needs them."""
         if self.norm != "batch":
             return None
         post, weight, bias = self.post_weight, self.norm_weight, self.norm_bias
@@ -101,16 +107,16 @@ class _Call:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What maps are computed in."""
+        """Dtype of the maps."""
         return STREAMING_BACKENDS[self.passes].map_dtype(self.q, self.norm == "batch")
 
     @property
     def rows(self) -> RowSplit:
-        """How query rows are cut into blocks."""
+        """Division of the query rows into blocks."""
         return RowSplit(self.q.shape[2], self.block_rows)
 
     def no_autocast(self) -> torch.autocast:
-        """Maps are computed in full precision whatever autocast says."""
+        """Context that turns autocast off, so that maps keep their dtype."""
         return torch.autocast(self.q.device.type, enabled=False)
 
     def _cast(self, tensor: Tensor | None) -> Tensor | None:
@@ -127,7 +133,12 @@ def _lse_shape(q: Tensor, rows: RowSplit) -> tuple[int, int, int, int]:
     schema=f"({_PARAMETERS}) -> (Tensor, Tensor, Tensor)",
 )
 def _forward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Output (B, N, H, d), log-sum-exp by blocks, sums of moments (empty without BatchNorm)."""
+    """Compute the output and the tensors that the backward pass needs.
+
+    Returns:
+        The output, (B, N, H, d); the log-sum-exp of the rows, (B, n, H, R); the sums of
+        :func:`~mmseg_deepvit.attention.map_statistics.pack_sums`, empty without batch statistics.
+    """
     call = _Call(*args)
     passes = STREAMING_BACKENDS[call.passes]
     lse = call.q.new_empty(_lse_shape(call.q, call.rows), dtype=call.dtype)
@@ -156,7 +167,7 @@ def _(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 _NAMES = [part.split()[-1] for part in _PARAMETERS.split(", ")]
-#: Arguments that have gradients: all tensors but the seed.
+#: Arguments that have gradients: all tensors except the seed.
 _DIFFERENTIABLE = _NAMES[: _NAMES.index("seed")]
 
 
@@ -169,7 +180,7 @@ _DIFFERENTIABLE = _NAMES[: _NAMES.index("seed")]
 def _backward(
     grad: Tensor, out: Tensor, lse: Tensor, sums: Tensor, *args: Any
 ) -> tuple[Tensor, ...]:
-    """Gradients of the differentiable arguments; empty for those that are None."""
+    """Compute the gradients of the differentiable arguments; an empty one for each None."""
     call = _Call(*args)
     statistics = call.statistics(sums)
     with call.no_autocast():
@@ -183,7 +194,7 @@ def _backward(
         assert found.post is not None
         assert found.bias is not None
         grad_weight = found.post
-        if not settings.centred:  # b was held
+        if not settings.centred:  # the pass held the folded bias constant
             grad_weight = grad_weight - found.bias[:, None] * statistics.first
         post, gamma = statistics.parameter_gradients(grad_weight)
         gradients.update(post_weight=post, norm_weight=gamma, norm_bias=found.bias)
@@ -199,12 +210,12 @@ def _backward(
 
 
 def _like(argument: Tensor, gradient: Tensor | None) -> Tensor:
-    """The gradient in the argument's dtype; zeros if the result does not depend on it."""
+    """Cast a gradient to its argument's dtype; None, of no dependence, gives zeros."""
     return torch.zeros_like(argument) if gradient is None else gradient.to(argument.dtype)
 
 
 def _coupling(call: _Call, statistics: BatchStatistics, grad: Tensor, out: Tensor) -> Coupling:
-    """What the batch's statistics add to the gradient of P, before the pass over the maps."""
+    """Compute the share of the batch statistics in the gradient of P, before the pass."""
     values = call.v.sum(2, dtype=torch.float64)
     grad_bias = (grad.sum(1, dtype=torch.float64) * values).sum((0, 2))
     grad_dot_out = (grad.double() * out.double()).sum((0, 1, 3))
@@ -212,7 +223,7 @@ def _coupling(call: _Call, statistics: BatchStatistics, grad: Tensor, out: Tenso
     grad_first, grad_second = statistics.reach(*totals)
     dtype = call.dtype
     products = (2 / statistics.count * grad_second).to(dtype)
-    if call.seed is None:  # rows of P sum to one: the softmax does not see a constant
+    if call.seed is None:  # rows of P sum to one, so the softmax cancels a constant
         return Coupling(products, None)
     return Coupling(products, (grad_first / statistics.count).to(dtype))
 
@@ -228,7 +239,7 @@ def _(grad: Tensor, out: Tensor, lse: Tensor, sums: Tensor, *args: Any) -> tuple
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     out, lse, sums = output
     ctx.options = inputs[len(_DIFFERENTIABLE) + 1 :]
-    kept_out = out if sums.numel() else None  # only batch statistics want the output
+    kept_out = out if sums.numel() else None  # only batch statistics need the output
     ctx.save_for_backward(kept_out, lse, sums, *inputs[: len(_DIFFERENTIABLE) + 1])
     ctx.set_materialize_grads(False)
 
@@ -257,5 +268,5 @@ def _refuse(ctx: Any, *grads: Tensor) -> NoReturn:
 _forward.register_autograd(_differentiate, setup_context=_setup_context)
 _backward.register_autograd(_refuse)
 
-#: The operator; arguments as ``_PARAMETERS``, results as :func:`_forward` says.
+#: Operator with the arguments of ``_PARAMETERS`` and the results of :func:`_forward`.
 streamed = _forward

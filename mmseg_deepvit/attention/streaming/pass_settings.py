@@ -1,4 +1,4 @@
-"""What happens to the attention maps of a call, in the terms of the passes."""
+"""Settings of a streamed pass: mixes, norm and dropout of the maps."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from torch import Generator, Tensor
 
 @dataclass(frozen=True)
 class LayerNormOverHeads:
-    """LayerNorm over the H heads of each entry of the mixed maps, whose mix is centred already.
+    """LayerNorm over the H heads of each entry of mixed maps; the mix already subtracts the mean.
 
     Attributes:
-        weight: (H,), any mix_scale multiplied in.
-        map_bias: (H,), centred bias of the mix, or None.
-        eps: Added to the variance.
+        weight: Weight times ``mix_scale``, (H,).
+        map_bias: Centred bias of the mix, (H,), or None.
+        eps: Summand of the variance.
     """
 
     weight: Tensor
@@ -24,12 +24,12 @@ class LayerNormOverHeads:
 
 @dataclass(frozen=True)
 class Dropout:
-    """Dropout of maps that can be repeated: each block of each image has a seed of its own.
+    """Dropout of maps that the backward pass can repeat: each block of each image has a seed.
 
     Attributes:
         p: Probability of dropping an entry, in (0, 1).
-        seed: Of the call.
-        after_mix: Whether A is dropped out (CaiT) and not P (DeepViT).
+        seed: Seed of the call.
+        after_mix: Whether dropout acts on A (CaiT) instead of P (DeepViT).
     """
 
     p: float
@@ -37,7 +37,7 @@ class Dropout:
     after_mix: bool
 
     def factors(self, out: Tensor, image: int, block: int) -> Tensor:
-        """Fill ``out`` with the factors 0 and 1 / (1 − p) of a block of an image."""
+        """Fill ``out`` with the factors, 0 or 1 / (1 − p), of a block of an image."""
         generator = Generator(out.device)
         generator.manual_seed((self.seed + 1_000_003 * image + block) % 2**63)
         return out.bernoulli_(1 - self.p, generator=generator).div_(1 - self.p)
@@ -45,17 +45,17 @@ class Dropout:
 
 @dataclass(frozen=True)
 class PassSettings:
-    """What happens to the maps of a call.
+    """Settings of the maps of a call, in the dtype of the maps.
 
     Attributes:
         scale: Factor of the logits.
-        pre: (H, H) mix of the logits or None.
-        post: (H, H) mix of the probabilities, any affine norm folded in, or None.
-        bias: (H,), added to the final map, or None.
+        pre: Mix of the logits, (H, H), or None.
+        post: Mix of the probabilities, (H, H), that includes any affine norm; or None.
+        bias: Summand of the final maps, (H,), or None.
         norm: LayerNorm between the mix and ``bias``, or None.
-        dropout: Or None.
-        centred: Whether P less 1/N is mixed; P must not be dropped out. It is the values that are
-            centred then, which is the same since rows of P sum to one.
+        dropout: Dropout of P or A, or None.
+        centred: Whether the mix acts on P − 1/N instead of P; never with dropout. Passes may
+            subtract the mean of the values instead, because rows of P sum to one.
     """
 
     scale: float
@@ -78,10 +78,10 @@ class PassSettings:
 
     @property
     def output_bias(self) -> Tensor | None:
-        """The bias where it may be left out of the maps and added to the output as b_h Σ_j V_h."""
+        """Bias that is added to the output, as b_h Σ_j V_h[j]; None if the maps need it."""
         return None if self.drops_mixed else self.bias
 
     @property
     def map_bias(self) -> Tensor | None:
-        """The bias where it must stand on the maps, because dropout comes after it."""
+        """Bias that is added to the maps, because dropout follows it; else None."""
         return self.bias if self.drops_mixed else None

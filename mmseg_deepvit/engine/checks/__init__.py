@@ -1,1 +1,1 @@
-"""Looks at settings, data, weights and numbers that stop a run before it goes wrong."""
+"""Checks of settings, data, weights and numbers, which stop a run before it goes wrong."""

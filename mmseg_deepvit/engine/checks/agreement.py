@@ -1,7 +1,7 @@
-"""Settings of model, data and metrics that must agree, compared before the first iteration.
+"""Compare settings of model, data and metrics, which must agree, before the first iteration.
 
-mmseg looks each of them up where it is used: a disagreement ends in an index error after hours, or
-in other scores in silence.
+mmseg does not compare them: a disagreement ends in an index error after hours, or silently in other
+scores.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from ...evaluation import PerImageMetric
 from ...inference.sliding import scored_classes
 from ..resuming.seeding import unwrap_dataset
 
-#: Label that mmseg gives to what the data set leaves out.
+#: Label that mmseg gives to pixels without a class.
 _LEFT_OUT = 255
-#: What ``IoUMetric`` measures for each of ``iou_metrics``, beside aAcc.
+#: Scores of ``IoUMetric`` for each of ``iou_metrics``, in addition to aAcc.
 _IOU_SCORES = {
     "mIoU": ("mIoU", "mAcc"),
     "mDice": ("mDice", "mAcc"),
@@ -34,13 +34,13 @@ _IOU_SCORES = {
 
 
 class Part(NamedTuple):
-    """What trains, validates or tests: a data set and its metrics.
+    """Data set and metrics of training, validation or testing.
 
     Attributes:
         name: One of train, val and test.
-        dataset: What the dataloader loads from.
-        metrics: The evaluator's; none in training.
-        several: Whether the config has a list of them.
+        dataset: Data set of the dataloader.
+        metrics: Metrics of the evaluator; none in training.
+        several: Whether the config has a list of metrics.
     """
 
     name: str
@@ -49,49 +49,47 @@ class Part(NamedTuple):
     several: bool = False
 
     def named_metrics(self) -> Iterator[tuple[str, BaseMetric]]:
-        """Metrics by their place in the config."""
+        """Iterate over metrics and their places in the config."""
         for i, metric in enumerate(self.metrics):
             yield f"{self.name}_evaluator" + (f".{i}" if self.several else ""), metric
 
     def named_datasets(self) -> Iterator[tuple[str, Any]]:
-        """The data sets below all wrappers, by their place in the config."""
-        return (
-            (place, dataset)
-            for place, dataset in _unwrap(self.dataset, f"{self.name}_dataloader.dataset")
-            if not hasattr(dataset, "dataset") and not hasattr(dataset, "datasets")
-        )
+        """Iterate over the data sets inside all wrappers and their places in the config."""
+        for place, dataset in _unwrap(self.dataset, f"{self.name}_dataloader.dataset"):
+            if not hasattr(dataset, "dataset") and not hasattr(dataset, "datasets"):
+                yield place, dataset
 
     def named_transforms(self) -> Iterator[tuple[str, Any]]:
-        """The transforms of all data sets and wrappers, by their place in the config."""
+        """Iterate over the transforms of all data sets and their places in the config."""
         for place, dataset in _unwrap(self.dataset, f"{self.name}_dataloader.dataset"):
             yield from _transforms(getattr(dataset, "pipeline", None), f"{place}.pipeline")
 
 
 class Setting(NamedTuple):
-    """One value that names labels to be ignored.
+    """A setting that names a label to ignore.
 
     Attributes:
-        option: Its dotted key in the config.
-        value: A label.
-        kind: Class of what has it.
-        may_be_class: Whether a class is meant on purpose: to be filled in, or left out of a score.
+        option: Dotted key in the config.
+        value: Label.
+        kind: Class of the object that has the setting.
+        may_be_class: Whether the label may be a class on purpose, to fill in or not to score.
     """
 
     option: str
-    value: int
+    value: float
     kind: str
     may_be_class: bool = False
 
 
 def find_disagreements(segmentor: BaseSegmentor, parts: Sequence[Part]) -> list[str]:
-    """Everything in which model, data and metrics disagree.
+    """Find all disagreements of model, data and metrics.
 
     Args:
-        segmentor: An ``EncoderDecoder`` or what has its heads.
-        parts: What the run uses; each has a built data set.
+        segmentor: Segmentor with an ``EncoderDecoder``'s heads.
+        parts: Parts of the run, with built data sets.
 
     Returns:
-        A sentence for each kind of disagreement, with the options to set; none where all agree.
+        A sentence for each kind of disagreement, with the options to set.
     """
     found = [line for part in parts for line in _without_images(part)]
     found += _numbers_of_classes(segmentor, parts)
@@ -99,15 +97,16 @@ def find_disagreements(segmentor: BaseSegmentor, parts: Sequence[Part]) -> list[
 
 
 def find_unmeasured(hooks: Sequence[Any], validation: Part) -> list[str]:
-    """What ``save_best`` names and no metric of validation measures.
+    """Find scores of ``save_best`` that no metric of the validation measures.
+
+    Nothing is told if a metric is neither mmseg's ``IoUMetric`` nor ours: its scores are unknown.
 
     Args:
-        hooks: Of the runner.
-        validation: Its metrics are asked; where one is of another kind than mmseg's ``IoUMetric``
-            and ours, nothing can be told.
+        hooks: Hooks of the runner.
+        validation: Part of the run that validates.
 
     Returns:
-        A sentence, or none.
+        One sentence or none.
     """
     measured: list[str] = []
     for _, metric in validation.named_metrics():
@@ -136,7 +135,7 @@ def find_unmeasured(hooks: Sequence[Any], validation: Part) -> list[str]:
 
 
 def named_heads(segmentor: BaseSegmentor) -> dict[str, Any]:
-    """Heads by their name in the config; of a list, each by its index."""
+    """Heads by their names in the config, with an index in a list."""
     heads: dict[str, Any] = {}
     for name in ("decode_head", "auxiliary_head"):
         head = getattr(segmentor, name, None)
@@ -162,7 +161,7 @@ def _without_images(part: Part) -> Iterator[str]:
 
 
 def _numbers_of_classes(segmentor: BaseSegmentor, parts: Sequence[Part]) -> list[str]:
-    """One line for each data set whose number of classes some head does not have."""
+    """One line for each data set whose number of classes differs from a head's."""
     heads = named_heads(segmentor)
     unscored = getattr(segmentor, "num_classes", 0) - scored_classes(segmentor)
     lines: dict[str, None] = {}  # train and val mostly say the same
@@ -194,16 +193,17 @@ def _numbers_of_classes(segmentor: BaseSegmentor, parts: Sequence[Part]) -> list
 
 
 def _ignored_labels(segmentor: BaseSegmentor, parts: Sequence[Part]) -> list[str]:
-    """One line, if not all ignore the same label."""
+    """One line if not all settings ignore the same label."""
     data = [setting for part in parts for setting in _dataset_settings(part)]
     heads = list(_head_settings(segmentor))
     meant = _meant(data, heads)
     if meant is None:
         return []
     num_classes = scored_classes(segmentor)
-    others = [*_preprocessor_settings(segmentor)]
-    others += [setting for part in parts for setting in _pipeline_settings(part)]
-    others += [setting for part in parts for setting in _metric_settings(part)]
+    preprocessor = getattr(segmentor, "data_preprocessor", None)
+    others = list(_number("model.data_preprocessor", preprocessor, "seg_pad_val", True))
+    for settings in (_pipeline_settings, _metric_settings):
+        others += [setting for part in parts for setting in settings(part)]
     wrong = {
         setting.option: setting
         for setting in [*data, *heads, *others]
@@ -223,12 +223,19 @@ def _ignored_labels(segmentor: BaseSegmentor, parts: Sequence[Part]) -> list[str
 def _meant(data: Sequence[Setting], heads: Sequence[Setting]) -> Setting | None:
     """The setting that the others must follow.
 
-    A label that is not mmseg's default was given on purpose; only what loading itself writes goes
-    before it.
+    A label other than mmseg's default was set on purpose. Only a label that loading itself writes
+    goes before it.
     """
     written = [s for s in data if not s.option.endswith("ignore_index")]
     given = [s for s in [*data, *heads] if s.value != _LEFT_OUT]
     return next(iter([*written, *given, *data, *heads]), None)
+
+
+def _number(place: str, owner: Any, name: str, may_be_class: bool = False) -> Iterator[Setting]:
+    """The setting in an attribute, if the attribute is a number."""
+    value = getattr(owner, name, None)
+    if isinstance(value, int | float):
+        yield Setting(f"{place}.{name}", value, type(owner).__name__, may_be_class)
 
 
 def _dataset_settings(part: Part) -> Iterator[Setting]:
@@ -238,60 +245,49 @@ def _dataset_settings(part: Part) -> Iterator[Setting]:
             yield Setting(f"{place}.reduce_zero_label", _LEFT_OUT, kind)
         if _LEFT_OUT in (getattr(dataset, "label_map", None) or {}).values():
             yield Setting(f"{place}.metainfo.classes", _LEFT_OUT, kind)
-        if isinstance(getattr(dataset, "ignore_index", None), int):
-            yield Setting(f"{place}.ignore_index", dataset.ignore_index, kind)
+        yield from _number(place, dataset, "ignore_index")
 
 
 def _head_settings(segmentor: BaseSegmentor) -> Iterator[Setting]:
-    """Of heads, and of the one loss that has a label of its own.
+    """Settings of heads, and of the only loss that names a label itself.
 
-    ``ignore_index`` of Dice, Tversky and Hausdorff losses names a class to leave out, no label.
+    ``ignore_index`` of Dice, Tversky and Hausdorff losses is a class to leave out, not a label.
     """
     for name, head in named_heads(segmentor).items():
-        if isinstance(getattr(head, "ignore_index", None), int):
-            yield Setting(f"{name}.ignore_index", head.ignore_index, type(head).__name__)
+        yield from _number(name, head, "ignore_index")
         losses = getattr(head, "loss_decode", None)
         several = isinstance(losses, nn.ModuleList)
         for i, loss in enumerate(losses if isinstance(losses, nn.ModuleList) else [losses]):
             if isinstance(loss, OhemCrossEntropy):
                 place = f"{name}.loss_decode" + (f".{i}" if several else "")
-                yield Setting(f"{place}.ignore_label", loss.ignore_label, type(loss).__name__)
-
-
-def _preprocessor_settings(segmentor: BaseSegmentor) -> Iterator[Setting]:
-    own = getattr(segmentor, "data_preprocessor", None)
-    value = getattr(own, "seg_pad_val", None)
-    if isinstance(value, int):
-        yield Setting("model.data_preprocessor.seg_pad_val", value, type(own).__name__, True)
+                yield from _number(place, loss, "ignore_label")
 
 
 def _pipeline_settings(part: Part) -> Iterator[Setting]:
-    """What transforms fill into label maps, and what they ignore."""
+    """Labels that transforms fill into label maps, or ignore."""
     for place, transform in part.named_transforms():
-        kind = type(transform).__name__
         if isinstance(transform, transforms.RandomRotate | transforms.RandomMosaic):
-            yield Setting(f"{place}.seg_pad_val", transform.seg_pad_val, kind, True)
+            yield from _number(place, transform, "seg_pad_val", True)
         elif isinstance(transform, mmcv.transforms.Pad):
             fill = transform.pad_val.get("seg", _LEFT_OUT)
-            yield Setting(f"{place}.pad_val.seg", fill, kind, True)
-        elif isinstance(transform, transforms.RandomCutOut) and transform.seg_fill_in is not None:
-            yield Setting(f"{place}.seg_fill_in", transform.seg_fill_in, kind, True)
+            yield Setting(f"{place}.pad_val.seg", fill, type(transform).__name__, True)
+        elif isinstance(transform, transforms.RandomCutOut):
+            yield from _number(place, transform, "seg_fill_in", True)
         elif isinstance(transform, transforms.GenerateEdge) or (
-            # Otherwise it does not look at labels.
+            # At a ratio of 1 it does not look at labels.
             isinstance(transform, transforms.RandomCrop) and transform.cat_max_ratio < 1
         ):
-            yield Setting(f"{place}.ignore_index", transform.ignore_index, kind)
+            yield from _number(place, transform, "ignore_index")
 
 
 def _metric_settings(part: Part) -> Iterator[Setting]:
     for place, metric in part.named_metrics():
         if isinstance(metric, IoUMetric | PerImageMetric):
-            kind = type(metric).__name__
-            yield Setting(f"{place}.ignore_index", metric.ignore_index, kind, True)
+            yield from _number(place, metric, "ignore_index", True)
 
 
 def _measured(metric: BaseMetric) -> list[str] | None:
-    """Names of a metric's scores, or None where they cannot be told."""
+    """Names of a metric's scores, or None where they are not known."""
     if isinstance(metric, PerImageMetric):
         names = metric.score_names()
     elif type(metric).compute_metrics is IoUMetric.compute_metrics:
@@ -304,7 +300,7 @@ def _measured(metric: BaseMetric) -> list[str] | None:
 
 
 def _unwrap(dataset: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """A data set, then those in it, by their places in the config."""
+    """A data set, then the data sets in it, with their places in the config."""
     dataset = unwrap_dataset(dataset)
     yield place, dataset
     if hasattr(dataset, "dataset"):
@@ -314,7 +310,7 @@ def _unwrap(dataset: Any, place: str) -> Iterator[tuple[str, Any]]:
 
 
 def _transforms(pipeline: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """Transforms, those within others too, by their places in the config."""
+    """Transforms, also inside other transforms, with their places in the config."""
     steps = pipeline if isinstance(pipeline, list | tuple) else getattr(pipeline, "transforms", ())
     for i, step in enumerate(steps):
         inner = getattr(step, "transforms", None)
@@ -327,12 +323,7 @@ def _transforms(pipeline: Any, place: str) -> Iterator[tuple[str, Any]]:
 
 
 def parts_of(runner: Any, names: Sequence[str]) -> list[Part]:
-    """The parts of a runner that are there.
-
-    Args:
-        runner: Its loops are built, or are here.
-        names: Of train, val and test.
-    """
+    """The parts that a runner has, of those named train, val or test; builds their loops."""
     parts = []
     for name in names:
         loop = getattr(runner, f"{name}_loop")

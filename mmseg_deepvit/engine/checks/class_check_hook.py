@@ -1,4 +1,4 @@
-"""Stop at once where model, data and metrics disagree."""
+"""Stop before the first iteration where model, data and metrics disagree."""
 
 from __future__ import annotations
 
@@ -22,28 +22,27 @@ from .agreement import find_disagreements, find_unmeasured, ignored_label, parts
 class ClassCheckHook(Hook):
     """Compare model, data and metrics before the first iteration, and every label with the classes.
 
-    Compared are numbers of classes and ignored labels, of whatever has them, ``save_best`` and
-    metrics; a data set without images is told too. Without the hook a wrong number of classes
-    trains a useless model in silence (too many), or ends in an index error, on a GPU an unexplained
-    device assertion (too few).
+    The hook compares numbers of classes, ignored labels, and ``save_best`` with the metrics, and
+    refuses a data set without images. Without the hook, too many classes silently train a useless
+    model. Too few end in an index error, or in a device assertion on a GPU.
 
     Raises:
-        UserError: They disagree, and the message names all that do and the options to set; or a
-            label is no class, and the message names the file.
+        UserError: Settings disagree: the message names them and the options to set. Or a label is
+            no class: the message names the file.
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Check what trains and what validates."""
+        """Check training and validation."""
         found = self._disagreements(runner, "train", "val")
         validation = parts_of(runner, ["val"])
         self._refuse([*found, *(find_unmeasured(runner.hooks, *validation) if validation else ())])
 
     def before_val(self, runner: Runner) -> None:
-        """Check what validates, which may run without training."""
+        """Check validation, which may run without training."""
         self._refuse(self._disagreements(runner, "val"))
 
     def before_test(self, runner: Runner) -> None:
-        """Check what tests."""
+        """Check testing."""
         self._refuse(self._disagreements(runner, "test"))
 
     def _disagreements(self, runner: Runner, *names: str) -> list[str]:
@@ -62,19 +61,19 @@ class ClassCheckHook(Hook):
     def before_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict[str, Any] | None = None
     ) -> None:
-        """As in training: mmseg's metric passes over labels that are no class."""
+        """Check the labels, since mmseg's metric skips labels that are no class."""
         check_labels(unwrap_segmentor(runner.model), data_batch)
 
     before_test_iter = before_val_iter
 
 
 def check_labels(segmentor: BaseSegmentor, data_batch: Mapping[str, Any] | None) -> None:
-    """Look whether every label of a batch is a class or ignored.
+    """Check that every label of a batch is a class or ignored.
 
     Args:
-        segmentor: Its heads tell what labels there are.
-        data_batch: As data loaders give it, of test-time augmentation too; images without labels
-            are passed over.
+        segmentor: Segmentor, whose heads have the classes.
+        data_batch: Batch from a data loader, with test-time augmentation or without; images without
+            labels are skipped.
 
     Raises:
         UserError: A label is neither; the message names the file.
@@ -89,9 +88,9 @@ def check_labels(segmentor: BaseSegmentor, data_batch: Mapping[str, Any] | None)
         if wrong is not None:
             raise UserError(
                 f"label {wrong} in {sample.metainfo.get('seg_map_path')} is no class: the model "
-                f"has {num_classes} (0 to {num_classes - 1}; {ignored} is ignored); mend the file "
-                "or what a transform fills in, or set num_classes, or ignore_index of data set, "
-                "heads and metrics"
+                f"has {num_classes} (0 to {num_classes - 1}; {ignored} is ignored); correct the "
+                "file or the label that a transform fills in, or set num_classes, or ignore_index "
+                "of data set, heads and metrics"
             )
 
 
@@ -99,9 +98,9 @@ def label_outside(labels: Tensor, num_classes: int, ignore_index: int | None) ->
     """A label that is neither a class nor ignored, or None.
 
     Args:
-        labels: Class indices of any shape, an integer type.
-        num_classes: Classes are 0 to ``num_classes`` - 1.
-        ignore_index: The label that is no class on purpose; None for none.
+        labels: Class indices of any shape, of an integer type.
+        num_classes: Number of classes.
+        ignore_index: Label to ignore; None for none.
     """
     outside = torch.logical_or(labels < 0, labels >= num_classes)
     if ignore_index is not None:

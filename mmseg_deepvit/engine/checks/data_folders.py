@@ -1,4 +1,4 @@
-"""Errors of the data that can be told before anything is built."""
+"""Check the folders of images before anything is built."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ...errors import UserError
 
 
 def check_data_folders(cfg: Config, parts: Sequence[str]) -> None:
-    """Look, before anything is built, whether the folders of images are there and hold files.
+    """Check that the folders of images hold files.
 
     Args:
-        cfg: A whole config.
-        parts: Which dataloaders are looked at: of ``'train'``, ``'val'`` and ``'test'``.
+        cfg: Full config.
+        parts: Parts to check, of ``'train'``, ``'val'`` and ``'test'``.
 
     Raises:
-        UserError: A folder is missing or empty, or holds no file with the images' ending; the
-            message names it and the option that sets it.
+        UserError: A folder is missing or empty, or no file has the images' ending; the message
+            names the folder and the option that sets it.
     """
     for part in parts:
         for dataset in leaf_configs((cfg.get(f"{part}_dataloader") or {}).get("dataset")):
@@ -48,14 +48,14 @@ def check_data_folders(cfg: Config, parts: Sequence[str]) -> None:
 
 
 def _suffix(dataset: dict[str, Any]) -> str | tuple[str, ...]:
-    """The ending of images, as far as it is certain; one that all files have where it is not."""
+    """The ending of images where it is certain, else the empty ending of all files."""
     if given := dataset.get("img_suffix"):
         return tuple(given) if isinstance(given, list) else given
     kind: Any = dataset.get("type")
     if isinstance(kind, str) and kind:
-        with suppress(RuntimeError):  # a name that is told when the data set is built
+        with suppress(RuntimeError):  # building the data set tells of an unknown name
             kind = DATASETS.get(kind)
-    # Others may list their files in another way.
+    # Other classes may list their files in another way.
     if getattr(kind, "load_data_list", None) is not BaseSegDataset.load_data_list:
         return ""
     argument = inspect.signature(kind).parameters.get("img_suffix")

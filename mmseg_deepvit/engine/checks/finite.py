@@ -1,4 +1,4 @@
-"""Where numbers stop being finite: in nested tensors, and in the layers of a model."""
+"""Find numbers that are not finite, in nested tensors and in the layers of a model."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ def is_finite(values: Tensor) -> bool:
     """Whether a tensor of any shape and type holds neither NaN nor Inf."""
     if not values.is_floating_point() or values.numel() == 0:
         return True
-    # Without a mask as large as the tensor; both pass NaN on.
+    # aminmax needs no mask as large as the tensor, and returns NaN where there is one.
     low, high = torch.aminmax(values.detach())
     return bool(torch.isfinite(low) & torch.isfinite(high))
 
 
 def find_not_finite(content: Any, name: str = "") -> str | None:
-    """Look for the first tensor with NaN or Inf in nested dicts, lists and tuples.
+    """Name the first tensor with NaN or Inf in nested dicts, lists and tuples.
 
     Args:
-        content: What is searched; what is no tensor counts as finite.
-        name: Of the content.
+        content: Tensor or container; anything else counts as finite.
+        name: Name of the content.
 
     Returns:
-        The tensor's name, keys joined by dots, or None.
+        Name of the tensor, keys joined by dots, or None.
     """
     if isinstance(content, Tensor):
         return None if is_finite(content) else name
@@ -45,15 +45,14 @@ def find_not_finite(content: Any, name: str = "") -> str | None:
 
 
 def find_layer(model: nn.Module, run: Callable[[], Any]) -> str | None:
-    """The first submodule whose result has NaN or Inf.
+    """Name the first submodule, and of nested ones the innermost, whose output has NaN or Inf.
 
     Args:
-        model: Whose submodules are watched.
-        run: Runs the model.
+        model: Model to watch.
+        run: Function that runs the model.
 
     Returns:
-        Name and class of the submodule, the innermost that returns it, or None if all results are
-        finite.
+        Name and class of the submodule, or None if all outputs are finite.
     """
     found: list[str] = []
 

@@ -1,4 +1,4 @@
-"""NaN and Inf: told where they come from, and never saved."""
+"""Find the cause of NaN and Inf in training, and never save them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ...errors import UserError
 from .class_check_hook import unwrap_segmentor
 from .finite import find_layer, find_not_finite, is_finite
 
-#: Parts of a checkpoint that training goes on from.
+#: Parts of a checkpoint that training resumes from.
 _SAVED = ("state_dict", "ema_state_dict", "optimizer")
 
 
@@ -26,24 +26,22 @@ _SAVED = ("state_dict", "ema_state_dict", "optimizer")
 class FiniteCheckHook(Hook):
     """Stop where a loss is not finite, before the optimiser steps, or skip the step.
 
-    With a loss scaler (``AmpOptimWrapper``) the scaler skips the step; what the batch has done to
-    running statistics is undone. Otherwise, and after too many such steps on end, the batch is run
-    again to find the layer, and training stops. Images of floating-point numbers are looked at
-    before they reach the model. A checkpoint with NaN or Inf in weights, average or optimiser is
-    not written.
+    A loss scaler (``AmpOptimWrapper``) skips the step, and the hook restores running statistics.
+    Without a scaler, or after too many skipped steps, the hook runs the batch again to find the
+    layer, and stops. It checks floating-point images before they reach the model, and does not
+    write checkpoints with NaN or Inf in weights, average or optimiser.
 
-    The check takes one small tensor from the device in each iteration; mmengine's log takes every
-    loss.
+    The check copies one small tensor from the device in each iteration.
 
     Args:
-        max_skipped: Steps on end that the scaler may skip for a loss that is not finite.
+        max_skipped: Number of steps in a row that the scaler may skip.
 
     Raises:
         ValueError: ``max_skipped`` is below 0.
-        UserError: In training; the message names loss, layer and images.
+        UserError: Training must stop; the message names loss, layer and images.
     """
 
-    priority = "ABOVE_NORMAL"  # the average takes running statistics over after us
+    priority = "ABOVE_NORMAL"  # before EMAHook, which averages running statistics
 
     def __init__(self, max_skipped: int = 10) -> None:
         if max_skipped < 0:
@@ -53,7 +51,7 @@ class FiniteCheckHook(Hook):
         self._undo = False
 
     def before_train(self, runner: Runner) -> None:
-        """Begin to look at the losses."""
+        """Begin to check the losses."""
         self._runner = runner
         segmentor = unwrap_segmentor(runner.model)
         norms = [m for m in segmentor.modules() if isinstance(m, _NormBase)]
@@ -61,33 +59,33 @@ class FiniteCheckHook(Hook):
         self._handle = segmentor.register_forward_hook(self._check_losses, with_kwargs=True)
 
     def after_train(self, runner: Runner) -> None:
-        """Look no more."""
+        """Stop checking."""
         self._handle.remove()
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict[str, Any] | None = None
     ) -> None:
-        """Check the images, and keep what a step that is skipped must not change."""
+        """Check the images, and keep the statistics that a skipped step must not change."""
         batch = data_batch or {}
         self._images = [s.metainfo.get("img_path") for s in batch.get("data_samples", ())]
         for name, image in zip(self._images, batch.get("inputs", ()), strict=False):
             if not is_finite(image):
                 raise UserError(
-                    f"{name} holds NaN or Inf after the transforms: mend the file, or remove image "
-                    "and mask"
+                    f"{name} holds NaN or Inf after the transforms: correct the file, or remove "
+                    "image and mask"
                 )
         if self._scaler_skips():
             self._kept = [buffer.clone() for buffer in self._statistics]
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        """Undo what a skipped step's batch has done, the pass that recomputes blocks included."""
+        """Restore the statistics after a skipped step, and after the recomputing of its blocks."""
         if self._undo:
             self._undo = False
             for buffer, kept in zip(self._statistics, self._kept, strict=True):
                 buffer.copy_(kept)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Refuse to save what is not finite."""
+        """Refuse to save numbers that are not finite."""
         for part in _SAVED:
             name = find_not_finite(checkpoint.get(part), part)
             if name is not None:
@@ -113,7 +111,7 @@ class FiniteCheckHook(Hook):
         wrong = [
             f"{name} is {float(value)}" for name, value in sums.items() if not is_finite(value)
         ]
-        # Other processes stop too: they run this batch again together, norms being synchronised.
+        # All processes stop: synchronised norms make them run the batch again together.
         said = f"iteration {self._runner.iter + 1}: {', '.join(wrong) or 'another process has NaN'}"
         if self._scaler_skips() and self._skipped < self.max_skipped:
             self._skipped += 1
@@ -128,15 +126,15 @@ class FiniteCheckHook(Hook):
         )
 
     def _find_cause(self, segmentor: nn.Module, args: Any, kwargs: dict[str, Any]) -> str:
-        """What is wrong, and what to do; runs the batch again."""
+        """Run the batch again; returns the cause and a remedy."""
         if find_not_finite([args, kwargs]) is not None:
-            return "so are the images behind data_preprocessor: look at its mean and std"
+            return "so are the images after data_preprocessor: look at its mean and std"
         remedy = "lower the learning rate, or clip gradients (optim_wrapper.clip_grad.max_norm=1)"
         name = find_not_finite(dict(segmentor.named_parameters()))
         if name is not None:
             return f"the last step made {name} not finite: {remedy}"
         loop: Any = self._runner.train_loop
-        if hasattr(loop, "seed_iteration"):  # so that drop path and PatchMix are the same
+        if hasattr(loop, "seed_iteration"):  # for the same drop path and PatchMix
             loop.seed_iteration()
         with torch.no_grad():
             layer = find_layer(segmentor, lambda: segmentor.forward(*args, **kwargs))
@@ -151,7 +149,7 @@ def _sum(value: Tensor | list[Tensor]) -> Tensor:
 
 
 def _all_finite(sums: dict[str, Tensor]) -> bool:
-    """Whether all losses of all processes are."""
+    """Whether all losses of all processes are finite."""
     if not sums:
         return True
     finite = torch.isfinite(torch.stack(list(sums.values()))).all().float()

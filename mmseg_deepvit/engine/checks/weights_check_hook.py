@@ -13,12 +13,7 @@ from mmseg.models import BaseSegmentor
 from mmseg.registry import HOOKS
 from torch import Tensor
 
-from ...checkpoints import (
-    Normalization,
-    saved_normalization,
-    segmentor_state_dict,
-    summarize_keys,
-)
+from ...checkpoints import Normalization, saved_normalization, segmentor_state_dict, summarize_keys
 from ...checkpoints.compatibility import check_kinds
 from ...checkpoints.normalization import normalization_from
 from ...errors import CheckpointError
@@ -27,29 +22,28 @@ from .class_check_hook import unwrap_segmentor
 
 @HOOKS.register_module()
 class WeightsCheckHook(Hook):
-    """Compare weights with the config that they are loaded by.
+    """Compare weights with the config that loads them.
 
-    mmengine takes what fits of a file and trains the rest from random values: ``load_from`` of a
-    backbone's file would start from nothing. And no loader knows which normalisation of the images
-    weights were trained with.
+    mmengine loads the tensors that fit and trains the rest from random values, so ``load_from`` a
+    backbone's file would load nothing. No loader compares the normalisation of the images.
 
     Raises:
-        CheckpointError: What ``load_from`` or ``resume`` names is another model's, or its numbers
-            are of another kind.
+        CheckpointError: The file of ``load_from`` or ``resume`` is another model's, or has numbers
+            of another kind.
     """
 
-    #: Before EMAHook, which takes a loaded checkpoint's weights for its average.
+    #: Before EMAHook, which copies a loaded checkpoint's weights.
     priority = "VERY_HIGH"
 
     def before_train(self, runner: Runner) -> None:
-        """Warn where the backbone's weights want images normalised in another way."""
+        """Warn if the backbone's weights need another normalisation."""
         segmentor = unwrap_segmentor(runner.model)
         backbone = getattr(segmentor, "backbone", None)
         source, trained = getattr(backbone, "trained_input", None) or ("", None)
         warn_of_normalization(segmentor, trained, source)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Check what a checkpoint holds, and rename a published one's, before mmengine takes it."""
+        """Check a checkpoint, and rename published weights, before mmengine loads it."""
         segmentor = unwrap_segmentor(runner.model)
         path = str(getattr(runner, "_load_from", None) or "to load")
         fit_segmentor(segmentor.state_dict(), checkpoint, path)
@@ -57,17 +51,16 @@ class WeightsCheckHook(Hook):
 
 
 def fit_segmentor(own: Mapping[str, Tensor], checkpoint: dict[str, Any], path: str) -> None:
-    """Have a checkpoint hold a segmentor's weights, in the names of mmseg 1.x.
+    """Rename published weights in a checkpoint as in mmseg 1.x, and compare them with a segmentor.
 
     Args:
         own: The segmentor's ``state_dict()``.
-        checkpoint: What the file holds; its ``state_dict`` is replaced where its names are
-            published ones.
-        path: Named in errors.
+        checkpoint: Content of the file; its ``state_dict`` may be replaced.
+        path: Path of the file, named in errors.
 
     Raises:
-        CheckpointError: Neither half of the model's tensors nor half of the file's fit, or numbers
-            are of another kind.
+        CheckpointError: Less than half of the model's and of the file's tensors fit, or numbers are
+            of another kind.
     """
     held = checkpoint.get("state_dict", checkpoint)
     tensors = held.items() if isinstance(held, Mapping) else ()
@@ -85,12 +78,12 @@ def fit_segmentor(own: Mapping[str, Tensor], checkpoint: dict[str, Any], path: s
 
 
 def _remedy(names: list[str], path: str) -> str:
-    """What a file that does not fit holds, and how to give it."""
+    """Content of a file that does not fit, and the way to use it."""
     if any(name.startswith("decode_head.") for name in names):
         return "(it holds another segmentor): give one that was trained with this model's config"
     holds = f"it holds {summarize_keys(names[:3])}, …" if names else "it holds no state_dict"
     return (
-        f"({holds}), and load_from takes whole segmentors: give a backbone's file as "
+        f"({holds}), and load_from takes full segmentors: give a backbone's file as "
         f"model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.checkpoint={path}"
     )
 
@@ -98,12 +91,12 @@ def _remedy(names: list[str], path: str) -> str:
 def warn_of_normalization(
     segmentor: BaseSegmentor, trained: Normalization | None, source: str
 ) -> None:
-    """Say in one line where images are normalised in another way than weights were trained with.
+    """Warn in one line if a segmentor normalises images in another way than its weights need.
 
     Args:
-        segmentor: Its data preprocessor tells how images are normalised.
-        trained: What the weights were trained with; None says nothing.
-        source: The weights' file.
+        segmentor: Segmentor, whose data preprocessor normalises the images.
+        trained: Normalisation that the weights need; None says nothing.
+        source: File of the weights.
     """
     if trained is None:
         return

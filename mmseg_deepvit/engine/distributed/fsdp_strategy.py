@@ -1,9 +1,8 @@
-"""Training with parameters, gradients and optimiser states shared out over all processes.
+"""Training with parameters, gradients and optimiser states split among all processes.
 
 Paper: ZeRO, https://arxiv.org/abs/1910.02054; PyTorch FSDP, https://arxiv.org/abs/2304.11277.
 Reference: PyTorch's ``fully_shard`` (FSDP2) and ``torch.distributed.checkpoint``.
-Deviations: mmengine's own ``FSDPStrategy`` needs GPUs and goes on with the same number of processes
-only.
+Deviations: mmengine's ``FSDPStrategy`` needs GPUs, and the same number of processes to resume.
 """
 
 from __future__ import annotations
@@ -26,26 +25,26 @@ from ...errors import CheckpointError, UserError
 from .launching import revert_on_cpus
 from .sharded_files import save_sharded, save_whole
 
-#: Hooks that run or copy the model in one process, which then has a part of it only.
+#: Hooks that run or copy the full model in one process, which has only a part of it.
 _NEED_WHOLE_MODEL = ("EMAHook", "CollapseHook", "MapNormCalibrationHook")
 
 
 @STRATEGIES.register_module()
 class FSDP2Strategy(DDPStrategy):
-    """Share out the model by blocks, on GPUs or CPUs, for mmengine's ``FlexibleRunner``.
+    """Split the model by blocks, on GPUs or CPUs, for mmengine's ``FlexibleRunner``.
 
-    A block's parameters are collected when it runs and let go behind it. Checkpoints are folders
-    (:mod:`mmseg_deepvit.checkpoints.sharded`) into which each process writes its part, and from
-    which any number of processes goes on; those without optimiser (the best so far) are files as
-    others. Without a launcher it is training on one device.
+    A block's parameters are collected when it runs and freed afterwards. Checkpoints are folders
+    (:mod:`mmseg_deepvit.checkpoints.sharded`): each process writes its part, and any number of
+    processes can resume. Checkpoints without optimiser, such as the best, are ordinary files.
+    Without a launcher, training runs on one device.
 
     Args:
-        units: A regular expression for the names of modules that are shared out by themselves; the
-            rest of the model is a unit of its own.
-        **kwargs: As mmengine's strategies: ``work_dir``, ``env_kwargs`` and so on.
+        units: Regular expression for the names of modules to split separately; the rest of the
+            model is one more unit.
+        **kwargs: Arguments of mmengine's strategies, such as ``work_dir`` and ``env_kwargs``.
 
     Raises:
-        ValueError: When the model is wrapped: ``units`` names no module.
+        ValueError: ``units`` names no module of the model that is wrapped.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class FSDP2Strategy(DDPStrategy):
             shard(unit, mesh=mesh)
         shard(model, mesh=mesh)
         model.register_forward_pre_hook(_keep_whole_outside_training)
-        self.logger.info(f"Shared out {len(units)} units over {get_world_size()} processes")
+        self.logger.info(f"Split {len(units)} units among {get_world_size()} processes")
         return model
 
     def save_checkpoint(
@@ -87,11 +86,11 @@ class FSDP2Strategy(DDPStrategy):
         """Save a checkpoint; all processes call it.
 
         Args:
-            filename: A folder with the optimiser, else a file.
-            save_optimizer: Whether training shall be able to go on from it.
-            save_param_scheduler: Whether schedulers are saved too.
-            extra_ckpt: What else goes in.
-            callback: Changes the content before it is written.
+            filename: Path of a folder if the optimiser is saved, else of a file.
+            save_optimizer: Whether to save the optimiser, which resuming needs.
+            save_param_scheduler: Whether to save the schedulers.
+            extra_ckpt: Further content.
+            callback: Function that changes the content before it is written.
         """
         content: dict[str, Any] = {"state_dict": self.model.state_dict()}
         if save_optimizer and hasattr(self, "optim_wrapper"):
@@ -116,7 +115,7 @@ class FSDP2Strategy(DDPStrategy):
         revise_keys: list[tuple[str, str]] = [(r"^module.", "")],  # noqa: B006  (mmengine's, not changed)
         callback: Callable[..., Any] | None = None,
     ) -> Any:
-        """Load a checkpoint of any number of processes, a folder or a file."""
+        """Load a folder or a file, saved by any number of processes."""
         if not is_sharded(filename):
             return super().load_checkpoint(
                 filename,
@@ -128,7 +127,7 @@ class FSDP2Strategy(DDPStrategy):
         self.logger.info(f"Load checkpoint from {filename}")
         if is_distributed():
             rest = load_from_path(f"{filename}/{REST}")
-            checkpoint = fill(filename, rest, self._target(filename))
+            checkpoint = fill(filename, rest, self._target(filename), alone=False)
         else:
             checkpoint = read_sharded(filename, load_from_path)
         if callback is not None:
@@ -136,12 +135,12 @@ class FSDP2Strategy(DDPStrategy):
         self.load_model_state_dict(checkpoint.pop("state_dict"), strict=strict)
         return checkpoint
 
-    def _target(self, filename: str) -> Callable[[str], Tensor]:
-        """Tensors shared out as the model's and the optimiser's, by their names in a checkpoint."""
+    def _target(self, filename: str) -> Callable[[str, Any], Tensor]:
+        """Make tensors split as the model's and the optimiser's, by their names in a checkpoint."""
         weights = {f"state_dict.{k}": v for k, v in self.model.state_dict().items()}
 
-        def target(name: str) -> Tensor:
-            # The states of a parameter are as large as it, and shared out as it.
+        def target(name: str, _: Any) -> Tensor:
+            # States have the size of their parameter, and are split alike.
             state = re.fullmatch(r"optimizer\.state\.(\d+)\..+", name)
             like = self._parameters()[int(state[1])] if state else weights.get(name)
             if like is None:
@@ -157,14 +156,14 @@ class FSDP2Strategy(DDPStrategy):
         strict: bool = False,
         revise_keys: list[tuple[str, str]] = [(r"^module.", "")],  # noqa: B006  (mmengine's, not changed)
     ) -> None:
-        """Load weights, whole ones too."""
+        """Load weights, split or not."""
         own = self.model.state_dict()
         state = {re.sub(r"^module\.", "", k): v for k, v in state_dict.items()}
         shared = {k: _share_out(v, own[k]) if k in own else v for k, v in state.items()}
         super().load_model_state_dict(shared, strict=strict, revise_keys=revise_keys)
 
     def load_optim_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load the optimiser's state, a whole one too."""
+        """Load the optimiser's state, split or not."""
         parameters = self._parameters() if "state" in state_dict else []
         for i, state in state_dict.get("state", {}).items():
             for name, value in state.items():
@@ -172,26 +171,19 @@ class FSDP2Strategy(DDPStrategy):
         super().load_optim_state_dict(state_dict)
 
     def _parameters(self) -> list[Tensor]:
-        """The optimiser's, as it counts them."""
+        """Return the optimiser's parameters in its order."""
         return [p for group in self.optim_wrapper.param_groups for p in group["params"]]
 
 
 def check_hooks(cfg: Config) -> None:
-    """Refuse hooks that a model which is shared out does not allow.
-
-    Args:
-        cfg: A whole config.
-
-    Raises:
-        UserError: It has one, and FSDP2Strategy.
-    """
+    """Raise UserError if a config has FSDP2Strategy and a hook that needs the full model."""
     if (cfg.get("strategy") or {}).get("type") != "FSDP2Strategy":
         return
     for hook in cfg.get("custom_hooks") or []:
         if hook.get("type") in _NEED_WHOLE_MODEL:
             raise UserError(
-                f"{hook.type} needs the whole model in one process, and FSDP2Strategy shares it "
-                "out: take the hook away, or use the config without -fsdp"
+                f"{hook.type} needs the full model in one process, and FSDP2Strategy splits it: "
+                "remove the hook, or use the config without -fsdp"
             )
 
 
@@ -206,7 +198,7 @@ def _fully_shard() -> Callable[..., Any]:
 
 
 def _share_out(value: Any, like: Tensor) -> Any:
-    """A whole tensor as this process' part, if one of its size is shared out so."""
+    """This process' part of a full tensor, if ``like`` has its size and is split."""
     from torch.distributed.tensor import DTensor, distribute_tensor
 
     if not isinstance(like, DTensor) or isinstance(value, DTensor) or value.shape != like.shape:
@@ -215,10 +207,10 @@ def _share_out(value: Any, like: Tensor) -> Any:
 
 
 def _keep_whole_outside_training(model: nn.Module, inputs: Any) -> None:
-    """Keep all units collected in validation, and let them go in training.
+    """Keep all units collected in validation, and free them in training.
 
-    Images of different sizes are tested through different numbers of windows: a process with more
-    of them would wait for others, which have none left, to collect a block.
+    Images of different sizes have different numbers of windows. A process with more windows would
+    wait for the others, which are done, to collect a block.
     """
     from torch.distributed.fsdp import FSDPModule
 

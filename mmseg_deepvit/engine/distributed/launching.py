@@ -1,7 +1,7 @@
-"""Processes that a launcher has started: they meet here, before a runner is built.
+"""Connect the processes that a launcher has started, before a runner is built.
 
-mmengine's own meeting needs GPUs. On a machine without, the processes talk through gloo, and what
-needs GPUs (SyncBatchNorm of necks and heads) is replaced.
+mmengine connects them on GPUs only. Without GPUs the processes talk through gloo, and the
+SyncBatchNorms of necks and heads, which need GPUs, become BatchNorms.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch import nn
 
 from ...errors import UserError
 
-#: What each launcher sets, and how a run is started with it.
+#: Variables that each launcher sets, and the command that starts a run with it.
 _VARIABLES = {
     "pytorch": (("RANK", "WORLD_SIZE", "LOCAL_RANK"), "tools/dist_train.sh or torchrun"),
     "slurm": (("SLURM_PROCID", "SLURM_NTASKS", "SLURM_NODELIST"), "srun"),
@@ -36,17 +36,16 @@ _VARIABLES = {
 
 
 def join_processes(cfg: Config) -> None:
-    """Meet the other processes of ``cfg.launcher``; a runner built afterwards finds them.
+    """Connect to the other processes of ``cfg.launcher``, for a runner that is built afterwards.
 
-    With GPUs this is what mmengine does, a little earlier. Without, ``cfg`` is changed so that the
-    runner needs none.
+    With GPUs mmengine would do the same later. Without, ``cfg`` is changed: the runner needs none.
 
     Args:
-        cfg: A whole config with ``launcher``.
+        cfg: Full config with ``launcher``.
 
     Raises:
         UserError: The launcher's variables are missing, a machine has more processes than GPUs, or
-            torchrun would hang when it starts processes anew.
+            torchrun would hang when it restarts processes.
     """
     if cfg.launcher == "none" or is_distributed():
         return
@@ -56,7 +55,7 @@ def join_processes(cfg: Config) -> None:
     set_multi_processing(**(environment.get("mp_cfg") or {}), distributed=True)
     if torch.cuda.is_available():
         _check_gpus()
-        if not _meets_by_itself(cfg):
+        if not _connects_itself(cfg):
             init_dist(cfg.launcher, **settings)
         return
     timeout = settings.get("timeout")
@@ -66,14 +65,14 @@ def join_processes(cfg: Config) -> None:
         print(f"no GPU: {dist.get_world_size()} processes train on CPUs and talk through gloo")
 
 
-def _meets_by_itself(cfg: Config) -> bool:
-    """Whether mmengine's strategy (DeepSpeed's, say) is to begin the talk in a way of its own."""
+def _connects_itself(cfg: Config) -> bool:
+    """Whether mmengine's strategy, such as DeepSpeed's, connects the processes itself."""
     kind = (cfg.get("strategy") or {}).get("type", "DDPStrategy")
     return kind not in ("DDPStrategy", "FSDP2Strategy")
 
 
 def _set_variables(launcher: str) -> None:
-    """Set those of torchrun, from the launcher's own."""
+    """Set torchrun's variables from the launcher's."""
     needed, start = _VARIABLES[launcher]
     if missing := [name for name in needed if name not in os.environ]:
         raise UserError(
@@ -84,7 +83,7 @@ def _set_variables(launcher: str) -> None:
         rank, size, nodes = (os.environ[name] for name in needed)
         local_rank = os.environ.get("SLURM_LOCALID", "0")
         os.environ.setdefault("MASTER_ADDR", _first_host(nodes))
-        # Jobs that share a machine meet at ports of their own.
+        # Jobs that share a machine need different ports.
         port = 29500 + int(os.environ.get("SLURM_JOB_ID", "0")) % 1000
         os.environ.setdefault("MASTER_PORT", str(port))
     else:
@@ -100,7 +99,7 @@ def _set_variables(launcher: str) -> None:
 
 
 def _check_restarts() -> None:
-    """Refuse restarts after which processes would wait for ever for those that are gone."""
+    """Refuse restarts after which processes would wait for ever for ended ones."""
     if may_restart() and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
         raise UserError(
             "torchrun's --max-restarts hangs where the agent keeps its store over restarts: start "
@@ -110,7 +109,7 @@ def _check_restarts() -> None:
 
 
 def _first_host(nodes: str) -> str:
-    """The first of Slurm's list of machines, whose short form ``scontrol`` writes out."""
+    """The first machine of Slurm's short list, which ``scontrol`` expands."""
     advice = "set MASTER_ADDR to the first machine of the job"
     if shutil.which("scontrol") is None:
         raise UserError(f"--launcher slurm finds no scontrol to read {nodes!r} with: {advice}")
@@ -132,15 +131,14 @@ def _check_gpus() -> None:
 
 
 def _wrap_on_cpus(cfg: Config) -> None:
-    """Have the runner wrap the model in :class:`CPUDistributedDataParallel`."""
+    """Make the runner wrap the model in :class:`CPUDistributedDataParallel`."""
     options = dict(cfg.get("model_wrapper_cfg") or {})
     if options.get("type", "MMDistributedDataParallel") == "MMDistributedDataParallel":
         unused = cfg.get("find_unused_parameters", False)
-        ours = dict(type="mmseg.CPUDistributedDataParallel")
         cfg.model_wrapper_cfg = {
             **dict(broadcast_buffers=False, find_unused_parameters=unused),
             **options,
-            **ours,
+            **dict(type="mmseg.CPUDistributedDataParallel"),
         }
     cfg.pop("sync_bn", None)
 
@@ -150,9 +148,9 @@ class CPUDistributedDataParallel(MMDistributedDataParallel):
     """mmengine's wrapper for a model on a CPU.
 
     Args:
-        module: The model; its SyncBatchNorms become BatchNorms.
-        device_ids: Passed over; mmengine gives it.
-        **kwargs: As ``MMDistributedDataParallel``.
+        module: Model, whose SyncBatchNorms become BatchNorms.
+        device_ids: Argument of mmengine, not used.
+        **kwargs: Arguments of ``MMDistributedDataParallel``.
     """
 
     def __init__(self, module: nn.Module, device_ids: Any = None, **kwargs: Any) -> None:
@@ -160,16 +158,9 @@ class CPUDistributedDataParallel(MMDistributedDataParallel):
 
 
 def revert_on_cpus(model: nn.Module) -> nn.Module:
-    """Make BatchNorms of SyncBatchNorms, which need GPUs, and say so in one line.
+    """Replace SyncBatchNorms, which need GPUs, by BatchNorms, and say so in one line.
 
-    The BatchNorm of attention maps stays synchronised
-    (:class:`~mmseg_deepvit.attention.sync_norm.SyncMapNorm`).
-
-    Args:
-        model: Changed in place.
-
-    Returns:
-        The model.
+    The BatchNorm of attention maps stays synchronised. ``model`` is changed in place and returned.
     """
     count = sum(isinstance(module, nn.SyncBatchNorm) for module in model.modules())
     if count:
@@ -183,15 +174,14 @@ def revert_on_cpus(model: nn.Module) -> nn.Module:
 
 
 def may_restart() -> bool:
-    """Whether torchrun starts processes anew when one fails."""
+    """Whether torchrun restarts processes when one fails."""
     return int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) > 0
 
 
 def part_together() -> None:
-    """Wait until every process is done, then end the talk.
+    """Wait until every process is done, then disconnect.
 
-    A launcher takes the first process that leaves with a status for a failure, and would stop one
-    that is still saving.
+    A launcher takes an exit with a status for a failure, and stops processes that still save.
     """
     if is_distributed():
         barrier()

@@ -1,1 +1,1 @@
-"""Parts of an optimiser's step: groups of parameters, and mixed precision on a CPU."""
+"""Groups of parameters by layer, and mixed precision on a CPU."""

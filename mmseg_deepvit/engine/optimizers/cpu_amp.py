@@ -1,7 +1,7 @@
-"""Mixed precision on a CPU, which mmengine's wrapper refuses.
+"""Mixed precision on a CPU, where mmengine's wrapper refuses to run.
 
 Reference: mmengine ``mmengine/optim/optimizer/amp_optimizer_wrapper.py``.
-Deviations: PyTorch's autocast and loss scaler are those for CPUs.
+Deviations: autocast and loss scaler are PyTorch's for CPUs.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from mmseg.registry import OPTIM_WRAPPERS
 from torch import nn
 from torch.amp import GradScaler
 
-#: Types that PyTorch's autocast has on a CPU.
+#: Types of PyTorch's autocast on a CPU.
 _DTYPES = ("float16", "bfloat16")
 
 
 @OPTIM_WRAPPERS.register_module()
 class CPUAmpOptimWrapper(AmpOptimWrapper):
-    """mmengine's AmpOptimWrapper on a CPU; a checkpoint of either goes on with the other.
+    """mmengine's AmpOptimWrapper on a CPU; both can resume from each other's checkpoints.
 
     Args:
-        loss_scale: ``'dynamic'``, a fixed scale above 0, or the arguments of PyTorch's GradScaler.
-        dtype: ``'bfloat16'``, fast where the processor has it, or ``'float16'``, mostly slow.
+        loss_scale: Scale above 0, ``'dynamic'``, or arguments of PyTorch's GradScaler.
+        dtype: ``'bfloat16'``, fast on processors that have it, or ``'float16'``, mostly slow.
         **kwargs: Arguments of mmengine's OptimWrapper.
 
     Raises:
-        ValueError: ``dtype`` is another one.
+        ValueError: ``dtype`` is another type.
     """
 
     def __init__(

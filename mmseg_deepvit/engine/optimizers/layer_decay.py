@@ -1,11 +1,11 @@
-"""A learning rate that falls from the head to the stem, layer by layer.
+"""Learning rates that fall layer by layer from the head to the stem.
 
 Paper: ELECTRA, https://arxiv.org/abs/2003.10555; for vision transformers BEiT,
 https://arxiv.org/abs/2106.08254.
 Reference: mmsegmentation ``mmseg/engine/optimizers/layer_decay_optimizer_constructor.py``, which
 knows BEiT, MAE and ConvNeXt only.
-Deviations: blocks are found by their names, whatever the backbone; ``custom_keys`` and the other
-options of mmengine's constructor act too.
+Deviations: blocks of any backbone are found by their names; ``custom_keys`` and mmengine's other
+options act too.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ class BlockDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """mmengine's constructor, with ``paramwise_cfg.layer_decay_rate``.
 
     Heads, neck and final norms learn at the base rate, the last block at rate·base, the one before
-    at rate²·base, and the stem (patch embedding, tokens, positions) at rate^(blocks + 1)·base.
-    Parameters of one rate and weight decay make one group; the groups are logged.
+    at rate²·base. The stem (patch embedding, tokens, positions) learns at rate^(blocks + 1)·base.
+    Parameters with the same options make one group; the groups are logged.
 
     Args:
-        optim_wrapper_cfg: As mmengine's constructor.
+        optim_wrapper_cfg: Config of mmengine's constructor.
         paramwise_cfg: Options of mmengine's constructor, and ``layer_decay_rate`` in (0, 1].
 
     Raises:
@@ -61,7 +61,7 @@ class BlockDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def add_params(
         self, params: list[dict[str, Any]], module: nn.Module, prefix: str = "", **kwargs: Any
     ) -> None:
-        """Add the parameters of a module; at the outermost call of all modules, scaled."""
+        """Add the parameters of a module; the outermost call also scales their rates."""
         if prefix:
             super().add_params(params, module, prefix, **kwargs)
             return
@@ -78,14 +78,14 @@ class BlockDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 
 def layer_scales(model: nn.Module, rate: float) -> Callable[[str], float]:
-    """How much of the base learning rate each parameter of a segmentor gets.
+    """Factors of the base learning rate for the parameters of a segmentor.
 
     Args:
-        model: A segmentor with a ``backbone``.
+        model: Segmentor with a ``backbone``.
         rate: Factor from one layer to the one before, in (0, 1].
 
     Returns:
-        Maps a parameter's name in the segmentor to its factor.
+        Function from a parameter's name in the segmentor to its factor.
 
     Raises:
         ValueError: The backbone has no ``blocks``, ``layers`` or ``stages.*.blocks``.
@@ -106,7 +106,7 @@ def _depth_from_top(name: str, blocks: list[str]) -> int:
     """0 for final norms, 1 for the last block, len(blocks) + 1 for the stem."""
     within = [i for i, block in enumerate(blocks) if name.startswith(f"{block}.")]
     stage = _STAGE.match(name)
-    if stage and not within:  # patch merging goes with the last block before it
+    if stage and not within:  # patch merging counts with the last block of its stage
         within = [i for i, block in enumerate(blocks) if block.startswith(stage[0])]
     if within:
         return len(blocks) - within[-1]
@@ -114,7 +114,7 @@ def _depth_from_top(name: str, blocks: list[str]) -> int:
 
 
 def _merge(params: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One group for all parameters of the same options."""
+    """Make one group of all parameters with the same options."""
     merged: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
     for group in params:
         options = {k: v for k, v in group.items() if k != "params"}
@@ -134,7 +134,7 @@ def _log_groups(params: list[dict[str, Any]], base_wd: float | None) -> None:
 
 @contextmanager
 def _without_a_line_for_each() -> Iterator[None]:
-    """Keep mmengine's line for each parameter out of the log; the groups say it."""
+    """Keep mmengine's line for each parameter out of the log, which names the groups."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel(max(level, logging.WARNING))

@@ -1,1 +1,1 @@
-"""Training that goes on from its own checkpoints as if there had been no interruption."""
+"""Exact resume: training goes on from a checkpoint as if it had not been interrupted."""

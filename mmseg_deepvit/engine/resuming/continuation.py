@@ -1,4 +1,4 @@
-"""Whether model, optimiser and schedule are those that a checkpoint was saved with."""
+"""Compare model, optimiser and schedule with those in the checkpoint to resume from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from ...errors import CheckpointError
 
-#: Share of its first value from which on a learning rate is as good as none.
+#: Share of its first value below which a learning rate has no effect.
 _NEAR_ZERO = 0.01
 
 Shape = tuple[int, ...]
@@ -21,18 +21,17 @@ Shape = tuple[int, ...]
 def check_same_parameters(
     model: nn.Module, optimizer: Optimizer | None, checkpoint: Mapping[str, Any]
 ) -> None:
-    """Refuse to go on with a model or an optimiser that has other parameters than the saved one.
+    """Refuse to resume with other parameters of the model, or other groups of the optimiser.
 
-    mmengine would start what does not fit from random numbers, and fail in the optimiser's step.
+    mmengine would start unfit parameters from random values, and fail in the optimiser's step.
 
     Args:
-        model: The one to go on with, without a wrapper.
-        optimizer: Its optimiser, if it has one alone.
-        checkpoint: As training saved it.
+        model: Model to resume, without a wrapper.
+        optimizer: Its optimiser; None if it has several.
+        checkpoint: Content of the checkpoint.
 
     Raises:
-        CheckpointError: Some parameters are not the same, and are named; or the optimiser's groups
-            of parameters are others.
+        CheckpointError: Parameters or groups differ; the message names the first.
     """
     saved = {
         name.removeprefix("module."): tuple(tensor.shape)
@@ -69,12 +68,9 @@ def _differences(saved: Mapping[str, Shape], own: Mapping[str, Shape]) -> Iterat
 
 
 def say_if_schedule_ends(runner: Any) -> None:
-    """Say what the learning rate does where the checkpoint's schedule is shorter than the run.
+    """Warn where the learning rate's schedule in the checkpoint is shorter than the run.
 
-    mmengine goes on with the schedules of the checkpoint, whatever the config says of their ends.
-
-    Args:
-        runner: One that has resumed.
+    mmengine resumes the checkpoint's schedules, even if they end before the config's.
     """
     schedules = [s for s in _lists(runner.param_schedulers) if s.param_name == "lr"]
     end = max((s.end for s in schedules if not s.by_epoch), default=runner.max_iters)
@@ -102,7 +98,7 @@ def say_if_schedule_ends(runner: Any) -> None:
 
 
 def _lists(value: Any) -> list[Any]:
-    """All entries of a list, or of a dict of lists as several optimisers have."""
+    """All entries of a list, or of the dict of lists that several optimisers have."""
     if isinstance(value, Mapping):
         return [entry for part in value.values() for entry in part]
     return list(value or ())

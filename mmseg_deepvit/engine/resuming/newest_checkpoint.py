@@ -1,4 +1,4 @@
-"""Where an interrupted run goes on: at the newest of its checkpoints that is whole."""
+"""Find the newest undamaged checkpoint of an interrupted run."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ...checkpoints.sharded import REST, check_sharded, is_sharded
 from ...errors import CheckpointError
 from .work_dirs import numbered_checkpoints, restore_replaced
 
-#: The file in a work dir that names the checkpoint saved last.
+#: File in a work dir that holds the path of the last checkpoint.
 POINTER = "last_checkpoint"
-#: What training needs to go on; the best checkpoint, kept for testing, has no optimiser.
+#: Parts that training needs; the best checkpoint, kept for testing, has no optimiser.
 _NEEDED = {"state_dict", "optimizer", "meta"}
 
 
@@ -24,20 +24,19 @@ def find_whole_checkpoint(
 ) -> str | None:
     """The newest checkpoint of a run that can be read to its end.
 
-    ``last_checkpoint`` holds a whole path, for mmengine; of it the name alone is used, as the work
-    dir may be a copy of another run's.
+    ``last_checkpoint`` holds a full path, for mmengine. Only the name in it counts here, because
+    the work dir may be a copy.
 
     Args:
-        work_dir: Of the run; ``last_checkpoint`` is in it.
-        folder: Where the checkpoints are, if not there.
+        work_dir: Path of the run's folder, with ``last_checkpoint``.
+        folder: Path of the folder of checkpoints; None for ``work_dir``.
 
     Returns:
-        Its path, in that folder, or None if nothing was saved yet. Damaged files that are newer are
-        named in warnings and left where they are.
+        Path of the checkpoint, or None if nothing was saved yet. Warnings name newer, damaged
+        files, which stay.
 
     Raises:
-        CheckpointError: Files were saved, and none of them is whole; or ``last_checkpoint`` cannot
-            be replaced.
+        CheckpointError: All checkpoints are damaged, or ``last_checkpoint`` cannot be replaced.
     """
     damaged = []
     folder = Path(work_dir if folder is None else folder)
@@ -50,18 +49,18 @@ def find_whole_checkpoint(
             print_log(f"{error}", "current", logging.WARNING)
             continue
         if damaged:
-            print_log(f"going on from {path}, the newest that is whole", "current", logging.WARNING)
+            print_log(f"going on from {path}, the newest undamaged one", "current", logging.WARNING)
         return str(path)
     if damaged:
         raise CheckpointError(
-            f"none of the {len(damaged)} checkpoints in {folder} is whole: start again without "
+            f"none of the {len(damaged)} checkpoints in {folder} can be read: start again without "
             "--resume, in another --work-dir"
         )
     return None
 
 
 def _candidates(work_dir: Path, folder: Path) -> list[Path]:
-    """The one that was saved last, then all others from the newest on, each once."""
+    """The last checkpoint, then all others from the newest on, each once."""
     newest = numbered_checkpoints(folder)
     pointer = work_dir / POINTER
     if pointer.is_dir():

@@ -1,6 +1,6 @@
-"""Data whose order and random numbers depend on a seed and a position, not on what ran before.
+"""Data whose order and random numbers follow from a seed and a position alone.
 
-A resumed run can then begin anywhere: nothing has to be replayed, and no generator's state saved.
+So a run can resume anywhere, without replaying data and without saved states of generators.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ...errors import UserError
 
 
 class Drawn(NamedTuple):
-    """A sample that was drawn, and what its random numbers depend on.
+    """A drawn sample and the key of its random numbers.
 
     Attributes:
         item: Index of the sample in its dataset.
-        key: Given to :func:`seed_generators` before it is loaded.
+        key: Key for :func:`seed_generators` before the sample is loaded.
     """
 
     item: int
@@ -35,28 +35,28 @@ def seed_generators(key: Sequence[int]) -> None:
     """Seed Python's, NumPy's and torch's generators of this process.
 
     Args:
-        key: Integers of at least 0; of keys of one length, others give unrelated random numbers.
+        key: Integers of at least 0. Different keys of one length give unrelated random numbers.
     """
     words = np.random.SeedSequence(tuple(key)).generate_state(4)
     low, high = int(words[0]), int(words[1])
     random.seed(high << 32 | low)
     np.random.seed(words)
     torch.default_generator.manual_seed(low << 32 | high)
-    # torch.manual_seed would note a traceback each time where CUDA has not been begun.
+    # torch.manual_seed would keep a traceback at each call while CUDA is not initialised.
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(low << 32 | high)
 
 
 class ResumableSampler(Sampler[Drawn]):
-    """Another sampler's indices without end, from any place on, each with a key for its randomness.
+    """Another sampler's indices, endless and from any position on, each with a key.
 
     Args:
-        sampler: Config of a sampler whose order follows from its seed and epoch, as of mmengine's.
-        dataset: Whose indices they are.
-        seed: For order and keys, the same in all processes; None draws one.
+        sampler: Config of a sampler whose order follows from its seed and epoch, as mmengine's.
+        dataset: Dataset of the indices.
+        seed: Seed of order and keys, the same in all processes; None draws one.
 
     Raises:
-        UserError: The dataset is empty: its indices would be waited for without end.
+        UserError: The dataset is empty.
     """
 
     def __init__(
@@ -73,21 +73,21 @@ class ResumableSampler(Sampler[Drawn]):
         self.start: int | None = None
 
     def begin_at(self, start: int, seed: int) -> None:
-        """Set where the next iteration begins; until then there is nothing to iterate.
+        """Set the beginning of the next iteration; before this call there is nothing to iterate.
 
-        mmengine of OpenMMLab starts workers before it knows whether it resumes.
+        OpenMMLab's mmengine starts workers before it knows whether it resumes.
 
         Args:
-            start: How many of this process's samples are passed over.
-            seed: That of the run which is continued, or one's own.
+            start: Number of this process's samples to skip.
+            seed: Seed of the resumed run, or of this one.
         """
-        if getattr(self.sampler, "seed", None) == self.seed:  # else a config has set another
+        if getattr(self.sampler, "seed", None) == self.seed:  # else the config sets another
             self.sampler.seed = seed
         self.seed = seed
         self.start = start
 
     def __iter__(self) -> Iterator[Drawn]:
-        """Draw, without end."""
+        """Draw samples without end."""
         if self.start is None:
             return
         rank, world_size = get_dist_info()
@@ -101,18 +101,17 @@ class ResumableSampler(Sampler[Drawn]):
             yield from self.sampler
 
     def __len__(self) -> int:
-        """Samples of an epoch."""
+        """Number of samples of an epoch."""
         return len(self.sampler)
 
 
 class SeededDataset(Dataset[Any]):
     """A dataset that seeds the generators before it loads a :class:`Drawn` sample.
 
-    So transforms, those of several images too, draw the same whichever worker runs them. All else
-    is the dataset's own.
+    So transforms draw the same numbers in every worker. All other attributes are the dataset's.
 
     Args:
-        dataset: A dataset or the config of one.
+        dataset: Dataset or its config.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -130,12 +129,12 @@ class SeededDataset(Dataset[Any]):
         return len(self.dataset)
 
     def __getattr__(self, name: str) -> Any:
-        """The dataset's attributes, but for special ones, by which loaders would pass us by."""
+        """The dataset's attributes, but no special ones, or loaders would bypass this class."""
         if name == "dataset" or name.startswith("__"):
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
 
 def unwrap_dataset(dataset: Any) -> Any:
-    """The dataset inside a :class:`SeededDataset`; any other itself."""
+    """The dataset inside a :class:`SeededDataset`, or the given dataset."""
     return dataset.dataset if isinstance(dataset, SeededDataset) else dataset

@@ -1,4 +1,4 @@
-"""A training loop that goes on, after an interruption, as if there had been none."""
+"""A training loop that resumes exactly."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from .newest_checkpoint import POINTER, find_whole_checkpoint
 from .seeding import ResumableSampler, SeededDataset, seed_generators
 from .work_dirs import checkpoint_folder, is_remote
 
-#: The name in mmengine's message hub, which checkpoints hold, of the seed of all that is random.
+# Names in mmengine's message hub, which checkpoints hold.
+#: Seed of all random numbers.
 SEED = "data_seed"
-#: Of the iteration at which this run, or the part before, began; the images that all processes had
-#: drawn before it; and the images that they draw in each iteration from there on.
+#: Three numbers: the iteration at which this part of the run began, the images drawn before it,
+#: and the images drawn in each iteration since.
 DRAWN = "images_drawn"
-#: Of the iteration whose validation is done, with all that follows from its scores.
+#: Last iteration whose validation is complete.
 VALIDATED = "validated_iteration"
 
 
@@ -33,23 +34,22 @@ VALIDATED = "validated_iteration"
 class ResumableTrainLoop(IterBasedTrainLoop):
     """mmengine's ``IterBasedTrainLoop`` with exact resume.
 
-    mmengine's own goes on with other random numbers, and with another order of the data where the
-    config sets no seed. Here both follow from the seed in the checkpoint: those of a sample from
-    its place in the order, those of the model (drop path, PatchMix) from the iteration. Neither the
-    number of workers, nor validation, nor a kill changes them, and resuming loads nothing twice.
-    With another batch size, or number of processes, the data goes on behind the images that were
-    drawn. A run that was stopped where it validates validates first, unless its checkpoint holds
-    what followed from that: schedules that look at scores take each of them once.
+    mmengine's loop resumes with other random numbers, and without a seed in another order of data.
+    Here both follow from the seed in the checkpoint: a sample's numbers from its place in the
+    order, the model's from the iteration. Workers, validation and kills do
+    not change them, and no sample is loaded twice. With another batch size or number of processes,
+    the data goes on after the images already drawn. A run that was stopped in a validation repeats
+    it first; a finished validation is not repeated, so that schedules see each score once.
 
     Args:
-        runner: The runner.
-        dataloader: Config of the training data; its sampler may be any of mmengine's.
-        *args: As ``IterBasedTrainLoop``.
-        **kwargs: As ``IterBasedTrainLoop``.
+        runner: Runner of the training.
+        dataloader: Config of the training data, with any sampler of mmengine's.
+        *args: Arguments of ``IterBasedTrainLoop``.
+        **kwargs: Arguments of ``IterBasedTrainLoop``.
 
     Raises:
-        TypeError: ``dataloader`` is no config, or has a batch sampler of its own.
-        CheckpointError: The runner is to resume from its work dir, and nothing there is whole.
+        TypeError: ``dataloader`` is no config, or has a batch sampler.
+        CheckpointError: The runner resumes from its work dir, and all checkpoints are damaged.
     """
 
     def __init__(
@@ -86,16 +86,16 @@ class ResumableTrainLoop(IterBasedTrainLoop):
         return self.runner.model
 
     def run_iter(self, data_batch: Any) -> None:
-        """Train on a batch, with random numbers of this iteration."""
+        """Train on a batch, with this iteration's random numbers."""
         self.seed_iteration()
         super().run_iter(data_batch)
 
     def seed_iteration(self) -> None:
-        """Seed all generators as this iteration begins; those of each process differ."""
+        """Seed all generators for this iteration, differently in each process."""
         seed_generators((self._sampler().seed, 1, self._iter, get_rank()))
 
     def _begin(self) -> None:
-        """Begin the data where the last iteration ended, however large its batches were."""
+        """Begin the data after the last drawn image, whatever the batch size was."""
         sampler, hub, world_size = self._sampler(), self.runner.message_hub, get_world_size()
         batch = self.dataloader.batch_size * world_size
         seed, drawn = sampler.seed, 0
@@ -106,7 +106,7 @@ class ResumableTrainLoop(IterBasedTrainLoop):
             if before != batch:
                 print_log(
                     f"the batch of all processes was {before} images and is {batch}: the data goes "
-                    f"on behind the {drawn} images that were drawn, the learning rate as saved",
+                    f"on after the {drawn} images that were drawn, the learning rate as saved",
                     "current",
                     logging.WARNING,
                 )
@@ -128,9 +128,9 @@ class ResumableTrainLoop(IterBasedTrainLoop):
 
 
 def _choose_checkpoint(runner: Any) -> None:
-    """Have a runner that is to resume by itself take the newest whole checkpoint of its folder.
+    """Choose the newest undamaged checkpoint for a runner that resumes from its work dir.
 
-    mmengine's would follow ``last_checkpoint``, out of a copied work dir too.
+    mmengine would follow the path in ``last_checkpoint``, which leads out of a copied work dir.
     """
     if runner._resume is not True or runner._load_from is not None:
         return

@@ -1,4 +1,4 @@
-"""One run to a folder: others are kept out, and what the run's folder holds is the run's own."""
+"""Keep each folder for one run, by a lock and by its checkpoints."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-#: The file that a run holds the lock of.
+#: File that a run locks.
 LOCK = ".lock"
-#: What is at the end of the name of a folder that a newer one is about to replace.
+#: Ending of the name of a folder that a newer one replaces.
 OLD = ".old"
 _CHECKPOINT = re.compile(r"(iter|epoch)_(?P<step>\d+)\.pth")
 _BEST = re.compile(r"best_.+_\d+\.pth")
-#: Locked files by their folders. Closing one gives its lock back.
+#: Descriptors of locked files by their folders. Closing one releases its lock.
 _held: dict[Path, int] = {}
 
 
 def checkpoint_folder(work_dir: str, out_dir: str | os.PathLike[str] | None) -> str:
-    """Where mmengine's ``CheckpointHook`` puts the checkpoints of a run.
+    """Folder where mmengine's ``CheckpointHook`` saves checkpoints.
 
     Args:
-        work_dir: Of the run, absolute.
-        out_dir: The hook's argument.
+        work_dir: Absolute path of the run's folder.
+        out_dir: Argument of the hook.
     """
     if out_dir is None or str(out_dir) == work_dir:
         return work_dir
@@ -44,12 +44,12 @@ def checkpoint_folder(work_dir: str, out_dir: str | os.PathLike[str] | None) -> 
 
 
 def is_remote(folder: str | os.PathLike[str] | None) -> bool:
-    """Whether a folder is an address of mmengine's remote backends."""
+    """Whether a folder is an address for mmengine's remote backends."""
     return folder is not None and "://" in str(folder)
 
 
 def numbered_checkpoints(folder: Path) -> list[Path]:
-    """Checkpoints that training can go on from, by their names; from the newest on."""
+    """Checkpoints to resume from, by their names, the newest first."""
     steps = {}
     for path in folder.iterdir() if folder.is_dir() else ():
         if match := _CHECKPOINT.fullmatch(path.name):
@@ -58,11 +58,7 @@ def numbered_checkpoints(folder: Path) -> list[Path]:
 
 
 def check_unused(folder: str | os.PathLike[str]) -> None:
-    """Refuse a folder that holds checkpoints of another run, with which new ones would mix.
-
-    Raises:
-        UserError: It does.
-    """
+    """Raise UserError if a folder holds checkpoints, with which those of a new run would mix."""
     restore_replaced(Path(folder))
     found = numbered_checkpoints(Path(folder))
     if not found and Path(folder).is_dir():
@@ -75,23 +71,23 @@ def check_unused(folder: str | os.PathLike[str]) -> None:
 
 
 def claim(folder: str | os.PathLike[str]) -> None:
-    """Keep other runs out of a folder until :func:`release`, or until this process has ended.
+    """Keep other runs out of a folder until :func:`release` or the end of this process.
 
-    The system takes the lock back from a process that is killed, and a process that is forked does
-    not have it. What killed runs left half written is removed.
+    The system releases the lock of a killed process, and forked processes do not hold it. Partly
+    written files of killed runs are removed.
 
     Args:
-        folder: Made if it is missing. One that this process holds already stays so.
+        folder: Path of the folder, made if it is missing. This process may hold it already.
 
     Raises:
-        UserError: Another process holds it, or it cannot be written to.
+        UserError: Another process holds the folder, or it cannot be written to.
     """
     folder = Path(folder).resolve()
     if folder in _held or fcntl is None:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # A link would have another file overwritten.
+        # A link would lead to another file, which would be overwritten.
         descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
     except OSError as error:
         raise UserError(
@@ -129,21 +125,21 @@ def release(folder: str | os.PathLike[str]) -> None:
 
 
 def restore_replaced(folder: Path) -> None:
-    """End the replacing of folders that a kill has cut off, the old one or the new one in place.
+    """Finish or undo the replacement of folders that a kill interrupted.
 
     Args:
-        folder: Of checkpoints; it may be missing.
+        folder: Path of the folder of checkpoints, which may be missing.
     """
     for path in list(folder.glob(f"*{OLD}")):
         if _CHECKPOINT.fullmatch(path.stem) and path.is_dir():
-            if path.with_suffix("").exists():  # it has its name only since it was whole
+            if path.with_suffix("").exists():  # the new one is complete, since it has its name
                 remove(path)
             else:
                 path.rename(path.with_suffix(""))
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder; what a link points to stays."""
+    """Remove a file, a folder or a link, but not a link's target."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

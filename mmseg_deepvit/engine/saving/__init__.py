@@ -1,1 +1,1 @@
-"""Checkpoints that are whole or not there, and a clean stop that saves one."""
+"""Checkpoints that are complete or not there, and a clean stop that saves one."""

@@ -1,7 +1,7 @@
-"""Checkpoints that a kill cannot take away, and a clean stop when the scheduler asks for one.
+"""Checkpoints that survive a kill, and a clean stop when the scheduler asks for one.
 
-mmengine's hook deletes the oldest file before it writes the newest, and writes it in place: killed
-in between, a run that keeps one file has none.
+mmengine's hook deletes the oldest file before it writes the newest, and writes it in place. A kill
+in between leaves a run that keeps one file without any.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ from .atomic_files import BACKEND, write_atomically
 from .stop_vote import StopVote
 from .worker_signals import shield_workers
 
-#: Exit status of a run that was asked to stop and has saved: 128 + SIGTERM, as shells count.
+#: Exit status of a run that has saved and stopped on request: 128 + SIGTERM, as shells count.
 STOPPED = 143
 
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """mmengine's CheckpointHook, every file of which is whole or not there.
+    """mmengine's CheckpointHook with files that are complete or not there.
 
-    A checkpoint and ``last_checkpoint`` are written under other names, synced and renamed, and only
-    then is an old one deleted. On SIGTERM the running iteration is finished, a checkpoint is saved,
-    and the process exits with status 143.
+    A checkpoint and ``last_checkpoint`` are written under other names, synced and renamed. Only
+    then an old one is deleted. On SIGTERM the hook finishes the iteration, saves a checkpoint, and
+    exits with status 143.
 
-    The hook deletes what this run wrote and nothing else. A run has its folder to itself: others
-    are refused while it trains, and so is a new run where another one's checkpoints are. Within
-    checkpoints files are named without their folder, and names count only where the run goes on
-    from a file of that folder. So a copied work dir is a run of its own, and no file, whoever made
-    it, has others removed. ``last_checkpoint`` holds a whole path, as mmengine's readers need it.
+    The hook deletes only files that this run wrote. It refuses a folder where another run trains,
+    and refuses a new run where another one's checkpoints are. Checkpoints name files without their
+    folder, and the names count only for a run that resumes from that folder. So a copied work dir
+    is a separate run, and no checkpoint can have other files removed. ``last_checkpoint`` holds a
+    full path, as mmengine's readers need it.
 
-    Arguments are those of mmengine's hook; files elsewhere than on local disks
-    (``out_dir='s3://…'``, ``backend_args``) are left to their backends.
+    Arguments are those of mmengine's hook. Remote files (``out_dir='s3://…'``, ``backend_args``)
+    are left to their backends.
     """
 
     out_dir: Any
@@ -78,7 +78,7 @@ class AtomicCheckpointHook(CheckpointHook):
             check_same_parameters(model, optimizer, checkpoint)
 
     def before_train(self, runner: Runner) -> None:
-        """Take the folder, know what in it is this run's, and listen for SIGTERM.
+        """Claim the folder, read which files are this run's, and listen for SIGTERM.
 
         Raises:
             UserError: Another run trains there, or has left its checkpoints.
@@ -86,7 +86,7 @@ class AtomicCheckpointHook(CheckpointHook):
         folder = checkpoint_folder(runner.work_dir, self.out_dir)
         source = _resumed_from(runner)
         goes_on = source is not None and _folder(source) == os.path.realpath(folder)
-        # With --resume a run may begin too: nothing may have been saved before it was killed.
+        # A run with --resume begins too if it was killed before its first checkpoint.
         begins = source is not None or (runner.iter == 0 and not runner._resume)
         self._claimed = {runner.work_dir} if self._remote else {runner.work_dir, folder}
 
@@ -103,23 +103,23 @@ class AtomicCheckpointHook(CheckpointHook):
             self._before = signal.signal(signal.SIGTERM, self._ask_to_stop)
 
     def after_train(self, runner: Runner) -> None:
-        """Save the last one, if it is asked for, and listen no more."""
+        """Save the last checkpoint, if asked for, and stop listening."""
         super().after_train(runner)
         if hasattr(self, "_before"):
             signal.signal(signal.SIGTERM, self._before)
 
     def after_run(self, runner: Runner) -> None:
-        """Let other runs into the folder."""
+        """Release the folder."""
         if is_main_process():
             for path in self._claimed:
                 release(path)
 
     def _read_names(self, info: dict[str, Any], folder: str | None) -> None:
-        """Turn the names of a checkpoint into paths, and forget those that are not this run's.
+        """Turn a checkpoint's names of files into paths, and drop those of other runs.
 
         Args:
-            info: Of the message hub; changed.
-            folder: Where the checkpoint is, if that is this run's folder.
+            info: Entries of the message hub, changed in place.
+            folder: This run's folder if the checkpoint is in it, else None.
         """
         number = re.sub(r"\\\{.*?\\\}", r"\\d+", re.escape(self.filename_tmpl))
         for key in _path_keys(info):
@@ -131,11 +131,11 @@ class AtomicCheckpointHook(CheckpointHook):
         if folder and isinstance(steps, list):
             ours = [step for step in steps if type(step) is int and step >= 0]
             paths = {step: os.path.join(folder, self.filename_tmpl.format(step)) for step in ours}
-            # mmengine deletes what is too many at once, and a link was not made here.
+            # mmengine deletes surplus checkpoints, and must not follow links, which no run makes.
             info["keep_ckpt_ids"] = [step for step in ours if not os.path.islink(paths[step])]
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        """Save when it is time, or when it is time to stop."""
+        """Save if a checkpoint is due, and stop if a process was asked to."""
         if not self.by_epoch:
             self._due |= self.every_n_train_iters(runner, self.interval, self.save_begin)
             self._due |= self.save_last and self.is_last_train_iter(runner)
@@ -149,21 +149,21 @@ class AtomicCheckpointHook(CheckpointHook):
             self._save_and_stop(runner, runner.iter + 1)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        """Save what validation was to measure, when it is time to stop."""
+        """Stop within a validation too, after saving the iteration that it measures."""
         loader = runner.val_dataloader
-        # All processes vote together, so only batches that every process has may ask.
+        # All processes vote together, so they vote only in batches that every process has.
         common = len(loader.dataset) // get_world_size() // (loader.batch_size or 1)
         if runner.iter == 0 or _gradients_wait(runner) or batch_idx >= max(common, 1):
             return
         if self._all_asked_to_stop():
             for hook in runner.hooks:
                 if isinstance(hook, EMAHook):
-                    hook.after_val_epoch(runner)  # which gives the model its own weights back
+                    hook.after_val_epoch(runner)  # gives the model its weights back
             self._save_and_stop(runner, runner.iter)
 
     def _save_and_stop(self, runner: Runner, step: int) -> None:
-        """Save an iteration that is done, unless that has been, and leave."""
-        if not self.by_epoch:  # else it would begin behind an epoch that has not ended
+        """Save a finished iteration, unless it is saved already, and exit."""
+        if not self.by_epoch:  # else the run would resume after an epoch that has not ended
             self.last_ckpt = self._path(step)
             if self._saved_step != step:
                 meta = dict(epoch=runner.epoch, iter=step)
@@ -179,8 +179,8 @@ class AtomicCheckpointHook(CheckpointHook):
         return self._vote(self._asked_to_stop)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
-        """Save, point to it, then delete what is one too many."""
-        if _gradients_wait(runner):  # mmengine saves again after validation
+        """Save a checkpoint, write its path to the pointer, then delete the surplus one."""
+        if _gradients_wait(runner):  # mmengine also saves after validation
             self._due = True
             return
         self._iteration = None if self.by_epoch else step
@@ -206,9 +206,9 @@ class AtomicCheckpointHook(CheckpointHook):
                 self._remove(self._path(outdated))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """Name files without their folder, and say which iteration it is.
+        """Name files without their folder, and correct the iteration.
 
-        FlexibleRunner counts one more behind a validation.
+        FlexibleRunner counts one more after a validation.
         """
         if self._iteration is not None:
             checkpoint["meta"]["iter"] = self._iteration
@@ -217,7 +217,7 @@ class AtomicCheckpointHook(CheckpointHook):
             info[key] = os.path.basename(str(info[key]))
 
     def _note_step(self, runner: Runner, step: int) -> int | None:
-        """Add a step to those that are kept; returns the one that no longer is."""
+        """Note a step to keep; returns the step that is no longer kept, or None."""
         if self.max_keep_ckpts <= 0:
             return None
         kept = self.keep_ckpt_ids
@@ -232,12 +232,12 @@ class AtomicCheckpointHook(CheckpointHook):
         return str(self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(step)))
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict[str, Any]) -> None:
-        """As mmengine does, but that the best so far goes when the better one is there.
+        """Save as mmengine does, but delete the old best only when the new one is there.
 
         Raises:
-            UserError: ``save_best`` names what is not measured.
+            UserError: No metric measures a score of ``save_best``.
         """
-        for name in getattr(self, "key_indicators", None) or ():  # not there without save_best
+        for name in getattr(self, "key_indicators", None) or ():  # missing without save_best
             if name != "auto" and name not in metrics:
                 raise UserError(
                     f"default_hooks.checkpoint.save_best is {name!r}, which is not measured: give "
@@ -249,7 +249,7 @@ class AtomicCheckpointHook(CheckpointHook):
         several = len(self.key_indicators) > 1
         best: dict[str, Any] = self.best_ckpt_path_dict if several else self.__dict__
         before = {k: best[k] for k in (list(best) if several else ["best_ckpt_path"])}
-        best.update(dict.fromkeys(before))  # mmengine would delete the old before the new is there
+        best.update(dict.fromkeys(before))  # mmengine would delete the old one first
         try:
             super()._save_best_checkpoint(runner, metrics)
         finally:
@@ -259,7 +259,7 @@ class AtomicCheckpointHook(CheckpointHook):
                 self._remove(path)
 
     def _remove(self, path: str) -> None:
-        """Delete a file, or the folder that a sharded checkpoint is, of this run's."""
+        """Delete a checkpoint of this run, a file or a folder, but no link."""
         if self._remote or not os.path.islink(path):
             if self.file_backend.isfile(path):
                 self.file_backend.remove(path)
@@ -281,12 +281,12 @@ def _folder(path: str) -> str:
 
 
 def _path_keys(info: Iterable[str]) -> list[str]:
-    """Keys of the message hub under which mmengine's hook keeps paths."""
+    """Keys under which mmengine's hook keeps paths in the message hub."""
     return [k for k in info if k in ("last_ckpt", "best_ckpt") or k.startswith("best_ckpt_")]
 
 
 def _gradients_wait(runner: Runner) -> bool:
-    """Whether gradients were accumulated that an optimiser has not used yet."""
+    """Whether an optimiser has yet to use accumulated gradients."""
     wrapper = runner.optim_wrapper
     if isinstance(wrapper, OptimWrapperDict):
         return not all(one.should_update() for one in wrapper.values())

@@ -1,4 +1,4 @@
-"""Processes that ask each other whether to stop, without waiting for a GPU."""
+"""A vote of all processes on stopping, which does not wait for a GPU."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from torch import Tensor
 
 
 class StopVote:
-    """Whether any process was asked to stop; all learn it in the same call.
+    """Vote on stopping; all processes get the same answer in the same call.
 
-    With several processes the answer is that of the call before: reading it waits for what a GPU
-    had to do then, not for what it does now.
+    With several processes the answer is one call old. Reading it waits for the GPU's earlier work,
+    not for its present work.
     """
 
     def __init__(self) -> None:
         self._before: tuple[Tensor, torch.cuda.Event | None] | None = None
 
     def __call__(self, asked: bool) -> bool:
-        """Vote.
+        """Give a vote and return the answer.
 
         Args:
             asked: Whether this process was asked to stop.
 
         Returns:
-            Whether any process was, of itself alone now, of several at the call before.
+            Whether any process was asked: now if there is one, before the last call if several.
         """
         if get_world_size() == 1:
             return asked
         answer = self._answer()
         device = get_comm_device()
-        vote = torch.full((1,), int(asked), device=device)  # on a GPU too without waiting
+        vote = torch.full((1,), int(asked), device=device)  # does not wait for a GPU
         dist.all_reduce(vote, dist.ReduceOp.MAX)
         event = None
         if device.type == "cuda":

@@ -1,6 +1,6 @@
-"""Workers that outlive a SIGTERM which a scheduler sends to all of a job's processes at once.
+"""Keep dataloader workers alive when a scheduler sends SIGTERM to all processes of a job.
 
-The training process answers it by saving; without its workers it would fail before that.
+The training process answers by saving, and needs its workers until then.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from functools import cache
 
 @cache
 def shield_workers() -> None:
-    """Have processes that are forked from now on heed the SIGTERM of their parent alone.
+    """Let workers, and all processes forked from now on, obey their parent's SIGTERM only.
 
-    Workers of dataloaders are forked. Where systems do not tell who sent a signal, nothing is done.
+    Nothing is done where the system does not tell the sender of a signal.
     """
     if hasattr(signal, "sigwaitinfo") and hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_heed_parent_only)
 
 
 def _heed_parent_only() -> None:
-    # The signal is blocked, because the handler of PyTorch's workers ignores who sent it.
+    # The signal is blocked, because the handler in PyTorch's workers does not ask for the sender.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     threading.Thread(target=_wait_for_parent, args=(os.getppid(),), daemon=True).start()
 

@@ -1,3 +1,0 @@
-# diversity.py for 1500 iterations: the losses are at full weight after a fifth of them.
-_base_ = "./diversity.py"
-diversity = dict(warmup_iters=300)

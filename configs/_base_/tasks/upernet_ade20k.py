@@ -1,0 +1,7 @@
+# UPerNet on ADE20K: 512², 160k iterations of 16 images.
+_base_ = [
+    "../heads/upernet_vit.py",
+    "../datasets/ade20k.py",
+    "../schedules/adamw_160k.py",
+    "../default_runtime.py",
+]

@@ -1,0 +1,7 @@
+# A narrow plain ViT with diversity losses + a linear head on ISIC 2018 at 128², on a CPU.
+# Paper:   Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753.
+# Start:   python tools/train.py configs/linear_diverse-vit-w64-d12_isic2018-128x128.py
+# Cost:    0.7 M parameters, 0.1 GFLOPs at 128×128
+# Result:  results/depth/README.md, at three depths.
+_base_ = ["./linear_vit-w64-d12_isic2018-128x128.py", "_base_/diversity/short.py"]
+model = dict(type="DiverseEncoderDecoder", diversity={{_base_.diversity}})

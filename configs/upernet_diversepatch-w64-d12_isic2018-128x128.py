@@ -1,0 +1,7 @@
+# A narrow DiversePatch ViT + UPerNet on ISIC 2018 at 128², from scratch, on a CPU.
+# Paper:   Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753.
+# Start:   python tools/train.py configs/upernet_diversepatch-w64-d12_isic2018-128x128.py
+# Cost:    0.8 M parameters, 0.8 GFLOPs at 128×128
+# Result:  results/isic2018-scratch-64/README.md.
+_base_ = ["_base_/backbones/diversepatch-w64-d12.py", "_base_/tasks/upernet_isic2018-128x128.py"]
+model = {{_base_.under_upernet}}

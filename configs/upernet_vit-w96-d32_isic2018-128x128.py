@@ -1,0 +1,7 @@
+# 32 narrow blocks of a plain ViT + UPerNet on ISIC 2018 at 128²: do maps collapse?
+# Paper:   ViT, https://arxiv.org/abs/2010.11929.
+# Start:   python tools/train.py configs/upernet_vit-w96-d32_isic2018-128x128.py
+# Cost:    3.4 M parameters, 0.6 GFLOPs at 128×128
+# Result:  results/collapse/README.md.
+_base_ = ["_base_/backbones/vit-w96-d32.py", "_base_/tasks/upernet_isic2018-128x128_collapse.py"]
+model = {{_base_.under_upernet}}
