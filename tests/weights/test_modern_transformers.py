@@ -106,9 +106,9 @@ FAMILIES = {
         None,
     ),
 }
-#: What plain, DiversePatch and DeepViT blocks do with the maps.
+#: The backbones that take weights of plain transformers.
 BACKBONES = {
-    "plain": dict(type="DeepViT", num_mixing_layers=0),
+    "PlainViT": dict(type="PlainViT"),
     "DiversePatchViT": dict(type="DiversePatchViT"),
     "DeepViT": dict(type="DeepViT"),
 }
@@ -128,7 +128,7 @@ def plain_transformer(name, **arguments):
     return model.eval()
 
 
-def warm_started(path, backbone="plain", init_cfg=(), **overrides):
+def warm_started(path, backbone="PlainViT", init_cfg=(), **overrides):
     cfg = dict(
         arch=dict(embed_dims=DIMS, num_layers=DEPTH, num_heads=HEADS, mlp_ratio=4),
         img_size=SIZE,
