@@ -154,7 +154,7 @@ class HeadMixingClassifier(ViTTrunk):
         """A new linear classifier in the dtype of the model; None for no classes."""
         if num_classes == 0:
             return None
-        old = self.pos_embed
+        old = self.patch_embed.proj.weight
         head = nn.Linear(self.embed_dims, num_classes, device=old.device, dtype=old.dtype)
         nn.init.trunc_normal_(head.weight, std=0.02)
         nn.init.zeros_(head.bias)
@@ -175,7 +175,7 @@ class HeadMixingClassifier(ViTTrunk):
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Patterns of layers, for timm's layer-wise decay of the learning rate."""
         return dict(
-            stem=r"^cls_token|reg_token|pos_embed|patch_embed",
+            stem=r"^cls_token|reg_token|pos_embed|patch_embed|norm_pre",
             blocks=[(r"^blocks\.(\d+)", None), (r"^norm", (99999,))],
         )
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .call_settings import DropoutPosition
 from .explicit import is_exporting
 from .functional import BACKENDS, Backend, head_mixing_attention
+from .rotation import Rotation, rotate
 from .sync_norm import SyncMapNorm
 
 #: Norms of mixed maps by mmcv's names. SyncBN here works on CPUs too.
@@ -25,6 +26,28 @@ _MAP_NORMS: dict[str | None, Callable[..., nn.Module]] = {
     "SyncBN": SyncMapNorm,
     "LN": nn.LayerNorm,
 }
+
+
+class SplitHeads(nn.Module):
+    """Queries, keys and values of each head; a module, so that hooks can read them.
+
+    Args:
+        num_heads: Number of heads H.
+    """
+
+    def __init__(self, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+
+    def forward(
+        self, qkv: Tensor, rotation: Rotation | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Split (B, N, 3·C) into q, k and v, (B, H, N, d) each; q and k are rotated."""
+        split = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = split.unbind(0)
+        if rotation is not None:
+            q, k = rotate(split[:2], rotation).unbind(0)
+        return q, k, v
 
 
 class HeadMixingAttention(nn.Module):
@@ -94,6 +117,7 @@ class HeadMixingAttention(nn.Module):
         self.attn_drop_position = attn_drop_position
         self.backend = backend
         self.qkv = nn.Linear(embed_dims, 3 * embed_dims, bias=qkv_bias)
+        self.split_heads = SplitHeads(num_heads)
         self.pre_mix = nn.Linear(num_heads, num_heads, bias=mix_bias) if pre_mix else None
         self.post_mix = nn.Linear(num_heads, num_heads, bias=mix_bias) if post_mix else None
         self.mix_norm = _build_map_norm(mix_norm_cfg, num_heads, post_mix)
@@ -101,16 +125,17 @@ class HeadMixingAttention(nn.Module):
         self.proj = nn.Linear(embed_dims, embed_dims)
         self.proj_drop = nn.Dropout(proj_drop)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rotation: Rotation | None = None) -> Tensor:
         """Attend over the tokens of each image.
 
         Args:
             x: Tokens, (B, N, C).
+            rotation: Rotary positions of the last n ≤ N tokens; None for none.
 
         Returns:
             (B, N, C).
         """
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = self.split_heads(self.qkv(x), rotation)
         x = self._attend(q, k, v).transpose(1, 2).flatten(2)
         x = self.proj_drop(self.proj(x))
         return x

@@ -7,6 +7,8 @@ from typing import Any
 
 from timm.layers import to_2tuple
 
+from ..checkpoints import TIMM_SCHEME, trunk_arguments
+
 #: Sizes without a default.
 _SIZES = ("embed_dims", "num_layers", "num_heads")
 
@@ -20,7 +22,8 @@ def settings_of(
     """The trunk's arguments for an architecture.
 
     Args:
-        arch: Key of ``archs``, or arguments that override ``defaults``.
+        arch: Key of ``archs``, name of a plain transformer of timm (``timm://NAME``), or arguments
+            that override ``defaults``.
         archs: Arguments of the published architectures.
         defaults: Arguments that all of them share.
         overrides: Arguments that override all others.
@@ -28,10 +31,15 @@ def settings_of(
     Raises:
         ValueError: ``arch`` is not in ``archs``, or is a dict that leaves a size unset. The message
             lists the names or the sizes.
+        CheckpointError: timm has no such model, or the trunk lacks a part of it.
     """
+    if isinstance(arch, str) and arch.startswith(TIMM_SCHEME):
+        return {**defaults, **trunk_arguments(arch), **overrides}
     if not isinstance(arch, dict):
         if not isinstance(arch, str) or arch not in archs:
-            raise ValueError(f"arch must be a dict or one of {', '.join(archs)}, got {arch!r}")
+            raise ValueError(
+                f"arch must be timm://NAME, a dict or one of {', '.join(archs)}, got {arch!r}"
+            )
         return {**archs[arch], **overrides}
     settings = {**defaults, **arch, **overrides}
     if lacking := [name for name in _SIZES if name not in settings]:

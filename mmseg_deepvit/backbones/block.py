@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from timm.layers import DropPath, LayerScale, Mlp
+from timm.layers import DropPath, LayerScale
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from ..attention import HeadMixingAttention
+from ..attention import HeadMixingAttention, Rotation
 
 
 class Block(nn.Module):
@@ -25,45 +25,45 @@ class Block(nn.Module):
 
     Args:
         attn: Attention module, (B, N, C) to (B, N, C).
+        mlp: MLP, (B, N, C) to (B, N, C).
         embed_dims: Width C of the tokens.
-        mlp_ratio: Hidden width of the MLP over C.
         residual_scale: Factor a; DeepViT-S and -L use 0.5.
         layer_scale_init: Initial value of γ; None for no LayerScale.
-        drop: Dropout inside the MLP, in [0, 1).
+        norm_eps: ε of the LayerNorms.
         drop_path: Probability of skipping a branch for an image, in [0, 1).
     """
 
     def __init__(
         self,
         attn: HeadMixingAttention,
+        mlp: nn.Module,
         embed_dims: int,
-        mlp_ratio: float,
         residual_scale: float = 1.0,
         layer_scale_init: float | None = None,
-        drop: float = 0.0,
+        norm_eps: float = 1e-6,
         drop_path: float = 0.0,
     ) -> None:
         super().__init__()
         self.residual_scale = residual_scale
-        self.norm1 = nn.LayerNorm(embed_dims, eps=1e-6)
+        self.norm1 = nn.LayerNorm(embed_dims, eps=norm_eps)
         self.attn = attn
         self.ls1 = layer_scale(embed_dims, layer_scale_init)
-        self.norm2 = nn.LayerNorm(embed_dims, eps=1e-6)
-        self.mlp = Mlp(embed_dims, int(embed_dims * mlp_ratio), drop=drop)
+        self.norm2 = nn.LayerNorm(embed_dims, eps=norm_eps)
+        self.mlp = mlp
         self.ls2 = layer_scale(embed_dims, layer_scale_init)
         self.drop_path = DropPath(drop_path) if drop_path > 0 else nn.Identity()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, C) tokens to (B, N, C) tokens."""
-        a = self.residual_scale
-        x = x + self._branch(x, self.norm1, self.attn, self.ls1, a)
-        return x + self._branch(x, self.norm2, self.mlp, self.ls2, a)
+    def forward(self, x: Tensor, rotation: Rotation | None = None) -> Tensor:
+        """(B, N, C) tokens to (B, N, C) tokens, whose attention rotates its last n tokens."""
+        x = self._add(x, self.ls1(self.attn(self.norm1(self._scaled(x)), rotation)))
+        return self._add(x, self.ls2(self.mlp(self.norm2(self._scaled(x)))))
 
-    def _branch(
-        self, x: Tensor, norm: nn.Module, layer: nn.Module, scale: nn.Module, a: float
-    ) -> Tensor:
-        y: Tensor = self.drop_path(scale(layer(norm(x if a == 1.0 else a * x))))
-        return y if a == 1.0 else y / a
+    def _scaled(self, x: Tensor) -> Tensor:
+        return x if self.residual_scale == 1.0 else self.residual_scale * x
+
+    def _add(self, x: Tensor, branch: Tensor) -> Tensor:
+        branch = self.drop_path(branch)
+        return x + (branch if self.residual_scale == 1.0 else branch / self.residual_scale)
 
 
 def layer_scale(embed_dims: int, init: float | None) -> nn.Module:
@@ -71,7 +71,7 @@ def layer_scale(embed_dims: int, init: float | None) -> nn.Module:
     return nn.Identity() if init is None else LayerScale(embed_dims, init)
 
 
-def recompute_in_backward(block: nn.Module, x: Tensor) -> Tensor:
+def recompute_in_backward(block: nn.Module, x: Tensor, rotation: Rotation | None = None) -> Tensor:
     """Run a block without keeping its activations; the backward pass runs it a second time.
 
     A plain ``torch.utils.checkpoint`` would update the running statistics of BatchNorms twice.
@@ -80,15 +80,16 @@ def recompute_in_backward(block: nn.Module, x: Tensor) -> Tensor:
     Args:
         block: Module that maps (B, N, C) to (B, N, C).
         x: Tokens, (B, N, C).
+        rotation: Second argument of the block.
 
     Returns:
-        (B, N, C), the same as ``block(x)``.
+        (B, N, C), the same as ``block(x, rotation)``.
     """
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), _statistics_untouched(block)
 
-    y: Tensor = checkpoint(block, x, use_reentrant=False, context_fn=contexts)
+    y: Tensor = checkpoint(block, x, rotation, use_reentrant=False, context_fn=contexts)
     return y
 
 

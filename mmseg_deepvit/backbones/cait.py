@@ -53,9 +53,9 @@ class CaiT(ViTTrunk):
 
     Args:
         arch: Name of a published architecture (``'cait-xxs24'``, ``'-xxs36'``, ``'-xs24'``,
-            ``'-s24'``, ``'-s36'``, ``'-m36'``, ``'-m48'``), or a dict of the trunk's arguments that
-            override CaiT's defaults. The dict gives ``embed_dims``, ``num_layers`` and
-            ``num_heads``.
+            ``'-s24'``, ``'-s36'``, ``'-m36'``, ``'-m48'``); or ``'timm://NAME'``, a model of timm;
+            or a dict of the trunk's arguments that override CaiT's defaults. The dict gives
+            ``embed_dims``, ``num_layers`` and ``num_heads``.
         with_cls_blocks: Whether the model has the two class-attention blocks. Feature maps do not
             depend on them: ``forward`` does not run them, and they are frozen until
             ``requires_grad_`` is called. :meth:`forward_features` runs them.

@@ -51,9 +51,10 @@ class DeepViT(ViTTrunk):
 
     Args:
         arch: Name of a published architecture (``'deepvit-16b'``, ``'-24b'``, ``'-32b'``, ``'-s'``,
-            ``'-l'``, ``'-l-384'``), or a dict of the trunk's arguments that override DeepViT's
-            defaults (12 heads, mlp_ratio 3, Re-attention with BatchNorm in all blocks). The dict
-            gives ``embed_dims`` and ``num_layers``.
+            ``'-l'``, ``'-l-384'``); or ``'timm://NAME'``, a plain transformer of timm whose blocks
+            mix heads as DeepViT's (to begin at its weights, see ``init_cfg``); or a dict of the
+            trunk's arguments that override DeepViT's defaults (12 heads, mlp_ratio 3, Re-attention
+            with BatchNorm in all blocks). The dict gives ``embed_dims`` and ``num_layers``.
         **overrides: Arguments of :class:`~mmseg_deepvit.backbones.vit.ViTTrunk` that override the
             architecture's values.
 

@@ -48,7 +48,8 @@ class DiversePatchViT(ViTTrunk):
 
     Args:
         arch: Name of a published architecture (``'diversepatch-t'``, ``'-s'``, ``'-s24'``,
-            ``'-s48'``, ``'-b'``, ``'-b24'``, ``'-b48'``, ``'-l'``), or a dict of the trunk's
+            ``'-s48'``, ``'-b'``, ``'-b24'``, ``'-b48'``, ``'-l'``); or ``'timm://NAME'``, a plain
+            transformer of timm whose blocks mix heads as DiversePatch's; or a dict of the trunk's
             arguments that override DiversePatch's defaults. The dict gives ``embed_dims``,
             ``num_layers`` and ``num_heads``.
         **overrides: Arguments of :class:`~mmseg_deepvit.backbones.vit.ViTTrunk` that override the

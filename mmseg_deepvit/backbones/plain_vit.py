@@ -36,8 +36,9 @@ class PlainViT(ViTTrunk):
 
     Args:
         arch: Name of a published architecture (``'vit-tiny-patch16'``, ``'vit-small-patch16'``,
-            ``'vit-base-patch16'``, ``'vit-large-patch16'``), or a dict of the trunk's arguments
-            that override the ViT's defaults (mlp_ratio 4). The dict gives ``embed_dims``,
+            ``'vit-base-patch16'``, ``'vit-large-patch16'``); or ``'timm://NAME'``, any plain
+            transformer of timm (DINOv3, EVA-02, Perception Encoder, …); or a dict of the trunk's
+            arguments that override the ViT's defaults (mlp_ratio 4). The dict gives ``embed_dims``,
             ``num_layers`` and ``num_heads``.
         **overrides: Arguments of :class:`~mmseg_deepvit.backbones.vit.ViTTrunk` that override the
             architecture's values. ``map_tokens`` and other settings of mixed maps have no effect.

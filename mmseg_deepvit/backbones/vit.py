@@ -19,7 +19,7 @@ from mmengine.model import BaseModule, initialize
 from mmseg.registry import WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 
-from ..attention import HeadMixingAttention
+from ..attention import HeadMixingAttention, Rotation
 from ..checkpoints import Normalization
 from .arguments import check_choice, check_range, check_rate, normalize_out_indices, pair
 from .block import Block, is_batch_norm, recompute_in_backward
@@ -27,6 +27,8 @@ from .embed import ConvStem, Grid, PatchEmbed, resize_pos_embed
 from .initialization import MIX_INITS, initialize_from_scratch
 from .map_means import MapMeanCheck
 from .map_settings import MapSettings
+from .mlp import make_mlp
+from .rotary import make_rotary
 
 STEMS: dict[str, type[PatchEmbed]] = {"linear": PatchEmbed, "conv": ConvStem}
 
@@ -42,11 +44,20 @@ class ViTTrunk(BaseModule):
         img_size: Height and width (or one number for both) of the position embeddings' grid, in
             pixels. For images of other sizes the embeddings are resized.
         patch_size: Height and width of a patch (or one number for both), in pixels.
+        with_pos_embed: Whether tokens begin with a learned position embedding; only models with
+            rotary positions may do without.
+        rope: Rotary positions: the convention of ``'dinov3'``, ``'eva02'`` or ``'pe'`` (Perception
+            Encoder), or a dict of it (``type``) and of settings that override it, see
+            :class:`~mmseg_deepvit.backbones.rotary.RotaryPositions`; None for none.
         in_channels: Channels of the image.
         embed_dims: Width C of the tokens.
         num_layers: Number of blocks.
         num_heads: Number of attention heads; divides ``embed_dims``.
         mlp_ratio: Hidden width of the MLP over C.
+        gated_mlp: Whether the MLP is gated (SwiGLU). Each of its two halves has the hidden width.
+        mlp_norm: Whether the MLP has a LayerNorm before its second layer (EVA-02 B and L).
+        norm_eps: ε of all LayerNorms.
+        pre_norm: Whether tokens pass a LayerNorm before the first block (Perception Encoder).
         qkv_bias: Whether queries, keys and values have a bias.
         stem: Patch embedding: ``'linear'`` or ``'conv'`` (DeepViT's convolutional stem).
         with_cls_token: Whether there is a class token. It is not returned.
@@ -118,9 +129,15 @@ class ViTTrunk(BaseModule):
         num_layers: int = 12,
         num_heads: int = 6,
         mlp_ratio: float = 4,
+        gated_mlp: bool = False,
+        mlp_norm: bool = False,
+        norm_eps: float = 1e-6,
+        pre_norm: bool = False,
         qkv_bias: bool = True,
         stem: str = "linear",
         with_cls_token: bool = True,
+        with_pos_embed: bool = True,
+        rope: str | dict[str, Any] | None = None,
         num_register_tokens: int = 0,
         residual_scale: float = 1.0,
         layer_scale_init: float | None = None,
@@ -153,6 +170,11 @@ class ViTTrunk(BaseModule):
         num_mixing_layers = num_layers if num_mixing_layers is None else num_mixing_layers
         check_range("num_mixing_layers", num_mixing_layers, 0, num_layers)
         check_rate("attn_drop_rate", attn_drop_rate)
+        if not with_pos_embed and rope is None:
+            raise ValueError(
+                "with_pos_embed=False leaves the model without positions; set rope, or "
+                "with_pos_embed=True"
+            )
 
         self.embed_dims = embed_dims
         self.num_heads = num_heads
@@ -164,10 +186,13 @@ class ViTTrunk(BaseModule):
         self.norm_eval = norm_eval
         self.mix_init = mix_init
         self.with_cp = with_cp
+        self.norm_eps = norm_eps
 
         self.patch_embed = STEMS[stem](in_channels, embed_dims, self.patch_size)
-        self._make_tokens(with_cls_token, num_register_tokens)
+        self._make_tokens(with_cls_token, num_register_tokens, with_pos_embed)
+        self.rope = make_rotary(rope, embed_dims // num_heads, self.patch_grid, with_cls_token)
         self.pos_drop = nn.Dropout(drop_rate)
+        self.norm_pre = nn.LayerNorm(embed_dims, eps=norm_eps) if pre_norm else nn.Identity()
         plain: dict[str, Any] = dict(
             embed_dims=embed_dims,
             num_heads=num_heads,
@@ -182,33 +207,43 @@ class ViTTrunk(BaseModule):
         self.blocks = nn.ModuleList(
             Block(
                 HeadMixingAttention(**(mixing if i >= first_mixing else plain)),
+                make_mlp(
+                    embed_dims,
+                    int(embed_dims * mlp_ratio),
+                    gated_mlp,
+                    mlp_norm,
+                    norm_eps,
+                    drop_rate,
+                ),
                 embed_dims,
-                mlp_ratio,
                 residual_scale,
                 layer_scale_init,
-                drop=drop_rate,
+                norm_eps,
                 drop_path=rate,
             )
             for i, rate in enumerate(_drop_path_rates(drop_path_rate, drop_path_mode, num_layers))
         )
-        self.norm = nn.LayerNorm(embed_dims, eps=1e-6) if final_norm else nn.Identity()
+        self.norm = nn.LayerNorm(embed_dims, eps=norm_eps) if final_norm else nn.Identity()
         self._check_map_means = MapMeanCheck()
         self._freeze()
 
-    def _make_tokens(self, with_cls_token: bool, num_register_tokens: int) -> None:
+    def _make_tokens(
+        self, with_cls_token: bool, num_register_tokens: int, with_pos_embed: bool
+    ) -> None:
         """Class token, registers and position embeddings, zero until ``init_weights``."""
         self.patch_grid: Grid = (
             math.ceil(self.img_size[0] / self.patch_size[0]),
             math.ceil(self.img_size[1] / self.patch_size[1]),
         )
+        self.with_cls_token = with_cls_token
         #: Number of tokens before those of the patches, and how many of them have a position.
         self.num_prefix_tokens = int(with_cls_token) + num_register_tokens
-        self.num_prefix_positions = int(with_cls_token)
+        self.num_prefix_positions = int(with_cls_token and with_pos_embed)
 
         self.cls_token = self._zeros(1) if with_cls_token else None
         self.reg_token = self._zeros(num_register_tokens) if num_register_tokens else None
-        num_patches = self.patch_grid[0] * self.patch_grid[1]
-        self.pos_embed = self._zeros(self.num_prefix_positions + num_patches)
+        positions = self.num_prefix_positions + math.prod(self.patch_grid)
+        self.pos_embed = self._zeros(positions) if with_pos_embed else None
 
     def _zeros(self, count: int) -> nn.Parameter:
         return nn.Parameter(torch.zeros(1, count, self.embed_dims))
@@ -224,9 +259,10 @@ class ViTTrunk(BaseModule):
         """
         x, grid = self.embed(x)
         self._check_tokens(x)
+        rotation = self._rotation(x, grid)
         maps = {}
         for i, block in enumerate(self.blocks[: max(self.out_indices) + 1]):
-            x = self._run(block, x)
+            x = self._run(block, x, rotation)
             if i in self.out_indices:
                 out = self.norm(x) if i == self.num_layers - 1 else x
                 maps[i] = self._to_map(out, grid)
@@ -248,8 +284,9 @@ class ViTTrunk(BaseModule):
         """All tokens after the last block, (B, prefix + h·w, C), not normalised, and the grid."""
         x, grid = self.embed(x)
         self._check_tokens(x)
+        rotation = self._rotation(x, grid)
         for block in self.blocks:
-            x = self._run(block, x)
+            x = self._run(block, x, rotation)
         return x, grid
 
     def embed(self, x: Tensor) -> tuple[Tensor, Grid]:
@@ -262,33 +299,42 @@ class ViTTrunk(BaseModule):
             Tokens with positions, (B, prefix + h·w, C), and the grid (h, w) of the patches.
         """
         x, grid = self.patch_embed(x)
-        count = self.num_prefix_positions
-        pos_embed = resize_pos_embed(
-            self.pos_embed,
-            self.patch_grid,
-            grid,
-            count,
-            self.interpolate_mode,
-            self.interpolate_antialias,
-        )
-        tokens = [x + pos_embed[:, count:]]
+        prefix: list[Tensor] = []
+        if self.cls_token is not None and self.with_cls_token:
+            prefix.append(self.cls_token)
+        if self.pos_embed is not None:
+            count = self.num_prefix_positions
+            positions = resize_pos_embed(
+                self.pos_embed,
+                self.patch_grid,
+                grid,
+                count,
+                self.interpolate_mode,
+                self.interpolate_antialias,
+            )
+            x = x + positions[:, count:]
+            prefix = [token + positions[:, :count] for token in prefix]
         if self.reg_token is not None:
-            tokens.insert(0, self.reg_token.expand(x.shape[0], -1, -1))
-        if self.cls_token is not None and count:
-            tokens.insert(0, (self.cls_token + pos_embed[:, :count]).expand(x.shape[0], -1, -1))
-        x = torch.cat(tokens, dim=1) if len(tokens) > 1 else tokens[0]
-        return self.pos_drop(x), grid
+            prefix.append(self.reg_token)
+        if prefix:
+            x = torch.cat([*(token.expand(x.shape[0], -1, -1) for token in prefix), x], dim=1)
+        return self.norm_pre(self.pos_drop(x)), grid
 
     def _check_tokens(self, x: Tensor) -> None:
         """Warn in evaluation where the maps' BatchNorms are of another number of tokens."""
         if not self.training:
             self._check_map_means(self.blocks, x.shape[1])
 
-    def _run(self, block: nn.Module, x: Tensor) -> Tensor:
-        return recompute_in_backward(block, x) if self._recompute() else block(x)
+    def _rotation(self, x: Tensor, grid: Grid) -> Rotation | None:
+        if self.rope is None:
+            return None
+        return self.rope(grid, self.embed_dims // self.num_heads, x)
 
-    def _recompute(self) -> bool:
-        return self.with_cp and torch.is_grad_enabled()
+    def _run(self, block: nn.Module, x: Tensor, rotation: Rotation | None) -> Tensor:
+        if self.with_cp and torch.is_grad_enabled():
+            return recompute_in_backward(block, x, rotation)
+        y: Tensor = block(x, rotation)
+        return y
 
     def _to_map(self, tokens: Tensor, grid: Grid) -> Tensor:
         maps: Tensor = tokens[:, self.num_prefix_tokens :].transpose(1, 2).unflatten(2, grid)
@@ -323,7 +369,8 @@ class ViTTrunk(BaseModule):
     def _frozen_modules(self) -> list[nn.Module]:
         if self.frozen_stages < 0:
             return []
-        frozen = [self.patch_embed, self.pos_drop, *self.blocks[: self.frozen_stages]]
+        frozen = [self.patch_embed, self.pos_drop, self.norm_pre]
+        frozen += self.blocks[: self.frozen_stages]
         return [*frozen, self.norm] if self.frozen_stages == self.num_layers else frozen
 
     def _freeze(self) -> None:

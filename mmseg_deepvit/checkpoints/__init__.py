@@ -11,7 +11,8 @@ from .normalization import Normalization, normalization_meta, saved_normalizatio
 from .published_families import FAMILIES, Family, find_family, get_family
 from .safetensors_files import save_safetensors
 from .segmentors import convert_checkpoint, segmentor_state_dict
-from .timm_hub import TIMM_SCHEME, fetch_timm, timm_architecture
+from .timm_hub import TIMM_SCHEME, fetch_timm
+from .timm_trunks import trunk_arguments
 
 __all__ = [
     "FAMILIES",
@@ -35,5 +36,5 @@ __all__ = [
     "saved_normalization",
     "segmentor_state_dict",
     "summarize_keys",
-    "timm_architecture",
+    "trunk_arguments",
 ]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from ..errors import CheckpointError
+from .joining import join_parts
 from .key_maps import Drop, rename_key
 from .normalization import Normalization
 from .published_families import Family, first_match
@@ -20,8 +21,9 @@ _FOREIGN_PARTS = (
     (r"blocks\.\d+\..*(w12|w3|fc1_[gx])\..+", "gated MLPs"),
     (r"blocks\.\d+\.attn\.[qk]_norm\..+", "norms of queries and keys"),
     (r"blocks\.\d+\.attn\.([qv]_bias|q_proj\..+)", "queries, keys and values apart"),
-    (r"(.+\.)?(relative_position_bias_table|rel_pos_\w+)", "relative positions"),
-    (r"norm_pre\..+|ln_pre\..+|pre_norm\..+", "a norm before the first block"),
+    (r"blocks\.\d+\.attn\.(norm|inner_attn_ln)\..+", "a norm inside attention"),
+    (r"(.+\.)?(relative_position_bias_table|rel_pos[._].+)", "relative positions"),
+    (r"ln_pre\..+|pre_norm\..+", "a norm before the first block"),
 )
 
 
@@ -36,6 +38,8 @@ class Conversion:
         dropped: Old names, and why they are left out.
         changed: New names, and the changes to their values.
         normalization: Normalisation of the training images; None where it is not known.
+        rotary: Convention of the rotary positions, as a trunk's ``rope`` names it; None where there
+            are none or they are not known.
     """
 
     family: Family
@@ -44,6 +48,7 @@ class Conversion:
     dropped: dict[str, str]
     changed: dict[str, str]
     normalization: Normalization | None = None
+    rotary: str | None = None
 
 
 def convert(
@@ -77,9 +82,10 @@ def convert(
             )
         conversion.renamed[key] = new
         conversion.state[new] = _change(new, value, conversion)
+    _join(conversion, path)
     if family.target == "trunk":
         _check_parts(conversion.state, path)
-    return conversion
+    return replace(conversion, rotary=_rotary(family, conversion.state))
 
 
 def _change(name: str, value: Tensor, conversion: Conversion) -> Tensor:
@@ -92,12 +98,23 @@ def _change(name: str, value: Tensor, conversion: Conversion) -> Tensor:
     return value
 
 
+def _join(conversion: Conversion, path: str | os.PathLike[str]) -> None:
+    for whole, (parts, what) in join_parts(conversion.state, conversion.family.joins, path).items():
+        conversion.changed[whole] = what
+        for old, new in conversion.renamed.items():
+            if new in parts:
+                conversion.renamed[old] = whole
+
+
+def _rotary(family: Family, state: Mapping[str, Tensor]) -> str | None:
+    """The family's rotary positions; EVA without gated MLPs may have them or not."""
+    layers = [state.get(f"blocks.0.mlp.{name}.weight") for name in ("fc1", "fc2")]
+    if family.rotary == "eva02" and layers[0] is not None and layers[1] is not None:
+        return family.rotary if layers[0].shape[0] == 2 * layers[1].shape[1] else None
+    return family.rotary
+
+
 def _check_parts(state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
-    if "pos_embed" not in state:
-        raise CheckpointError(
-            f"checkpoint {path} has no pos_embed, so its positions are rotary or relative, which "
-            "our backbones lack: give weights of a plain vision transformer"
-        )
     for pattern, meaning in _FOREIGN_PARTS:
         key = first_match(pattern, state)
         if key:

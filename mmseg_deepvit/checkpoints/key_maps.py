@@ -66,6 +66,8 @@ DINOV2: KeyMap = (
     *CLASSIFIERS,
     *PRETRAINING,
     ("register_tokens", "reg_token"),
+    (r"blocks\.(?:\d+\.)?(\d+)\.mlp\.w12\.(.+)", r"blocks.\1.mlp.fc1.\2"),
+    (r"blocks\.(?:\d+\.)?(\d+)\.mlp\.w3\.(.+)", r"blocks.\1.mlp.fc2.\2"),
     (r"blocks\.\d+\.(\d+\..+)", r"blocks.\1"),
 )
 

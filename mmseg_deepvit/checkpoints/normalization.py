@@ -32,6 +32,11 @@ IMAGENET = Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 #: Maps pixels to -1 … 1; used by DeepViT and by google-research's ViTs.
 HALF = Normalization((127.5, 127.5, 127.5), (127.5, 127.5, 127.5))
 
+#: Used by OpenAI's CLIP and by EVA-02.
+CLIP = Normalization((122.771, 116.746, 104.094), (68.501, 66.632, 70.323))
+#: Used by the DINOv3 that was trained on satellite images.
+SATELLITE = Normalization((109.65, 104.805, 75.48), (54.315, 39.78, 36.465))
+
 _META_KEY = "normalization"
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 from torch import Tensor
 
 from ..errors import CheckpointError
+from .joining import GATE_JOINS, QKV_JOINS, Join, without_key_bias
 from .key_maps import (
     CAIT,
     CLASSIFIERS,
@@ -24,11 +25,13 @@ from .key_maps import (
     MMPRETRAIN_VIT,
     MMSEG_VIT,
     VIT,
+    Drop,
     KeyMap,
     mix_matrix,
     summarize_keys,
 )
-from .normalization import HALF, IMAGENET, Normalization
+from .normalization import CLIP, HALF, IMAGENET, Normalization
+from .rotary import DINOV3, EVA02, PERCEPTION_ENCODER, perception_models, with_batch
 from .swin import SWIN, TIMM_SWIN, unfold_order
 
 
@@ -56,6 +59,10 @@ class Family:
         normalizations: Patterns of names, and the normalisation of the training images of weights
             with such a name.
         segmentors: Whether segmentors are published in these names, which no model of mmseg has.
+        absent: Patterns; none of them matches a name in any file of the family.
+        joins: Tensors that the files have in parts, by their new names.
+        rotary: Convention of the rotary positions, as a trunk's ``rope`` names it; None for
+            families without them, and where the names are our trunk's.
     """
 
     name: str
@@ -66,6 +73,9 @@ class Family:
     changes: tuple[ValueChange, ...] = ()
     normalizations: tuple[tuple[str, Normalization], ...] = ()
     segmentors: bool = False
+    absent: tuple[str, ...] = ()
+    joins: tuple[Join, ...] = ()
+    rotary: str | None = None
 
     def normalization(self, names: Collection[str]) -> Normalization | None:
         """Normalisation of the training images of weights with these names, if it is known."""
@@ -87,6 +97,8 @@ _ALL_IMAGENET = ((r".+", IMAGENET),)
 #: Files of a plain transformer may be DeiT's or DINO's (ImageNet), or augreg's (half). Only a
 #: distillation token, DeiT-III's LayerScale and MAE's decoder tell.
 _SOME_IMAGENET = ((r"dist_token|blocks\.\d+\.gamma_1|decoder_pos_embed", IMAGENET),)
+_WITH_BATCH = (ValueChange(r"cls_token|pos_embed", with_batch, "given a dimension of images"),)
+_KEY_BIAS = (ValueChange(r".+\.attn\.qkv\.bias", without_key_bias, "bias of the keys set to zero"),)
 _MIXES = (ValueChange(r".+\.(pre|post)_mix\.weight", mix_matrix, "1×1 convolution to a matrix"),)
 
 FAMILIES: tuple[Family, ...] = (
@@ -126,6 +138,89 @@ FAMILIES: tuple[Family, ...] = (
         "trunk",
         (r"blocks\.\d+\.attn\.(pre_mix|post_mix|mix_norm)\..+",),
         VIT,
+    ),
+    Family(
+        "dinov3",
+        "facebookresearch/dinov3",
+        "trunk",
+        (r"storage_tokens", r"blocks\.\d+\.ls1\.gamma", r"blocks\.\d+\.attn\.qkv\.weight"),
+        DINOV3,
+        _KEY_BIAS,
+        _ALL_IMAGENET,
+        absent=("pos_embed",),
+        joins=GATE_JOINS,
+        rotary="dinov3",
+    ),
+    Family(
+        "timm_dinov3",
+        "timm: DINOv3",
+        "trunk",
+        (r"cls_token", r"reg_token", r"blocks\.\d+\.gamma_1", r"blocks\.\d+\.attn\.qkv\.weight"),
+        DINOV3,
+        normalizations=_ALL_IMAGENET,
+        absent=("pos_embed",),
+        joins=(*QKV_JOINS, *GATE_JOINS),
+        rotary="dinov3",
+    ),
+    Family(
+        "eva02",
+        "baaivision/EVA, timm: EVA, EVA-02",
+        "trunk",
+        (
+            r"blocks\.\d+\.attn\.(v_bias|v_proj\.bias)",
+            r"blocks\.\d+\.attn\.(qkv|q_proj)\.weight",
+            r"patch_embed\.proj\.weight",
+        ),
+        EVA02,
+        normalizations=((r"pos_embed", CLIP),),
+        absent=(r"(.+\.)?(relative_position_bias_table|rel_pos_bias\..+)",),
+        joins=(*QKV_JOINS, *GATE_JOINS),
+        rotary="eva02",
+    ),
+    Family(
+        "timm_pe_core",
+        "timm: Perception Encoder (core)",
+        "trunk",
+        (r"norm_pre\.weight", r"attn_pool\.latent", r"blocks\.\d+\.attn\.qkv\.weight"),
+        PERCEPTION_ENCODER,
+        normalizations=_ALL_HALF,
+        rotary="pe",
+    ),
+    Family(
+        "timm_pe_spatial",
+        "timm: Perception Encoder (spatial, lang)",
+        "trunk",
+        (r"norm_pre\.weight", r"blocks\.\d+\.attn\.qkv\.weight", r"patch_embed\.proj\.weight"),
+        PERCEPTION_ENCODER,
+        normalizations=_ALL_HALF,
+        absent=(r"norm\.weight",),
+        rotary="pe",
+    ),
+    Family(
+        "pe_core",
+        "facebookresearch/perception_models: core, with the text encoder",
+        "trunk",
+        (
+            r"visual\.transformer\.resblocks\.\d+\.attn\.in_proj_weight",
+            r"visual\.conv1\.weight",
+            r"visual\.ln_pre\.weight",
+            r"visual\.attn_pool\.probe",
+        ),
+        perception_models(r"visual\.", (r".+", Drop("text encoder"))),
+        _WITH_BATCH,
+        _ALL_HALF,
+        rotary="pe",
+    ),
+    Family(
+        "pe_spatial",
+        "facebookresearch/perception_models: spatial, lang",
+        "trunk",
+        (r"transformer\.resblocks\.\d+\.attn\.in_proj_weight", r"conv1\.weight", r"ln_pre\.weight"),
+        perception_models(""),
+        _WITH_BATCH,
+        _ALL_HALF,
+        absent=(r"visual\..+", r"token_embedding\.weight", r"ln_post\.weight"),
+        rotary="pe",
     ),
     Family(
         "dinov2",
@@ -217,8 +312,9 @@ def match_family(names: Iterable[str]) -> Family | None:
 
 
 def has_marks(family: Family, names: Collection[str]) -> bool:
-    """Whether the names of a backbone's weights have all marks of a family."""
-    return all(first_match(mark, names) for mark in family.marks)
+    """Whether the names of a backbone's weights have all marks of a family, and none it lacks."""
+    marked = all(first_match(mark, names) for mark in family.marks)
+    return marked and not any(first_match(name, names) for name in family.absent)
 
 
 def get_family(name: str) -> Family:

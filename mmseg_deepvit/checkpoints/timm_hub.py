@@ -1,4 +1,4 @@
-"""timm's pretrained models: their weights by name, and facts that the weights do not tell.
+"""timm's pretrained models: their weights, and the images' normalisation, by name.
 
 ``timm://NAME`` is looked for in torch.hub's folder and in the Hugging Face cache, which timm itself
 fills. If it is in neither, it is downloaded into that cache, or from its authors' address.
@@ -9,8 +9,6 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from ..errors import CheckpointError
 from .download import TIMEOUT, download_folder, transfer
@@ -35,7 +33,7 @@ def fetch_timm(name: str) -> Path:
     """
     from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
 
-    name, cfg = _pretrained_cfg(name)
+    name, cfg = pretrained_cfg(name)
     folder = download_folder()
     own = [folder / f"{name}{suffix}" for suffix in (".safetensors", ".pth")]
     published = _published(cfg)
@@ -60,41 +58,6 @@ def fetch_timm(name: str) -> Path:
         ) from error
 
 
-def timm_architecture(name: str) -> dict[str, Any]:
-    """Shape of a vision transformer of timm, whose file does not tell its number of heads.
-
-    Args:
-        name: Name of the model, as :func:`fetch_timm` takes it.
-
-    Returns:
-        ``num_heads``, ``num_layers``, ``embed_dims`` and ``patch_size`` (height, width), the words
-        of our backbones.
-
-    Raises:
-        CheckpointError: timm has no such model, or it is no plain vision transformer.
-    """
-    import timm
-
-    name, _ = _pretrained_cfg(name)
-    try:
-        with torch.device("meta"):  # no memory, no random numbers
-            model: Any = timm.create_model(name)
-    except (NotImplementedError, RuntimeError):  # older timm looks at values while it builds
-        model = timm.create_model(name)
-    if not isinstance(model, (timm.models.VisionTransformer, timm.models.Cait)):
-        raise CheckpointError(
-            f"{TIMM_SCHEME}{name} is no plain vision transformer: give a ViT, a DeiT or a CaiT"
-        )
-    attention: Any = model.blocks[0].attn
-    embed: Any = model.patch_embed
-    return {
-        "num_heads": attention.num_heads,
-        "num_layers": len(model.blocks),
-        "embed_dims": model.embed_dim,
-        "patch_size": tuple(embed.patch_size),
-    }
-
-
 def timm_normalization(name: str) -> Normalization:
     """Normalisation of the images that a model of timm was trained on.
 
@@ -104,12 +67,12 @@ def timm_normalization(name: str) -> Normalization:
     Raises:
         CheckpointError: timm has no such model.
     """
-    _, cfg = _pretrained_cfg(name)
+    _, cfg = pretrained_cfg(name)
     mean, std = (tuple(round(255 * value, 3) for value in values) for values in (cfg.mean, cfg.std))
     return Normalization(mean, std)
 
 
-def _pretrained_cfg(name: str) -> tuple[str, Any]:
+def pretrained_cfg(name: str) -> tuple[str, Any]:
     """Full name and configuration of a model of timm."""
     import timm
 

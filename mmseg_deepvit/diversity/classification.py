@@ -195,7 +195,7 @@ class _Measure:
 
     def __call__(self, model: Any, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Map images, (B, C, H, W), to logits, (B, K), and the weighted losses by name."""
-        layers = {layer: layer.qkv for layer in self.task.layers}
+        layers = {layer: layer.split_heads for layer in self.task.layers}
         with catch_results({"embed": model.patch_embed, **layers}) as caught:
             tokens = model.forward_features(images)
         last = tokens[:, model.num_prefix_tokens :]

@@ -31,14 +31,14 @@ from torch.utils.checkpoint import checkpoint
 from ..attention import HeadMixingAttention
 from ..attention.explicit import mix_heads
 from ..attention.map_norm import FoldedNorm, fold_norm
-from ..tokens.attention_rows import split_queries_and_keys
+from ..tokens.attention_rows import at_least_fp32
 from .cosine import block_rows_for
 
 #: Smallest divisor of a vector over the heads, as in ``torch.nn.CosineSimilarity``.
 LEAST_LENGTH = 1e-8
 
-#: An attention layer, and the result of its ``qkv``, (B, N, 3·C).
-MapLayer = tuple[HeadMixingAttention, Tensor]
+#: Attention layer, and its queries, keys and values, (B, H, N, d) each: results of ``split_heads``.
+MapLayer = tuple[HeadMixingAttention, tuple[Tensor, Tensor, Tensor]]
 
 
 def head_cosine_loss(layers: Sequence[MapLayer], block_rows: int | None = None) -> Tensor:
@@ -61,7 +61,7 @@ def head_cosine_loss(layers: Sequence[MapLayer], block_rows: int | None = None) 
         raise ValueError(
             f"the cosine of heads needs at least two attention layers, got {len(layers)}"
         )
-    sizes = {(len(qkv), module.num_heads, qkv.shape[1]) for module, qkv in layers}
+    sizes = {tuple(q.shape[:3]) for _, (q, _, _) in layers}
     if len(sizes) > 1:
         raise ValueError(
             "maps of layers must have equal numbers of images, heads and tokens, got "
@@ -70,7 +70,7 @@ def head_cosine_loss(layers: Sequence[MapLayer], block_rows: int | None = None) 
     if block_rows is not None and block_rows < 1:
         raise ValueError(f"block_rows must be at least 1, got {block_rows}")
     batch, heads, tokens = sizes.pop()
-    projected = [split_queries_and_keys(qkv, heads) for _, qkv in layers]
+    projected = [at_least_fp32(q, k) for _, (q, k, _) in layers]
     device, element = projected[0][0].device, projected[0][0].element_size()
     # Four blocks for each layer: the cosine and its gradient need copies of the maps.
     row_bytes = 4 * len(layers) * batch * heads * tokens * element

@@ -274,7 +274,7 @@ class DiversityLoss(nn.Module):
                 mixing term.
             targets: Shares of the classes, in the shape of the logits, for the mixing term.
             grid: Numbers of patches, (h, w), for ``variant='published_code'``.
-            layers: Attention layers and results of their ``qkv``, for the heads term.
+            layers: Attention layers and results of their ``split_heads``, for the heads term.
             shares: Shares of regions in the images, (R,), for :func:`region_mixing_loss`; None
                 takes :func:`patch_mixing_loss`.
 

@@ -105,7 +105,7 @@ class DiverseEncoderDecoder(SlidingEncoderDecoder):
         losses: dict[str, Tensor]
         with (
             catch_outputs(self.backbone, sources) as caught,
-            catch_results({layer: layer.qkv for layer in layers}) as maps,
+            catch_results({layer: layer.split_heads for layer in layers}) as maps,
         ):
             losses = super().loss(inputs, data_samples)
         if not sources and not layers:

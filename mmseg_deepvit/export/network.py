@@ -134,14 +134,15 @@ def _resize_positions(backbone: ViTTrunk, shape: tuple[int, int]) -> None:
         math.ceil(shape[0] / backbone.patch_size[0]),
         math.ceil(shape[1] / backbone.patch_size[1]),
     )
-    backbone.pos_embed = nn.Parameter(
-        resize_pos_embed(
-            backbone.pos_embed,
-            backbone.patch_grid,
-            grid,
-            backbone.num_prefix_positions,
-            backbone.interpolate_mode,
-            backbone.interpolate_antialias,
+    if backbone.pos_embed is not None:
+        backbone.pos_embed = nn.Parameter(
+            resize_pos_embed(
+                backbone.pos_embed,
+                backbone.patch_grid,
+                grid,
+                backbone.num_prefix_positions,
+                backbone.interpolate_mode,
+                backbone.interpolate_antialias,
+            )
         )
-    )
     backbone.patch_grid = grid

@@ -23,7 +23,7 @@ from timm.layers import Attention as TimmAttention
 from timm.models.vision_transformer import ParallelThingsBlock
 from torch import Tensor, nn
 
-from ..attention import HeadMixingAttention
+from ..attention import HeadMixingAttention, Rotation
 from ..attention.explicit import mix_heads, normalize_maps
 from ..errors import UserError
 from ..module_calls import Call, watch_calls
@@ -161,11 +161,15 @@ def catch_attention(
         yield caught
 
 
-def split_queries_and_keys(qkv: Tensor, num_heads: int) -> tuple[Tensor, Tensor]:
-    """Queries and keys, (B, H, N, d) each and at least fp32, from (B, N, 3·H·d)."""
-    qkv = qkv.unflatten(-1, (3, num_heads, -1))[:, :, :2]
-    q, k = qkv.to(torch.promote_types(qkv.dtype, torch.float32)).permute(2, 0, 3, 1, 4)
-    return q, k
+def at_least_fp32(*tensors: Tensor) -> list[Tensor]:
+    """Tensors in their dtype where it is fp32 or wider, else in fp32."""
+    return [x.to(torch.promote_types(x.dtype, torch.float32)) for x in tensors]
+
+
+def _queries_and_keys(module: Any, x: Tensor) -> list[Tensor]:
+    """Queries and keys, (B, H, N, d) each, of a layer with one projection ``qkv``."""
+    qkv = module.qkv(x).unflatten(-1, (3, module.num_heads, -1))
+    return at_least_fp32(*qkv[:, :, :2].permute(2, 0, 3, 1, 4))
 
 
 def _softmax(logits: Tensor, block: Block) -> tuple[Tensor, Tensor]:
@@ -173,7 +177,9 @@ def _softmax(logits: Tensor, block: Block) -> tuple[Tensor, Tensor]:
     return maps, maps
 
 
-def _of_head_mixing(module: HeadMixingAttention, x: Tensor) -> AttentionRows:
+def _of_head_mixing(
+    module: HeadMixingAttention, x: Tensor, rotation: Rotation | None = None
+) -> AttentionRows:
     def finish(logits: Tensor, block: Block) -> tuple[Tensor, Tensor]:
         if (pre := module.pre_mix) is not None:
             logits = mix_heads(logits, pre.weight, pre.bias)
@@ -184,7 +190,7 @@ def _of_head_mixing(module: HeadMixingAttention, x: Tensor) -> AttentionRows:
             maps = normalize_maps(maps, module.mix_norm)
         return probabilities, maps if scale == 1.0 else scale * maps
 
-    q, k = split_queries_and_keys(module.qkv(x), module.num_heads)
+    q, k = at_least_fp32(*module.split_heads(module.qkv(x), rotation)[:2])
     return AttentionRows(q, k, module.scale, finish, q.shape[2])
 
 
@@ -193,7 +199,7 @@ def _of_timm(
 ) -> AttentionRows:
     if attn_mask is not None or is_causal:
         raise UserError(_MASKED)
-    q, k = split_queries_and_keys(module.qkv(x), module.num_heads)
+    q, k = _queries_and_keys(module, x)
     q, k = module.q_norm(q), module.k_norm(k)
     return AttentionRows(q, k, module.scale, _softmax, q.shape[2])
 
@@ -234,7 +240,7 @@ def _of_windows(module: Any, x: Tensor, mask: Tensor | None = None) -> Attention
             logits = logits.flatten(0, 1)
         return _softmax(logits, block)
 
-    q, k = split_queries_and_keys(module.qkv(x), module.num_heads)
+    q, k = _queries_and_keys(module, x)
     # Shifted windows, which have a mask, hold other tokens.
     return AttentionRows(q, k, module.scale, finish, (q.shape[0], tokens, mask is not None))
 

@@ -9,6 +9,7 @@ import re
 
 from mmengine.logging import print_log
 from mmseg.registry import WEIGHT_INITIALIZERS
+from timm.layers import resample_patch_embed
 from torch import Tensor
 
 from ..attention import HeadMixingAttention
@@ -19,7 +20,7 @@ from ..checkpoints import (
     Conversion,
     read_backbone,
     summarize_keys,
-    timm_architecture,
+    trunk_arguments,
 )
 from ..checkpoints.compatibility import check_kinds, check_shapes
 from ..errors import CheckpointError
@@ -41,9 +42,20 @@ _HINTS = (
     ("cls_token", "a class token", "with_cls_token"),
     ("reg_token", "register tokens", "num_register_tokens"),
     (".ls1.", "LayerScale", "layer_scale_init"),
+    ("pos_embed", "position embeddings", "with_pos_embed (and rope)"),
+    ("norm_pre", "a norm before the first block", "pre_norm"),
+    ("mlp.norm", "a norm inside the MLP", "mlp_norm"),
 )
 #: Prefixes of names in which file and model must agree; others may be missing or unexpected.
-_CORE = ("blocks.", "blocks_token_only.", "patch_embed.", "cls_token", "reg_token")
+_CORE = (
+    "blocks.",
+    "blocks_token_only.",
+    "patch_embed.",
+    "cls_token",
+    "reg_token",
+    "pos_embed",
+    "norm_pre.",
+)
 
 
 @WEIGHT_INITIALIZERS.register_module(name=TRUNK_LOADER)
@@ -53,6 +65,7 @@ def load_pretrained(
     pos_grid: Grid | None = None,
     warm_start: bool = False,
     weights: str | None = None,
+    resize_patches: bool = False,
 ) -> None:
     """Load a published or own checkpoint into a trunk.
 
@@ -70,6 +83,9 @@ def load_pretrained(
         weights: Choice in files with a model and its moving average, ``'ema'`` or ``'model'``; None
             for the one whose accuracy was published (DeepViT: the average; DiversePatch, CaiT,
             DeiT: the model).
+        resize_patches: Whether a patch embedding of another patch size is resized to the model's,
+            such that a resized image gives nearly the same tokens (FlexiViT,
+            https://arxiv.org/abs/2212.08013).
 
     Raises:
         CheckpointError: The file cannot be read, or belongs to another model. The message names the
@@ -81,14 +97,18 @@ def load_pretrained(
     _check_blocks(model, checkpoint, state)
     filled = unmixed_state(model, state) if warm_start else {}
     own = model.state_dict()
+    if resize_patches:
+        _resize_patches(state, own)
     tracked = "num_batches_tracked"
     missing = [k for k in own if k not in state and k not in filled and not k.endswith(tracked)]
     unexpected = [k for k in state if k not in own]
     _check_names(checkpoint, missing, unexpected)
     check_kinds(own, state, checkpoint)
-    grid = fit_positions(model, state, pos_grid, checkpoint)
-    remedy = "set arch, embed_dims, num_heads, mlp_ratio or patch_size to match"
-    check_shapes(own, state, checkpoint, remedy)
+    grid = None
+    if model.pos_embed is not None:
+        grid = fit_positions(model, state, pos_grid, checkpoint)
+    _check_rotary(model, conversion, grid, checkpoint)
+    check_shapes(own, state, checkpoint, _remedy(own, state))
     _check_heads(model, checkpoint, warm_start)
     model.load_state_dict({**state, **filled}, strict=False)
     model.trained_input = (str(checkpoint), conversion.normalization)
@@ -104,8 +124,13 @@ def load_pretrained(
             f"{len(norms)} norms of attention maps saw no data and would change the maps in "
             "training; add MapNormCalibrationHook to custom_hooks, or set mix_norm_cfg=None"
         )
-    if any(".post_mix." in key for key in state):
+    if grid and any(".post_mix." in key for key in state):
         _advise_map_tokens(model, grid, checkpoint)
+    if conversion.family.name == "vit" and "norm_pre.weight" in state:
+        _warn(
+            f"{checkpoint} has a norm before the first block, as CLIP has, and does not tell its "
+            "activation, which is GELU here; check that the weights are of no QuickGELU model"
+        )
     for what, keys in (("Missing", missing), ("Unexpected", unexpected)):
         if keys:
             _warn(f"{what} keys in {checkpoint}: {summarize_keys(keys)}")
@@ -131,6 +156,13 @@ def _trunk_state(model: ViTTrunk, conversion: Conversion) -> tuple[dict[str, Ten
     if (projection := state.get("patch_embed.proj.weight")) is not None:
         # mmseg's VisionTransformer has no such bias, which equals a bias of zero.
         state.setdefault("patch_embed.proj.bias", projection.new_zeros(len(projection)))
+    biases = [key for key in state if key.endswith(".attn.qkv.bias")]
+    has_biases = any(name.endswith(".attn.qkv.bias") for name, _ in model.named_parameters())
+    if not has_biases and not any(state[key].any() for key in biases):
+        # DINOv3's distilled models have biases that are all zero.
+        for key in biases:
+            del state[key]
+            dropped.append(key)
     class_blocks = [k for k in state if k.startswith("blocks_token_only.")]
     if class_blocks and getattr(model, "blocks_token_only", None) is None:
         # The class token of CaiT lives in these blocks alone.
@@ -138,6 +170,48 @@ def _trunk_state(model: ViTTrunk, conversion: Conversion) -> tuple[dict[str, Ten
             state.pop(key, None)
             dropped.append(key)
     return state, dropped
+
+
+def _resize_patches(state: dict[str, Tensor], own: dict[str, Tensor]) -> None:
+    key = "patch_embed.proj.weight"
+    if key in state and key in own and state[key].ndim == own[key].ndim == 4:
+        size = list(own[key].shape[2:])
+        state[key] = resample_patch_embed(state[key], size)
+
+
+def _check_rotary(
+    model: ViTTrunk, conversion: Conversion, grid: Grid | None, path: str | os.PathLike[str]
+) -> None:
+    """Compare conventions of rotary positions, which leave no trace among the names."""
+    wanted = conversion.rotary
+    if wanted is None:
+        return
+    if model.rope is None or model.rope.type != wanted:
+        has = "none" if model.rope is None else f"those of rope={model.rope.type!r}"
+        raise CheckpointError(
+            f"{path} has rotary positions and the model has {has}; set rope={wanted!r}"
+        )
+    if conversion.family.rotary == "pe" and model.rope.reference_grid != grid:
+        message = (
+            f"{path} has rotary positions of a grid of {grid} and the model of "
+            f"{model.rope.reference_grid}; set rope=dict(type='pe', reference_grid={grid})"
+        )
+        if conversion.family.name != "timm_pe_spatial":
+            raise CheckpointError(message)
+        _warn(f"{message}, unless the file is one of your own")  # whose names are the same
+
+
+def _remedy(own: dict[str, Tensor], state: dict[str, Tensor]) -> str:
+    """The arguments to set where shapes differ."""
+    gates = (
+        weights["blocks.0.mlp.fc1.weight"].shape[0] > weights["blocks.0.mlp.fc2.weight"].shape[1]
+        for weights in (own, state)
+    )
+    if len(set(gates)) == 2:
+        return "set gated_mlp to match"
+    if own["patch_embed.proj.weight"].shape[2:] != state["patch_embed.proj.weight"].shape[2:]:
+        return "set patch_size to match, or resize_patches=True in init_cfg"
+    return "set arch, embed_dims, num_heads, mlp_ratio or patch_size to match"
 
 
 def _check_blocks(model: ViTTrunk, path: str | os.PathLike[str], state: dict[str, Tensor]) -> None:
@@ -168,12 +242,18 @@ def _explain(lacks: list[str], extra: list[str]) -> str:
 
 
 def _check_heads(model: ViTTrunk, path: str | os.PathLike[str], warm_start: bool) -> None:
-    """Compare numbers of heads, which the weights of a plain transformer do not show."""
+    """Compare heads and ε of norms, which the weights of a plain transformer do not show."""
     if str(path).startswith(TIMM_SCHEME):
-        heads = timm_architecture(str(path))["num_heads"]
-        if heads != model.num_heads:
+        theirs = trunk_arguments(str(path))
+        if theirs["num_heads"] != model.num_heads:
             raise CheckpointError(
-                f"{path} has {heads} heads and the model {model.num_heads}; set num_heads={heads}"
+                f"{path} has {theirs['num_heads']} heads and the model {model.num_heads}; set "
+                f"num_heads={theirs['num_heads']}"
+            )
+        if theirs["norm_eps"] != model.norm_eps:
+            _warn(
+                f"{path} has norms of ε = {theirs['norm_eps']:g} and the model of "
+                f"{model.norm_eps:g}; set norm_eps={theirs['norm_eps']:g}"
             )
     elif warm_start and (width := model.embed_dims // model.num_heads) != 64:
         _warn(

@@ -18,7 +18,7 @@ import torch
 from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
-from ..attention import HeadMixingAttention
+from ..attention import HeadMixingAttention, Rotation
 from ..backbones.block import is_batch_norm
 from ..backbones.vit import ViTTrunk
 from ..errors import CheckpointError
@@ -148,12 +148,12 @@ def calibrate_map_norms(backbone: nn.Module, batches: Iterable[Tensor]) -> list[
     return [name for name, seen in zip(names, moments, strict=True) if seen]
 
 
-def _measure(attention: Any, x: Tensor) -> Tensor:
+def _measure(attention: Any, x: Tensor, rotation: Rotation | None = None) -> Tensor:
     """Mean and biased variance of the mixed maps, (2, H), measured by a temporary norm."""
     probe: Any = nn.BatchNorm2d(attention.num_heads, affine=False, momentum=1.0)
     probe.to(attention.qkv.weight)
     attention.mix_norm = probe
-    attention.forward(x)  # a call of the module itself would run the hooks
+    attention.forward(x, rotation)  # a call of the module itself would run the hooks
     attention.mix_norm = None
     count = x.shape[0] * x.shape[1] ** 2
     return torch.stack([probe.running_mean, probe.running_var * (count - 1) / count])

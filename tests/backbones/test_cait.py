@@ -75,6 +75,15 @@ def test_published_architectures(arch):
     assert ours.blocks[0].attn.num_heads == theirs.blocks[0].attn.num_heads
 
 
+def test_an_architecture_by_timms_name():
+    with torch.device("meta"):
+        named = CaiT("timm://cait_xxs24_224", num_layers=2)
+        ours = CaiT("cait-xxs24", num_layers=2)
+    shapes = [{k: v.shape for k, v in model.state_dict().items()} for model in (named, ours)]
+    assert shapes[0] == shapes[1]
+    assert named.blocks[0].attn.num_heads == ours.blocks[0].attn.num_heads
+
+
 @pytest.mark.parametrize("arch", ["cait-s24", "cait-s36"])
 def test_layer_scale_and_mixes_start_as_published(arch):
     theirs = timm.create_model(TIMM_NAMES[arch], num_classes=0, depth=1)

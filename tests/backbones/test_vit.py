@@ -92,6 +92,7 @@ def test_recomputation_changes_nothing(backend):
     arguments = dict(
         drop_path_rate=0.3, attn_drop_rate=0.2, drop_rate=0.1, attn_backend=backend, pre_mix=True
     )
+    arguments |= dict(embed_dims=32, rope="pe", gated_mlp=True, mlp_norm=True, pre_norm=True)
     plain, recomputed = small(**arguments), small(**arguments, with_cp=True)
     recomputed.load_state_dict(copy.deepcopy(plain.state_dict()))
     image = torch.randn(2, 3, 32, 32)
@@ -125,6 +126,13 @@ def test_frozen_stages(frozen_stages):
     cancelled = {n for n in free if n.endswith("post_mix.bias")}  # by the norm of the maps
     assert set(free) - cancelled <= changed
     assert bool(free) == (frozen_stages < 4)
+
+
+def test_the_norm_before_the_blocks_is_frozen_with_the_embedding():
+    frozen = small(frozen_stages=0, pre_norm=True).train()
+    assert not frozen.norm_pre.training
+    assert not frozen.norm_pre.weight.requires_grad
+    assert small(pre_norm=True).norm_pre.weight.requires_grad
 
 
 def test_blocks_after_the_last_output_need_no_gradient():
@@ -253,6 +261,8 @@ def test_positions_of_a_wrong_grid_are_refused():
             "drop_path_rate must .* below 1, got 1",
         ),
         ({"img_size": 0}, ValueError, "img_size must be one or two positive integers, got 0"),
+        ({"with_pos_embed": False}, ValueError, "without positions; set rope"),
+        ({"rope": "pe"}, ValueError, "multiple of 4 channels, got 6; set num_heads"),
     ],
 )
 def test_bad_arguments(arguments, error, message):

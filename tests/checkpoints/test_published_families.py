@@ -167,7 +167,9 @@ def test_other_files_are_refused(names, message):
         ({"blocks.0.attn.q_bias": (DIMS,)}, "queries, keys and values apart"),
         ({"blocks.0.attn.rel_pos.relative_position_bias_table": (9, HEADS)}, "relative positions"),
         ({"blocks.0.attn.rel_pos_h": (9, DIMS)}, "relative positions"),
-        ({"norm_pre.weight": (DIMS,)}, "a norm before the first block"),
+        ({"blocks.0.attn.rel_pos.mlp.fc1.weight": (9, DIMS)}, "relative positions"),
+        ({"blocks.0.attn.inner_attn_ln.weight": (DIMS,)}, "a norm inside attention"),
+        ({"ln_pre.weight": (DIMS,)}, "a norm before the first block"),
     ],
 )
 def test_transformers_with_other_parts_are_refused(extra, meaning):
@@ -176,13 +178,6 @@ def test_transformers_with_other_parts_are_refused(extra, meaning):
     state |= {k: torch.zeros(shape) for k, shape in extra.items()}
     name = next(iter(extra))
     with pytest.raises(CheckpointError, match=rf"a\.pth has {meaning} \({name}\)"):
-        convert(state, find_family(state, "a.pth"), "a.pth")
-
-
-def test_transformers_without_positions_are_refused():
-    state, _ = published(PLAIN)
-    del state["pos_embed"]
-    with pytest.raises(CheckpointError, match=r"a\.pth has no pos_embed.*rotary or relative"):
         convert(state, find_family(state, "a.pth"), "a.pth")
 
 

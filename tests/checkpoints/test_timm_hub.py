@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save, save_file
 
-from mmseg_deepvit.checkpoints import read_checkpoint, timm_architecture, timm_hub
+from mmseg_deepvit.checkpoints import read_checkpoint, timm_hub
 from mmseg_deepvit.errors import CheckpointError
 
 NAME = "vit_small_patch16_224.augreg_in21k"
@@ -176,30 +176,6 @@ def test_names_that_timm_has_not(hub, server, name, message):
     with pytest.raises(CheckpointError, match=message):
         read_checkpoint(f"timm://{name}")
     assert not server.asked
-
-
-@pytest.mark.parametrize(
-    ("name", "heads", "layers", "width", "patch"),
-    [
-        ("timm://vit_small_patch16_224.augreg_in21k", 6, 12, 384, 16),
-        ("vit_large_patch14_reg4_dinov2", 16, 24, 1024, 14),
-        ("deit_tiny_distilled_patch16_224", 3, 12, 192, 16),
-        ("cait_xxs24_224", 4, 24, 192, 16),
-    ],
-)
-def test_architectures(name, heads, layers, width, patch):
-    assert timm_architecture(name) == {
-        "num_heads": heads,
-        "num_layers": layers,
-        "embed_dims": width,
-        "patch_size": (patch, patch),
-    }
-
-
-@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "eva02_tiny_patch14_224"])
-def test_architectures_of_other_kinds(name):
-    with pytest.raises(CheckpointError, match=f"{name}.* is no plain vision transformer"):
-        timm_architecture(name)
 
 
 def test_the_error_of_a_damaged_download_names_the_file(hub, server):

@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from mmseg_deepvit.attention import HeadMixingAttention, observe_maps
+from mmseg_deepvit.backbones.deepvit import DeepViT
 from mmseg_deepvit.diversity import head_cosine_loss
+from mmseg_deepvit.module_calls import catch_results
 
 from . import reference
 from .test_losses import Watch
@@ -34,7 +36,25 @@ def make_layers(kind, count=3, tokens=5, batch=2, seed=0):
 
 
 def projected(layers):
-    return [(module, module.qkv(x)) for module, x in layers]
+    return [(module, module.split_heads(module.qkv(x))) for module, x in layers]
+
+
+def test_maps_of_rotary_positions():
+    """The loss reads the queries and keys that the layers rotated."""
+    model = DeepViT(
+        dict(embed_dims=16, num_layers=2, num_heads=2), img_size=32, patch_size=8, rope="dinov3"
+    ).eval()
+    model.init_weights()
+    layers, maps = [block.attn for block in model.blocks], []
+    with (
+        torch.no_grad(),
+        observe_maps(maps.append),
+        catch_results({layer: layer.split_heads for layer in layers}) as caught,
+    ):
+        model(torch.randn(2, 3, 32, 48))
+        actual = head_cosine_loss(list(caught.items()), block_rows=2)
+    expected = torch.cosine_similarity(maps[0].mixed, maps[1].mixed, dim=1).mean()
+    torch.testing.assert_close(actual, expected)
 
 
 def gradients(loss, layers, inputs):

@@ -139,7 +139,8 @@ def head_cosine_gradients(ranks):
     modules = [HeadMixingAttention(12, 3, **settings).double() for _ in range(2)]
     tokens = torch.randn(2, 2, 1, 7, 12, dtype=torch.float64)
     tokens = tokens[:, list(ranks)].flatten(1, 2)
-    layers = [(module, module.qkv(x)) for module, x in zip(modules, tokens, strict=True)]
+    pairs = zip(modules, tokens, strict=True)
+    layers = [(module, module.split_heads(module.qkv(x))) for module, x in pairs]
     loss = head_cosine_loss(layers, block_rows=3)
     parameters = [p for module in modules for p in module.parameters()]
     found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)

@@ -25,7 +25,14 @@ def export(model, folder, kind, **settings):
     [
         (CAIT, {}),
         (CAIT, {"model.backbone.map_tokens": None}),
-        ("linear_deepvit_ade20k", {"model.backbone.mix_norm_cfg.type": "LN"}),
+        (
+            "linear_deepvit_ade20k",
+            {
+                "model.backbone.mix_norm_cfg.type": "LN",
+                "model.backbone.rope": "dinov3",
+                "model.backbone.num_heads": 11,
+            },
+        ),
     ],
 )
 @pytest.mark.parametrize("kind", list(FORMATS))

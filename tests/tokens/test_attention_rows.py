@@ -6,7 +6,7 @@ from mmseg.models.backbones.swin import WindowMSA
 from timm.layers import Attention
 from torch import nn
 
-from mmseg_deepvit.attention import HeadMixingAttention, observe_maps
+from mmseg_deepvit.attention import HeadMixingAttention, Rotation, observe_maps
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.tokens.attention_rows import attention_rows, has_attention_rows, row_blocks
 
@@ -21,7 +21,8 @@ def all_rows(rows, max_bytes=200):
 @pytest.mark.parametrize("norm", [None, "BN", "LN"])
 @pytest.mark.parametrize("pre", [False, True])
 @pytest.mark.parametrize("post", [False, True])
-def test_head_mixing(post, pre, norm):
+@pytest.mark.parametrize("rotary", [False, True])
+def test_head_mixing(rotary, post, pre, norm):
     norm = {"type": norm} if norm and post else None
     module = HeadMixingAttention(
         *(24, 3),
@@ -34,10 +35,12 @@ def test_head_mixing(post, pre, norm):
     if norm and norm["type"] == "BN":
         nn.init.normal_(module.mix_norm.running_mean)
     x = torch.randn(2, 11, 24)
+    angles = torch.randn(9, 4)
+    args = (x, Rotation(angles.sin(), angles.cos(), pre)) if rotary else (x,)
     seen = []
     with torch.no_grad(), observe_maps(seen.append):
-        module(x)
-    p, a = all_rows(attention_rows(module, (x,), {}))
+        module(*args)
+    p, a = all_rows(attention_rows(module, args, {}))
     torch.testing.assert_close(p, seen[0].probabilities)
     torch.testing.assert_close(a, seen[0].mixed)
 

@@ -126,7 +126,7 @@ def test_a_moving_average_or_its_model(convert, tmp_path, options, expected):
 
 def test_lists_the_families(convert):
     lines = [line.split()[:2] for line in convert("--list")]
-    assert lines[::9] == [["dvit_repo", "trunk"], ["timm_swin", "swin"]]
+    assert [lines[0], lines[-2]] == [["dvit_repo", "trunk"], ["timm_swin", "swin"]]
 
 
 def test_never_replaces_unasked(convert, source, tmp_path):
