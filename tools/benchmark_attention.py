@@ -26,7 +26,7 @@ if not cli.only_help():
     from mmseg_deepvit.attention import head_mixing_attention
     from mmseg_deepvit.attention.blockwise import default_block_rows
     from mmseg_deepvit.attention.blockwise import passes as passes_of
-    from mmseg_deepvit.attention.native.library import AVAILABLE as native_sets
+    from mmseg_deepvit.attention.native import library
     from mmseg_deepvit.command_line import benchmark
     from mmseg_deepvit.command_line.benchmark import Figures
     from mmseg_deepvit.tables import markdown_table, megabytes
@@ -73,7 +73,7 @@ def parse_args() -> argparse.Namespace:
     args.device = torch.device(cli.pick_device(args.device))
     if args.backends is None:
         other = "native" if args.device.type == "cuda" else "fused"
-        missing = set() if native_sets else {"native"}
+        missing = set() if library.AVAILABLE else {"native"}
         args.backends = [name for name in backends if name not in {other, *missing}]
     return args
 

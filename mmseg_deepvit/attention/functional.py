@@ -56,8 +56,8 @@ def head_mixing_attention(
 
     * ``'explicit'`` builds several (B, H, N, N) maps.
     * ``'blockwise'`` streams over blocks of query rows; its memory grows with N.
-    * ``'native'`` streams over tiles in compiled code on CPUs: fp16, bf16 or fp32, which it computes
-      in fp32; at most 32 heads of width 128.
+    * ``'native'`` streams over tiles in compiled code on CPUs: fp16, bf16 or fp32, computed in
+      fp32; at most 32 heads of width 128.
     * ``'fused'`` streams over tiles in Triton kernels on NVIDIA GPUs: fp16, bf16 or fp32, at most
       32 heads of width 128, no dropout.
     * ``'auto'`` takes the first of these that fits:

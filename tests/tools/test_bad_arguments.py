@@ -185,7 +185,11 @@ CASES = {
         "--cfg-options test_pipeline.1.scale=(0,0)": "has scale [0, 0]",
         "--cfg-options test_pipeline=[]": "no test_pipeline",
     },
-    ("export", "{cfg}"): {"''": "checkpoint is empty", "{file}": "it is text", "{folder}": "is a folder"},
+    ("export", "{cfg}"): {
+        "''": "checkpoint is empty",
+        "{file}": "it is text",
+        "{folder}": "is a folder",
+    },
     ("analyze_collapse", "{cfg} {ck} --num-images 1 --images {img} --out {out}"): {
         "--num-images 0": "must be at least 1",
         "--distances 0": "must be at least 1",
