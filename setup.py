@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 from setuptools.command.build_py import build_py
 
 FOR_MIM = ("configs", "tools", "model-index.yml")
@@ -31,4 +31,21 @@ class BuildForMim(build_py):
                 shutil.copy(name, target / name)
 
 
-setup(cmdclass={"build_py": BuildForMim})
+#: Attention for CPUs, called through ctypes: one binary for every Python from 3.10 on and every
+#: PyTorch. Where it does not compile, installing goes on, and attention in PyTorch's operators
+#: serves.
+PASSES = Extension(
+    "mmseg_deepvit.attention.native._passes",
+    sources=["mmseg_deepvit/attention/native/library.cpp"],
+    depends=[str(path) for path in Path("mmseg_deepvit/attention/native").glob("*.[hi]*")],
+    extra_compile_args=["-O3", "-std=c++17", "-fno-math-errno", "-Wno-psabi", "-g0"],
+    language="c++",
+    optional=True,
+    py_limited_api=True,
+)
+
+setup(
+    cmdclass={"build_py": BuildForMim},
+    ext_modules=[PASSES],
+    options={"bdist_wheel": {"py_limited_api": "cp310"}},
+)

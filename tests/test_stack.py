@@ -67,7 +67,7 @@ print(mmseg_deepvit.__version__, module.qkv.weight.grad.isfinite().all().item())
     assert result.stdout.split()[1] == "True"
 
 
-@pytest.mark.parametrize("room", ["backbones", "cli", "engine", "export"])
+@pytest.mark.parametrize("room", ["backbones", "command_line", "engine", "export"])
 def test_rooms_that_need_a_stack_say_what_to_install(room):
     result = run_python(f"{PYTORCH_ALONE}\nimport mmseg_deepvit.{room}")
     assert result.returncode == 1

@@ -26,6 +26,7 @@ if not cli.only_help():
     from mmseg_deepvit.attention import head_mixing_attention
     from mmseg_deepvit.attention.blockwise import default_block_rows
     from mmseg_deepvit.attention.blockwise import passes as passes_of
+    from mmseg_deepvit.attention.native import library
     from mmseg_deepvit.command_line import benchmark
     from mmseg_deepvit.command_line.benchmark import Figures
     from mmseg_deepvit.tables import markdown_table, megabytes
@@ -52,8 +53,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--mix", choices=list(MIXES), default="post")
     parser.add_argument("--norm", choices=list(NORMS), default="bn", help="of the mixed maps (bn)")
     parser.add_argument("--dtype", choices=list(DTYPES), default="fp32", help="of q, k and v")
-    backends = ["fused", "blockwise", "explicit", "sdpa"]
-    parser.add_argument("--backends", nargs="+", choices=backends, help="(all; fused on a GPU)")
+    backends = ["fused", "native", "blockwise", "explicit", "sdpa"]
+    which = "(all that run on the device)"
+    parser.add_argument("--backends", nargs="+", choices=backends, help=which)
     parser.add_argument("--rounds", type=int, default=5, help="measured runs of each (5)")
     limit = "memory beyond which explicit and errors are left out (12 GB)"
     parser.add_argument("--max-gb", type=float, default=12.0, help=limit)
@@ -70,7 +72,9 @@ def parse_args() -> argparse.Namespace:
             cli.check_out(path, option, is_folder=False)
     args.device = torch.device(cli.pick_device(args.device))
     if args.backends is None:
-        args.backends = backends if args.device.type == "cuda" else backends[1:]
+        other = "native" if args.device.type == "cuda" else "fused"
+        missing = set() if library.AVAILABLE else {"native"}
+        args.backends = [name for name in backends if name not in {other, *missing}]
     return args
 
 

@@ -54,7 +54,7 @@ if not cli.only_help():
 
 
 #: :data:`mmseg_deepvit.attention.BACKENDS`, which help needs without PyTorch.
-BACKENDS = ("auto", "explicit", "blockwise", "fused")
+BACKENDS = ("auto", "explicit", "blockwise", "native", "fused")
 BASELINES = ("maps", "mmseg-vit", "timm-vit", "timm-cait")
 
 

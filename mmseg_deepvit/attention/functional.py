@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import fused
+from . import fused, native
 from .blockwise import blockwise_attention
 from .call_settings import CallSettings, DropoutPosition
 from .explicit import AttentionMaps, explicit_attention, is_exporting
@@ -22,7 +22,7 @@ from .inputs import check_inputs
 from .streaming import unsupported
 
 #: Ways to compute head-mixing attention; see :func:`head_mixing_attention`.
-Backend = Literal["auto", "explicit", "blockwise", "fused"]
+Backend = Literal["auto", "explicit", "blockwise", "native", "fused"]
 BACKENDS: tuple[str, ...] = get_args(Backend)
 
 #: Size of all maps of a call, up to which they stay in a cache and building them is fastest.
@@ -56,16 +56,19 @@ def head_mixing_attention(
 
     * ``'explicit'`` builds several (B, H, N, N) maps.
     * ``'blockwise'`` streams over blocks of query rows; its memory grows with N.
+    * ``'native'`` streams over tiles in compiled code on CPUs: fp16, bf16 or fp32, computed in
+      fp32; at most 32 heads of width 128.
     * ``'fused'`` streams over tiles in Triton kernels on NVIDIA GPUs: fp16, bf16 or fp32, at most
       32 heads of width 128, no dropout.
     * ``'auto'`` takes the first of these that fits:
 
       1. PyTorch's ``scaled_dot_product_attention``, if nothing is mixed;
-      2. ``'explicit'``, in exports and for calls that the other two refuse, such as dropout of
+      2. ``'explicit'``, in exports and for calls that the others refuse, such as dropout of
          normalised maps;
-      3. ``'fused'``, if it supports the call and a trial on this GPU agreed with ``'blockwise'``;
-      4. ``'explicit'``, if all maps of the call take at most 2 MiB;
-      5. ``'blockwise'``.
+      3. ``'native'``, if it supports the call and was compiled when the package was installed;
+      4. ``'fused'``, if it supports the call and a trial on this GPU agreed with ``'blockwise'``;
+      5. ``'explicit'``, if all maps of the call take at most 2 MiB;
+      6. ``'blockwise'``.
 
     Inside :func:`observe_maps` the backend is always ``'explicit'``.
     :class:`~mmseg_deepvit.attention.call_settings.CallSettings` tells how ``scale`` and
@@ -131,6 +134,8 @@ def _attend(
         backend = _choose(q, k, v, settings)
     if backend == "fused" and receive is None:
         return fused.fused_attention(q, k, v, settings)
+    if backend == "native" and receive is None:
+        return native.native_attention(q, k, v, settings)
     if backend == "blockwise" and receive is None:
         return blockwise_attention(q, k, v, settings, block_rows)
     out, maps = explicit_attention(q, k, v, settings)
@@ -143,6 +148,8 @@ def _choose(q: Tensor, k: Tensor, v: Tensor, settings: CallSettings) -> Backend:
     """Choose the backend of ``'auto'`` for a call that mixes something."""
     if unsupported(settings) or is_exporting():
         return "explicit"
+    if q.device.type == "cpu" and native.serves(q, k, v, settings):
+        return "native"
     if q.is_cuda and fused.serves(q, k, v, settings):
         return "fused"
     return "explicit" if _small_maps(q) else "blockwise"

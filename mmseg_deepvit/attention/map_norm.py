@@ -63,14 +63,13 @@ def fold_norm(
         TypeError: The norm is of another type.
     """
     if norm is None:
-        return FoldedNorm(
-            mix_scale * post_weight, None if post_bias is None else mix_scale * post_bias
-        )
+        bias = None if post_bias is None else _times(mix_scale, post_bias)
+        return FoldedNorm(_times(mix_scale, post_weight), bias)
     if not isinstance(norm, (_BatchNorm, nn.LayerNorm)):
         raise TypeError(f"expected a BatchNorm or a LayerNorm of maps, got {type(norm).__name__}")
     ones = post_weight.new_ones(len(post_weight))
-    gamma = mix_scale * (ones if norm.weight is None else norm.weight)
-    beta = mix_scale * (torch.zeros_like(ones) if norm.bias is None else norm.bias)
+    gamma = _times(mix_scale, ones if norm.weight is None else norm.weight)
+    beta = _times(mix_scale, torch.zeros_like(ones) if norm.bias is None else norm.bias)
     if isinstance(norm, nn.LayerNorm):
         centred = post_weight - post_weight.mean(0)
         bias = None if post_bias is None else post_bias - post_bias.mean()
@@ -81,6 +80,10 @@ def fold_norm(
     factor = gamma * (norm.running_var + norm.eps).rsqrt()
     shift = -norm.running_mean if post_bias is None else post_bias - norm.running_mean
     return FoldedNorm(factor[:, None] * post_weight, factor * shift + beta)
+
+
+def _times(factor: float | Tensor, tensor: Tensor) -> Tensor:
+    return tensor if isinstance(factor, float) and factor == 1 else factor * tensor
 
 
 @torch.no_grad()

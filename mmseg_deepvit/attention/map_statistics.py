@@ -38,7 +38,9 @@ class BatchStatistics:
         post: Mix, (H, H).
         weight: Weight γ of the norm, (H,).
         bias: Bias β of the norm, (H,).
-        eps: Summand of the variance.
+        mean: Mean of each mixed map without the bias of the mix, (H,).
+        var: Biased variance of each mixed map, (H,).
+        rstd: 1 / σ, (H,).
     """
 
     count: Tensor
@@ -47,7 +49,9 @@ class BatchStatistics:
     post: Tensor
     weight: Tensor
     bias: Tensor
-    eps: float
+    mean: Tensor
+    var: Tensor
+    rstd: Tensor
 
     @classmethod
     def from_sums(
@@ -58,32 +62,23 @@ class BatchStatistics:
         count = sums[0].clamp(min=1)
         means = sums[1:] / count
         post, weight, bias = (t.detach().double() for t in (post, weight, bias))
-        second = means[heads:].view(heads, heads)
-        return cls(count, means[:heads], second, post, weight, bias, eps)
-
-    @property
-    def mean(self) -> Tensor:
-        """Mean of each mixed map without the bias of the mix, (H,)."""
-        return self.post @ self.first
-
-    @property
-    def var(self) -> Tensor:
-        """Biased variance of each mixed map, (H,)."""
-        raw = ((self.post @ self.second) * self.post).sum(1)
-        return (raw - self.mean.square()).clamp_(min=0)
+        first, second = means[:heads], means[heads:].view(heads, heads)
+        mean = post @ first
+        var = (((post @ second) * post).sum(1) - mean.square()).clamp_(min=0)
+        return cls(count, first, second, post, weight, bias, mean, var, (var + eps).rsqrt())
 
     @property
     def weight_folded(self) -> Tensor:
         """Folded mix W, (H, H)."""
-        return (self.weight * (self.var + self.eps).rsqrt())[:, None] * self.post
+        return (self.weight * self.rstd)[:, None] * self.post
 
     @property
     def bias_folded(self) -> Tensor:
         """Folded bias b, (H,)."""
         return self.bias - self.weight_folded @ self.first
 
-    def reach(self, grad_dot_out: Tensor, grad_bias: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the gradients of the moments, before the backward pass over the maps.
+    def grad_var(self, grad_dot_out: Tensor, grad_bias: Tensor) -> Tensor:
+        """Compute the gradient of the variance, before the backward pass over the maps.
 
         Let dW be the gradient of W, including its effect through b. Then Σ_g dW[h, g] W[h, g] is
         Σ dA_h A_h − β_h Σ dA_h, and Σ dA_h A_h is Σ dO_h O_h. The gradient of σ needs no more.
@@ -93,14 +88,18 @@ class BatchStatistics:
             grad_bias: Gradient of b, Σ dA_h, summed over all processes, (H,).
 
         Returns:
-            The gradients of m, (H,), and C, (H, H).
+            (H,).
         """
-        along = grad_dot_out - self.bias * grad_bias
-        grad_var = -0.5 * along / (self.var + self.eps)
-        grad_first = -(self.weight_folded.t() @ grad_bias) - self.post.t() @ (
-            2 * grad_var * self.mean
-        )
-        return grad_first, self.post.t() @ (grad_var[:, None] * self.post)
+        return -0.5 * (grad_dot_out - self.bias * grad_bias) * self.rstd.square()
+
+    def grad_second(self, grad_var: Tensor) -> Tensor:
+        """Compute the gradient of C, (H, H), from that of the variance, (H,)."""
+        return self.post.t() @ (grad_var[:, None] * self.post)
+
+    def grad_first(self, grad_var: Tensor, grad_bias: Tensor) -> Tensor:
+        """Compute the gradient of m, (H,), from those of the variance and of b, (H,)."""
+        through_var = 2 * grad_var * self.mean
+        return -(self.weight_folded.t() @ grad_bias) - self.post.t() @ through_var
 
     def parameter_gradients(self, grad_weight: Tensor) -> tuple[Tensor, Tensor]:
         """Compute a process's share of the gradients of post and γ; β has the gradient of b.
@@ -111,7 +110,7 @@ class BatchStatistics:
         Returns:
             The gradients of post, (H, H), and γ, (H,).
         """
-        rstd = (self.var + self.eps).rsqrt()
+        rstd = self.rstd
         along = (grad_weight * self.post).sum(1)
         grad_var = -0.5 * rstd**3 * self.weight * along
         through_var = 2 * (self.post @ self.second - self.mean[:, None] * self.first)

@@ -161,7 +161,7 @@ class HeadMixingAttention(nn.Module):
         if self.post_mix is None:
             return None, self.mix_scale
         weight = self.post_mix.weight
-        if self.map_tokens is None:
+        if self.map_tokens is None or (not is_exporting() and num_tokens == self.map_tokens):
             return weight, self.mix_scale
         # N may be a symbol in exported graphs, which divide tensors only.
         tokens = weight.new_ones(()) * num_tokens if is_exporting() else num_tokens

@@ -96,12 +96,14 @@ def halve(call, dtype):
     return halved, {k: t.detach().double() for k, t in halved.items()}
 
 
-def assert_as_exact_as_explicit(call, norm, block_rows=(None,), **options):
+def assert_as_exact_as_explicit(
+    call, norm, block_rows=(None,), attend=blockwise_head_mixing_attention, **options
+):
     """Compare outputs, every gradient and running statistics with float64."""
     exact_call = {k: t.double() for k, t in call.items()}
     exact_norm = norm and copy.deepcopy(norm).double()
     exact = run(explicit_head_mixing_attention, exact_call, exact_norm, **options)
     explicit = run(explicit_head_mixing_attention, call, norm, **options)
     for rows in block_rows:
-        ours = run(blockwise_head_mixing_attention, call, norm, block_rows=rows, **options)
+        ours = run(attend, call, norm, block_rows=rows, **options)
         assert_same(ours, exact, TOLERANCE[call["q"].dtype], explicit)

@@ -8,6 +8,7 @@ from mmseg_deepvit.attention import head_mixing_attention
 
 explicit_head_mixing_attention = partial(head_mixing_attention, backend="explicit")
 blockwise_head_mixing_attention = partial(head_mixing_attention, backend="blockwise")
+native_head_mixing_attention = partial(head_mixing_attention, backend="native")
 fused_head_mixing_attention = partial(head_mixing_attention, backend="fused")
 
 

@@ -10,11 +10,15 @@ from mmseg_deepvit.attention import (
     head_mixing_attention,
     observe_maps,
 )
+from mmseg_deepvit.attention.native import library
 from mmseg_deepvit.attention.sync_norm import SyncMapNorm
 
 from .reference import blockwise_head_mixing_attention, explicit_head_mixing_attention
 
 LARGE = (1, 4, 400, 8)  # 2.56 MB of maps: too large for 'auto' to build
+#: Backends but the compiled one where the package was installed without a compiler.
+HERE = [name for name in BACKENDS if name != "native" or library.AVAILABLE]
+STREAMED = [name for name in HERE if name not in ("auto", "explicit")]
 
 
 def make_call(shape, post=True):
@@ -24,7 +28,18 @@ def make_call(shape, post=True):
     return {**call, "scale": shape[-1] ** -0.5}
 
 
-def test_auto_streams_large_maps_and_builds_small_ones():
+@pytest.mark.skipif(not library.AVAILABLE, reason="installed without a C++ compiler")
+@pytest.mark.parametrize("shape", [LARGE, (1, 4, 100, 8)])
+def test_auto_takes_compiled_passes(shape):
+    call = make_call(shape)
+    ours = head_mixing_attention(**call)
+    assert torch.equal(ours, head_mixing_attention(**call, backend="native"))
+    call = {k: x.double() if isinstance(x, torch.Tensor) else x for k, x in call.items()}
+    torch.testing.assert_close(head_mixing_attention(**call), ours.double(), rtol=1e-5, atol=1e-5)
+
+
+def test_auto_without_compiled_passes_streams_large_maps_and_builds_small_ones(monkeypatch):
+    monkeypatch.setattr(library, "AVAILABLE", ())
     call = make_call(LARGE)
     blockwise = blockwise_head_mixing_attention(**call)
     assert not torch.equal(blockwise, explicit_head_mixing_attention(**call))
@@ -57,7 +72,7 @@ def test_auto_builds_maps_for_what_blockwise_cannot_do():
 
 
 @pytest.mark.parametrize("post", [True, False])
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", HERE)
 def test_backends_agree(backend, post):
     call = make_call(LARGE, post)
     expected = explicit_head_mixing_attention(**call)
@@ -103,12 +118,12 @@ def test_transforms_are_right_or_refused(name):
     exact = by("explicit")
     assert exact.abs().max() > 0
     torch.testing.assert_close(by("auto"), exact, rtol=0, atol=0)
-    for backend in ("blockwise", "fused"):
+    for backend in STREAMED:
         with pytest.raises(Exception, match=f"{backend} backend does not do forward-mode"):
             by(backend)
 
 
-@pytest.mark.parametrize("backend", ["blockwise", "fused"])
+@pytest.mark.parametrize("backend", STREAMED)
 def test_second_derivatives_are_refused(backend):
     call = make_call((1, 2, 5, 16))
     q = call.pop("q").requires_grad_()
@@ -120,7 +135,7 @@ def test_second_derivatives_are_refused(backend):
 
 @pytest.mark.parametrize("shape", [(0, 2, 5, 16), (3, 2, 0, 16)], ids=["images", "tokens"])
 @pytest.mark.parametrize("norm", [nn.BatchNorm2d, SyncMapNorm, nn.LayerNorm])
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", HERE)
 def test_no_images_and_no_tokens(backend, norm, shape):
     """The output is empty, gradients are zero, and running statistics stay."""
     norm = norm(2)
@@ -136,7 +151,7 @@ def test_no_images_and_no_tokens(backend, norm, shape):
 
 
 def test_unknown_backend():
-    message = "backend must be one of auto, explicit, blockwise, fused, got 'flash'"
+    message = "backend must be one of auto, explicit, blockwise, native, fused, got 'flash'"
     with pytest.raises(ValueError, match=message):
         head_mixing_attention(**make_call((1, 2, 3, 4)), backend="flash")
     with pytest.raises(ValueError, match=message):
@@ -170,7 +185,7 @@ def test_bad_inputs_say_what_was_expected_and_what_came(change, error, message):
 
 
 @pytest.mark.parametrize("mixes", [{}, {"post_mix": True}, {"pre_mix": True, "post_mix": True}])
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", HERE)
 def test_observed_maps(backend, mixes):
     """Observed P and A are those of the call, and the output stays the same."""
     module = HeadMixingAttention(32, 4, backend=backend, **mixes)

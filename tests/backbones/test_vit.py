@@ -123,7 +123,8 @@ def test_frozen_stages(frozen_stages):
     frozen += tuple(f"blocks.{i}." for i in range(frozen_stages))
     assert not [k for k in changed if k.startswith(frozen)]
     free = [n for n, p in model.named_parameters() if p.requires_grad]
-    assert set(free) <= changed
+    cancelled = {n for n in free if n.endswith("post_mix.bias")}  # by the norm of the maps
+    assert set(free) - cancelled <= changed
     assert bool(free) == (frozen_stages < 4)
 
 
@@ -288,7 +289,7 @@ def test_register_tokens_are_seen_and_not_returned(with_cls_token):
     assert before.shape == (2, 24, 4, 3)
     assert model.forward_features(images).shape == (2, with_cls_token + 3 + 12, 24)
     with torch.no_grad():
-        model.reg_token += 1
+        model.reg_token.normal_()  # LayerNorm would take a constant away
     assert not torch.allclose(model(images)[0], before)
     model.train()(images)[0].sum().backward()
     assert model.reg_token.grad.abs().sum() > 0

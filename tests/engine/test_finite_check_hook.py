@@ -157,7 +157,7 @@ def test_a_skipped_step_changes_nothing(dtype, with_cp, tmp_path, demo_data):  #
     statistics = Statistics(5)
     runner.register_hook(statistics, "LOWEST")
     runner.train()
-    assert statistics.poisoned == "backbone.blocks.2.attn.mix_norm.running_mean"
+    assert statistics.poisoned.startswith("backbone.blocks.2.attn.mix_norm.running_")
     assert differences(statistics.before, statistics.after) == []
     content = read_last(tmp_path)
     assert content["meta"]["iter"] == 10

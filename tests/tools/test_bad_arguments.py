@@ -52,7 +52,7 @@ CASES = {
         "--config ''": "--config is needed",
         "--checkpoint {folder}": "is a folder",
         "--checkpoint {file}": "it is text, 'text'",
-        "--checkpoint ''": "path is empty",
+        "--checkpoint ''": "checkpoint is empty",
         "--checkpoint {nan}": "holds NaN or infinity in 4 tensors",
         "--checkpoint {folder}/junk.onnx": "is no ONNX that runs",
         "--checkpoint {folder}/none.onnx": "does not exist",
@@ -115,7 +115,7 @@ CASES = {
     },
     ("test", "{cfg} {ck}"): {"--cfg-options work_dir=": "work_dir is empty"},
     ("test", "{cfg}"): {
-        "''": "path is empty",
+        "''": "checkpoint is empty",
         "{folder}": "is a folder",
         "{file}": "it is text",
         "{folder}/none.pth": "does not exist",
@@ -166,7 +166,7 @@ CASES = {
         "--cfg-options train_dataloader.dataset.data_root=/nowhere": "does not exist",
         "--cfg-options train_dataloader.dataset.metainfo.classes=3": "config",
         "--cfg-options train_dataloader.dataset.data_root={root} "
-        "train_dataloader.dataset.pipeline=[]": "no LoadImageFromFile",
+        "train_dataloader.dataset.pipeline=[]": "add LoadImageFromFile",
     },
     ("export", "{cfg} {ck}"): {
         "--format x": "invalid choice",
@@ -185,7 +185,11 @@ CASES = {
         "--cfg-options test_pipeline.1.scale=(0,0)": "has scale [0, 0]",
         "--cfg-options test_pipeline=[]": "no test_pipeline",
     },
-    ("export", "{cfg}"): {"''": "path is empty", "{file}": "it is text", "{folder}": "is a folder"},
+    ("export", "{cfg}"): {
+        "''": "checkpoint is empty",
+        "{file}": "it is text",
+        "{folder}": "is a folder",
+    },
     ("analyze_collapse", "{cfg} {ck} --num-images 1 --images {img} --out {out}"): {
         "--num-images 0": "must be at least 1",
         "--distances 0": "must be at least 1",
@@ -213,7 +217,7 @@ CASES = {
         "--shape 0": "from 1 to 32768",
         "--device x": "cannot be used",
         "--checkpoint {file}": "it is text",
-        "--checkpoint ''": "path is empty",
+        "--checkpoint ''": "checkpoint is empty",
         "--out-dir {file}": "is a file",
         "--cfg-options test_pipeline=None": "no test_pipeline",
         "--cfg-options test_pipeline.1.scale=(0,0)": "resize",
@@ -274,7 +278,7 @@ CASES = {
         "a": "give SRC and OUT",
         "{file} {out}/a.pth": "it is text",
         "{folder} {out}/a.pth": "is a folder",
-        "'' {out}/a.pth": "path is empty",
+        "'' {out}/a.pth": "checkpoint is empty",
         "{ck} ''": "is a folder",
         "{ck} {folder}": "is a folder",
         "{ck} {file}/a.pth": "cannot be written",

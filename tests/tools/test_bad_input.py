@@ -163,7 +163,7 @@ def test_what_a_worker_process_refuses(there, root, tmp_path):
     options = ["train_dataloader.num_workers=2"]
     result = run_tool("tools/train.py", *training(there, root, tmp_path, *options))
     assert_one_line(
-        result, "ISIC_0000001_segmentation.png is 40×55", "ISIC_0000001.jpg 40×56: replace it"
+        result, "ISIC_0000001_segmentation.png is 40×55", "ISIC_0000001.jpg 40×56; replace it"
     )
 
 

@@ -2,6 +2,8 @@ import json
 
 import pytest
 
+from mmseg_deepvit.attention.native import library
+
 from .conftest import CONFIG, SMALL, assert_one_line, run_tool
 
 MODEL = [option for option in SMALL if option.startswith("model.")]
@@ -17,8 +19,10 @@ def test_one_layer(tmp_path):
     assert result.returncode == 0, result.stderr
     content = json.loads(figures.read_text())
     layers = [r for r in content["results"] if "backend" in r]
+    names = ["native"] if library.AVAILABLE else []
+    names += ["blockwise", "explicit", "sdpa", "floor"]
     assert [(r["tokens"], r["backend"]) for r in layers] == [
-        (n, b) for n in (150, 300) for b in ("blockwise", "explicit", "sdpa", "floor")
+        (n, b) for n in (150, 300) for b in names
     ]
     for layer in layers:
         assert 0 < layer["eval_seconds"]["low"] <= layer["eval_seconds"]["high"]

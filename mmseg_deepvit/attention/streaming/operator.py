@@ -1,7 +1,8 @@
 """PyTorch operators of the passes: ``mmseg_deepvit::streamed`` and ``streamed_backward``.
 
 ``torch.compile`` and autocast do not look into an operator, so it breaks no graph. These operators
-have no second derivative.
+have no second derivative. A dispatch of an operator in Python takes as long as a small call, so
+calls that nobody watches go through an autograd function instead.
 """
 
 from __future__ import annotations
@@ -11,13 +12,31 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd import Function
 
 from ..map_statistics import BatchStatistics, pack_sums
 from ..sync_norm import sum_over
 from .gradients import Coupling, Gradients
 from .pass_settings import Dropout, LayerNormOverHeads, PassSettings
 from .row_split import RowSplit
+
+
+def totals(grad: Tensor, out: Tensor, v: Tensor) -> Tensor:
+    """Sum what the batch statistics of maps need to know of a gradient before the backward pass.
+
+    Args:
+        grad: Gradient of the output, (B, N, H, d).
+        out: Output, (B, N, H, d).
+        v: Values, (B, H, N, d).
+
+    Returns:
+        For each head h the sum Σ dO_h · O_h over images, tokens and widths, and the sum over images
+        of Σ_i dO_h[i] · Σ_j V_h[j]; (2, H) in float64.
+    """
+    grad_dot_out = (grad.double() * out.double()).sum((0, 1, 3))
+    grad_bias = grad.sum(1, dtype=torch.float64) * v.sum(2, dtype=torch.float64)
+    return torch.stack([grad_dot_out, grad_bias.sum((0, 2))])
 
 
 @dataclass(frozen=True)
@@ -36,12 +55,15 @@ class StreamingBackend:
             (B, N, H, d).
         backward: Function of (grad, q, k, v, settings, rows, lse, coupling) that returns the
             gradients.
+        totals: Function of (grad, out, v), of which the first two are (B, N, H, d), that returns
+            two sums over images, as :func:`totals` does.
     """
 
     map_dtype: Callable[[Tensor, bool], torch.dtype]
     moments: Callable[..., tuple[Tensor, Tensor]]
     forward: Callable[..., Tensor]
     backward: Callable[..., Gradients]
+    totals: Callable[[Tensor, Tensor, Tensor], Tensor] = totals
 
 
 #: Backends by name; each registers itself.
@@ -127,11 +149,6 @@ def _lse_shape(q: Tensor, rows: RowSplit) -> tuple[int, int, int, int]:
     return q.shape[0], rows.blocks, q.shape[1], rows.size
 
 
-@torch.library.custom_op(
-    "mmseg_deepvit::streamed",
-    mutates_args=(),
-    schema=f"({_PARAMETERS}) -> (Tensor, Tensor, Tensor)",
-)
 def _forward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Compute the output and the tensors that the backward pass needs.
 
@@ -154,7 +171,15 @@ def _forward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
     return out, lse, sums
 
 
-@_forward.register_fake
+_forward_operator = torch.library.custom_op(
+    "mmseg_deepvit::streamed",
+    _forward,
+    mutates_args=(),
+    schema=f"({_PARAMETERS}) -> (Tensor, Tensor, Tensor)",
+)
+
+
+@_forward_operator.register_fake
 def _(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
     call = _Call(*args)
     batch, heads, tokens, _ = call.q.shape
@@ -171,12 +196,6 @@ _NAMES = [part.split()[-1] for part in _PARAMETERS.split(", ")]
 _DIFFERENTIABLE = _NAMES[: _NAMES.index("seed")]
 
 
-@torch.library.custom_op(
-    "mmseg_deepvit::streamed_backward",
-    mutates_args=(),
-    schema=f"(Tensor grad, Tensor out, Tensor lse, Tensor sums, {_PARAMETERS}) "
-    f"-> ({', '.join(['Tensor'] * len(_DIFFERENTIABLE))})",
-)
 def _backward(
     grad: Tensor, out: Tensor, lse: Tensor, sums: Tensor, *args: Any
 ) -> tuple[Tensor, ...]:
@@ -216,19 +235,26 @@ def _like(argument: Tensor, gradient: Tensor | None) -> Tensor:
 
 def _coupling(call: _Call, statistics: BatchStatistics, grad: Tensor, out: Tensor) -> Coupling:
     """Compute the share of the batch statistics in the gradient of P, before the pass."""
-    values = call.v.sum(2, dtype=torch.float64)
-    grad_bias = (grad.sum(1, dtype=torch.float64) * values).sum((0, 2))
-    grad_dot_out = (grad.double() * out.double()).sum((0, 1, 3))
-    totals = sum_over(call.group, torch.stack([grad_dot_out, grad_bias]))
-    grad_first, grad_second = statistics.reach(*totals)
-    dtype = call.dtype
-    products = (2 / statistics.count * grad_second).to(dtype)
+    own = STREAMING_BACKENDS[call.passes].totals(grad, out, call.v)
+    grad_dot_out, grad_bias = sum_over(call.group, own)
+    grad_var = statistics.grad_var(grad_dot_out, grad_bias)
+    products = (2 / statistics.count * statistics.grad_second(grad_var)).to(call.dtype)
     if call.seed is None:  # rows of P sum to one, so the softmax cancels a constant
         return Coupling(products, None)
-    return Coupling(products, (grad_first / statistics.count).to(dtype))
+    constant = statistics.grad_first(grad_var, grad_bias) / statistics.count
+    return Coupling(products, constant.to(call.dtype))
 
 
-@_backward.register_fake
+_backward_operator = torch.library.custom_op(
+    "mmseg_deepvit::streamed_backward",
+    _backward,
+    mutates_args=(),
+    schema=f"(Tensor grad, Tensor out, Tensor lse, Tensor sums, {_PARAMETERS}) "
+    f"-> ({', '.join(['Tensor'] * len(_DIFFERENTIABLE))})",
+)
+
+
+@_backward_operator.register_fake
 def _(grad: Tensor, out: Tensor, lse: Tensor, sums: Tensor, *args: Any) -> tuple[Tensor, ...]:
     return tuple(
         grad.new_empty(0) if argument is None else torch.empty_like(argument)
@@ -250,7 +276,10 @@ def _differentiate(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | Non
     if grad is None:
         return unused
     out = grad if kept_out is None else kept_out
-    found = torch.ops.mmseg_deepvit.streamed_backward(grad, out, lse, sums, *tensors, *ctx.options)
+    # A graph of the backward pass, if it is wanted, must hold the operator that refuses its own.
+    watched = torch.is_grad_enabled() or _is_watched(grad)
+    backward = torch.ops.mmseg_deepvit.streamed_backward if watched else _backward
+    found = backward(grad, out, lse, sums, *tensors, *ctx.options)
     gradients = [
         None if tensor is None else gradient
         for tensor, gradient in zip(tensors[: len(found)], found, strict=True)
@@ -265,8 +294,35 @@ def _refuse(ctx: Any, *grads: Tensor) -> NoReturn:
     )
 
 
-_forward.register_autograd(_differentiate, setup_context=_setup_context)
-_backward.register_autograd(_refuse)
+_forward_operator.register_autograd(_differentiate, setup_context=_setup_context)
+_backward_operator.register_autograd(_refuse)
 
-#: Operator with the arguments of ``_PARAMETERS`` and the results of :func:`_forward`.
-streamed = _forward
+
+class _Streamed(Function):
+    """The operator without its dispatch."""
+
+    @staticmethod
+    def forward(ctx: Any, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
+        output = _forward(*args)
+        _setup_context(ctx, args, output)
+        ctx.mark_non_differentiable(*output[1:])
+        return output
+
+    backward = staticmethod(_differentiate)
+
+
+def _is_watched(q: Tensor) -> bool:
+    """Whether a compiler, a dispatch mode, a profiler or a kind of tensor must see the operator."""
+    return (
+        torch.compiler.is_compiling()
+        or type(q) not in (Tensor, nn.Parameter)
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch.autograd._profiler_enabled()
+    )
+
+
+def streamed(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Take arguments as ``_PARAMETERS`` names them and return the results of :func:`_forward`."""
+    function = _forward_operator if _is_watched(args[0]) else _Streamed.apply
+    result: tuple[Tensor, Tensor, Tensor] = function(*args)
+    return result
