@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from timm.layers import to_2tuple
@@ -57,6 +58,15 @@ def pair(name: str, value: int | Sequence[int]) -> tuple[int, int]:
     if len(both) != 2 or not all(isinstance(v, int) and v > 0 for v in both):
         raise ValueError(f"{name} must be one or two positive integers, got {value!r}")
     return both[0], both[1]
+
+
+def check_names(owner: str, names: Iterable[str], known: Collection[str]) -> None:
+    """Raise a TypeError that suggests the nearest argument unless all names are known."""
+    for name in names:
+        if name not in known:
+            close = get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else "leave it out"
+            raise TypeError(f"{owner} has no argument {name}: {hint}")
 
 
 def check_choice(name: str, value: object, choices: Collection[str]) -> None:

@@ -10,8 +10,10 @@ statistics of BatchNorms (mmseg's ``norm_eval`` concerns LayerNorm, which has no
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -21,7 +23,14 @@ from torch import Tensor, nn
 
 from ..attention import HeadMixingAttention, Rotation
 from ..checkpoints import Normalization
-from .arguments import check_choice, check_range, check_rate, normalize_out_indices, pair
+from .arguments import (
+    check_choice,
+    check_names,
+    check_range,
+    check_rate,
+    normalize_out_indices,
+    pair,
+)
 from .block import Block, is_batch_norm, recompute_in_backward
 from .embed import ConvStem, Grid, PatchEmbed, resize_pos_embed
 from .initialization import MIX_INITS, initialize_from_scratch
@@ -159,6 +168,7 @@ class ViTTrunk(BaseModule):
         **maps: Any,
     ) -> None:
         super().__init__(init_cfg=init_cfg)
+        check_names(type(self).__name__, maps, _argument_names())
         self.img_size = pair("img_size", img_size)
         self.patch_size = pair("patch_size", patch_size)
         check_choice("stem", stem, STEMS)
@@ -384,6 +394,13 @@ class ViTTrunk(BaseModule):
             for tokens in (self.pos_embed, self.cls_token, self.reg_token):
                 if tokens is not None:
                     tokens.requires_grad_(False)
+
+
+def _argument_names() -> list[str]:
+    """Names of the trunk's arguments, the settings of attention maps included."""
+    parameters = inspect.signature(ViTTrunk).parameters.values()
+    named = [parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
+    return named + [field.name for field in fields(MapSettings)]
 
 
 def _drop_path_rates(rate: float, mode: str, num_layers: int) -> list[float]:

@@ -127,7 +127,8 @@ def test_arch_may_be_a_dict():
     ("arguments", "error", "message"),
     [
         ({"arch": "deepvit-xl"}, ValueError, "deepvit-16b.*got 'deepvit-xl'"),
-        ({"arch": "deepvit-s", "embed_dim": 3}, TypeError, "embed_dim"),
+        ({"arch": "deepvit-s", "embed_dim": 3}, TypeError, "no argument embed_dim: .*embed_dims"),
+        ({"arch": "deepvit-s", "xyz": 3}, TypeError, "DeepViT has no argument xyz: leave"),
     ],
 )
 def test_bad_arguments(arguments, error, message):

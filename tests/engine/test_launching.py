@@ -46,6 +46,25 @@ def test_what_a_launcher_has_not_set(monkeypatch, no_scontrol, launcher, variabl
     assert re.search(message, refusal(monkeypatch, launcher, variables))
 
 
+def test_slurm_needs_no_scontrol_where_the_first_machine_is_named(monkeypatch, no_scontrol):
+    """The remedy that the error names works."""
+    for name in TORCHRUN:
+        monkeypatch.setenv(name, "")
+    for name, value in {**SLURM, "MASTER_ADDR": "node1", "MASTER_PORT": "29500"}.items():
+        monkeypatch.setenv(name, value)
+    joined = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(
+        torch.distributed, "init_process_group", lambda *_, **__: joined.append(dict(os.environ))
+    )
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 1)
+    package = "mmseg_deepvit.engine.distributed.launching"
+    monkeypatch.setattr(f"{package}.set_multi_processing", lambda **_: None)
+    join_processes(Config(dict(launcher="slurm")))
+    assert joined[0]["MASTER_ADDR"] == "node1"
+    assert (joined[0]["RANK"], joined[0]["WORLD_SIZE"]) == ("0", "1")
+
+
 def test_machines_that_slurm_does_not_know(monkeypatch, no_scontrol):
     scontrol = no_scontrol / "scontrol"
     scontrol.write_text("#!/bin/sh\necho 'Invalid hostlist' >&2\nexit 1\n")

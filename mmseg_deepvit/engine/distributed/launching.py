@@ -82,7 +82,8 @@ def _set_variables(launcher: str) -> None:
     if launcher == "slurm":
         rank, size, nodes = (os.environ[name] for name in needed)
         local_rank = os.environ.get("SLURM_LOCALID", "0")
-        os.environ.setdefault("MASTER_ADDR", _first_host(nodes))
+        if "MASTER_ADDR" not in os.environ:
+            os.environ["MASTER_ADDR"] = _first_host(nodes)
         # Jobs that share a machine need different ports.
         port = 29500 + int(os.environ.get("SLURM_JOB_ID", "0")) % 1000
         os.environ.setdefault("MASTER_PORT", str(port))
