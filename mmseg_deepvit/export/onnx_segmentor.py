@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checkpoints import Checkpoint
 from ..checkpoints.compatibility import check_finite
 from ..errors import CheckpointError, UserError
 from .exported_segmentor import ExportedSegmentor
@@ -52,9 +53,8 @@ class OnnxSegmentor(ExportedSegmentor):
 
 
 def _no_onnx(path: str | os.PathLike[str], error: Exception) -> CheckpointError:
-    said = first_line(error)
     return CheckpointError(
-        f"checkpoint {path} is no ONNX that runs ({said}); write it by tools/export.py"
+        f"checkpoint {path} is no ONNX that runs ({first_line(error)}); write it by tools/export.py"
     )
 
 
@@ -97,7 +97,7 @@ def _check_weights(onnx: Any, model: Any, path: str | os.PathLike[str]) -> None:
             raise _no_onnx(path, error) from error
         if tensor.data_type in floats and not np.isfinite(array).all():
             bad[tensor.name] = torch.from_numpy(array.astype(np.float32))
-    check_finite(bad, path)
+    check_finite(Checkpoint(bad, path))
 
 
 def _tensors(model: Any) -> Iterator[Any]:
