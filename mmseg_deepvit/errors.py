@@ -9,7 +9,7 @@ class CheckpointError(UserError):
     """A checkpoint that cannot be read, or that belongs to another model."""
 
 
-def one_line(error: BaseException, most: int = 300) -> str:
+def reason(error: BaseException, most: int = 300) -> str:
     """What another library's error says, on one line: the system's reason, else its message.
 
     Args:

@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from ..errors import one_line
+from ..errors import reason
 
 _WEB_PAGES = (b"<!doctype", b"<html", b"<?xml")
 _ODD = (NotImplementedError, RuntimeError, EOFError)  # unknown compression, encryption, cut off
@@ -60,7 +60,7 @@ def _other_archive(path: Path) -> str | None:
             names = archive.namelist()
             _verify(archive)
     except (zipfile.BadZipFile, zlib.error, ValueError, OverflowError, *_ODD) as error:
-        return f"damaged or not a PyTorch file ({one_line(error)}); download or save it again"
+        return f"damaged or not a PyTorch file ({reason(error)}); download or save it again"
     if any(name.endswith("constants.pkl") for name in names):
         return (
             "a TorchScript program, which holds code; give the checkpoint that training saved, or "
@@ -75,10 +75,6 @@ def _other_archive(path: Path) -> str | None:
         )
     held = ", ".join(names[:3]) or "nothing"
     return f"damaged or not a PyTorch file (it is a zip archive of {held}); unpack it"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _verify(archive: zipfile.ZipFile) -> None:

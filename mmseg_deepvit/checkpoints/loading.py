@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from ..errors import CheckpointError, one_line
+from ..errors import CheckpointError, reason
 from .allowed_objects import allowed_globals
 from .checkpoint import Checkpoint
 from .download import download
@@ -57,7 +57,7 @@ def read_checkpoint(path: str | os.PathLike[str], trust: bool = False) -> Checkp
         other = what_else(local)
     except OSError as error:
         raise CheckpointError(
-            f"checkpoint {named} cannot be read ({one_line(error)}); look at its rights"
+            f"checkpoint {named} cannot be read ({reason(error)}); look at its rights"
         ) from error
     if other:
         raise CheckpointError(f"checkpoint {named} is {other}")
@@ -80,7 +80,7 @@ def locate(path: str) -> Path:
         is_file, is_folder = local.is_file(), local.is_dir()
     except (OSError, ValueError) as error:  # a name too long, or with a null character
         raise CheckpointError(
-            f"checkpoint {path[:99]!r} is no name for a file ({one_line(error)}); give the path of "
+            f"checkpoint {path[:99]!r} is no name for a file ({reason(error)}); give the path of "
             "a .pth file"
         ) from error
     if not is_file:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..errors import CheckpointError, one_line
+from ..errors import CheckpointError, reason
 
 #: Key of ``meta``, as JSON, in the file's metadata, which is a map of strings.
 META_KEY = "mmseg_deepvit"
@@ -39,7 +39,7 @@ def read_safetensors(path: Path, named: str) -> dict[str, Any]:
         meta = None if written is None else json.loads(written)
     except (SafetensorError, ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"checkpoint {named} is damaged or not a safetensors file ({one_line(error)}); "
+            f"checkpoint {named} is damaged or not a safetensors file ({reason(error)}); "
             "download or save it again"
         ) from error
     return {"state_dict": state, "meta": meta} if isinstance(meta, dict) else state

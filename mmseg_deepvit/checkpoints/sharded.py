@@ -32,7 +32,7 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 
-from ..errors import CheckpointError, one_line
+from ..errors import CheckpointError, reason
 from .checkpoint import Checkpoint
 
 REST, METADATA = "rest.pth", ".metadata"
@@ -179,7 +179,7 @@ def cause_of(error: BaseException) -> BaseException:
 
 
 def _damaged(path: Path, error: BaseException) -> CheckpointError:
-    said = one_line(cause_of(error), most=200)
+    said = reason(cause_of(error), most=200)
     return CheckpointError(
         f"checkpoint {path} is damaged or belongs to another model ({said}); take an earlier one"
     )

@@ -18,11 +18,11 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from ..backbones.vit import ViTTrunk
-from ..errors import UserError
+from ..errors import UserError, first_line, reason
 from ..files import replacing
 from ..inference import read_image, training_crop, write_png
 from .exported_segmentor import ExportedSegmentor
-from .formats import FORMATS, first_line
+from .formats import FORMATS
 from .metadata import Metadata, describe
 from .network import ExportNetwork, Normalize, logits_of
 from .onnx_segmentor import OnnxSegmentor
@@ -104,7 +104,7 @@ def export_segmentor(
             segmentor = _segmentor(part, kind, metadata)
             results += _compare_prediction(model, segmentor, kind, size, tolerance)
     except OSError as error:
-        said = error.strerror or error
+        said = reason(error)
         raise UserError(f"--out {path} cannot be written ({said}); give another path") from error
     return results
 

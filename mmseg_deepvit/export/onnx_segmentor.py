@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ..checkpoints import Checkpoint
 from ..checkpoints.compatibility import check_finite
-from ..errors import CheckpointError, UserError
+from ..errors import CheckpointError, UserError, first_line
 from .exported_segmentor import ExportedSegmentor
-from .formats import INPUT, MAX_ONNX_BYTES, OUTPUT, first_line, require
+from .formats import INPUT, MAX_ONNX_BYTES, OUTPUT, require
 from .metadata import Metadata
 
 
