@@ -50,13 +50,13 @@ class Row:
         """Mean and interval over seeds and images."""
         return summarize_seeds(self.scores[score])
 
-    def difference(self, baseline: Row, score: str = "Dice") -> Interval | None:
-        """The scores less the baseline's, image by image, for the seeds that both have."""
+    def difference(self, baseline: Row) -> Interval | None:
+        """Dice less the baseline's, image by image, for the seeds that both have."""
         common = [s for s in self.seeds if s in baseline.seeds]
         if not common:
             return None
         mine, theirs = (
-            row.scores[score][[row.seeds.index(s) for s in common]] for row in (self, baseline)
+            row.scores["Dice"][[row.seeds.index(s) for s in common]] for row in (self, baseline)
         )
         return summarize_seeds(mine - theirs)
 
@@ -131,7 +131,8 @@ def study_table(study: Study, rows: Mapping[tuple[str, str], Row]) -> str:
     for (_, test), row in rows.items():
         line = [row.model.labels.get(column, "") for column in study.columns]
         line += [test] if several else []
-        line += [len(row.seeds), _cell(row.interval()), _each_seed(row)]
+        each_seed = ", ".join(f"{dice:.1f}" for dice in row.scores["Dice"].mean(1))
+        line += [len(row.seeds), _cell(row.interval()), each_seed]
         line += [_difference(row, rows)] if compared else []
         line += [f"{row.interval('TJaccard').mean:.1f}"]
         line += [_measure(row.collapse[m]) for m in study.measures]
@@ -144,20 +145,12 @@ def _cell(interval: Interval, sign: str = "") -> str:
     return f"{mean} [{low}, {high}]"
 
 
-def _each_seed(row: Row) -> str:
-    return ", ".join(f"{dice:.1f}" for dice in row.scores["Dice"].mean(1))
-
-
 def _difference(row: Row, rows: Mapping[tuple[str, str], Row]) -> str:
     """Compare with the same test of the baseline, or with its first test."""
-    name = row.model.baseline
-    if name is None:
+    theirs = {test: other for (model, test), other in rows.items() if model == row.model.baseline}
+    if not theirs:
         return "–"
-    tests = [test for model, test in rows if model == name]
-    if not tests:
-        return "–"
-    baseline = rows[name, row.test if row.test in tests else tests[0]]
-    difference = row.difference(baseline)
+    difference = row.difference(theirs.get(row.test) or next(iter(theirs.values())))
     return "–" if difference is None else _cell(difference, "+")
 
 

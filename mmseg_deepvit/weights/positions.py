@@ -79,26 +79,17 @@ def find_grid(
         grid = (pos_grid[0], pos_grid[1])
         counts = [n for n in num_prefix if num_positions - n == grid[0] * grid[1]]
         return (counts[0], grid) if counts else None
+    height, width = own_grid
     for count in num_prefix:
-        for guess in (_same, _square, _same_aspect):
-            guessed = guess(num_positions - count, own_grid)
-            if guessed is not None:
-                return count, guessed
-    return None
-
-
-def _same(count: int, own_grid: Grid) -> Grid | None:
-    return own_grid if own_grid[0] * own_grid[1] == count else None
-
-
-def _square(count: int, own_grid: Grid) -> Grid | None:
-    side = math.isqrt(max(count, 0))
-    return (side, side) if side and side * side == count else None
-
-
-def _same_aspect(count: int, own_grid: Grid) -> Grid | None:
-    for height in range(1, count + 1):
-        width, rest = divmod(count, height)
-        if rest == 0 and height * own_grid[1] == width * own_grid[0]:
-            return height, width
+        patches = num_positions - count
+        if patches < 1:
+            continue
+        if patches == height * width:
+            return count, own_grid
+        if (side := math.isqrt(patches)) ** 2 == patches:
+            return count, (side, side)
+        rows = math.isqrt(patches * height // width) or 1
+        columns = patches // rows
+        if rows * columns == patches and rows * width == columns * height:
+            return count, (rows, columns)
     return None

@@ -46,6 +46,8 @@ _HINTS = (
     ("norm_pre", "a norm before the first block", "pre_norm"),
     ("mlp.norm", "a norm inside the MLP", "mlp_norm"),
 )
+#: Weights of the patch embedding, (C, 3, height, width).
+_PROJECTION = "patch_embed.proj.weight"
 #: Prefixes of names in which file and model must agree; others may be missing or unexpected.
 _CORE = (
     "blocks.",
@@ -98,8 +100,10 @@ def load_pretrained(
     _check_blocks(model, state)
     filled = unmixed_state(model, state) if warm_start else {}
     own = model.state_dict()
-    if resize_patches:
-        _resize_patches(state, own)
+    projections = [weights.get(_PROJECTION) for weights in (own, state)]
+    if resize_patches and all(p is not None and p.ndim == 4 for p in projections):
+        size = list(own[_PROJECTION].shape[2:])
+        state[_PROJECTION] = resample_patch_embed(state[_PROJECTION], size)
     tracked = "num_batches_tracked"
     missing = [k for k in own if k not in state and k not in filled and not k.endswith(tracked)]
     unexpected = [k for k in state if k not in own]
@@ -152,7 +156,7 @@ def _advise_map_tokens(model: ViTTrunk, grid: Grid, path: str) -> None:
 def _leave_out(model: ViTTrunk, state: Checkpoint) -> list[str]:
     """Take out weights that have no effect in the trunk, and return their names."""
     dropped = []
-    if (projection := state.get("patch_embed.proj.weight")) is not None:
+    if (projection := state.get(_PROJECTION)) is not None:
         # mmseg's VisionTransformer has no such bias, which equals a bias of zero.
         state.setdefault("patch_embed.proj.bias", projection.new_zeros(len(projection)))
     biases = [key for key in state if key.endswith(".attn.qkv.bias")]
@@ -167,13 +171,6 @@ def _leave_out(model: ViTTrunk, state: Checkpoint) -> list[str]:
     for key in dropped:
         state.pop(key, None)
     return dropped
-
-
-def _resize_patches(state: Checkpoint, own: dict[str, Tensor]) -> None:
-    key = "patch_embed.proj.weight"
-    if key in state and key in own and state[key].ndim == own[key].ndim == 4:
-        size = list(own[key].shape[2:])
-        state[key] = resample_patch_embed(state[key], size)
 
 
 def _check_rotary(model: ViTTrunk, conversion: Conversion, grid: Grid | None) -> None:
@@ -205,7 +202,7 @@ def _remedy(own: dict[str, Tensor], state: Checkpoint) -> str:
     )
     if len(set(gates)) == 2:
         return "set gated_mlp to match"
-    if own["patch_embed.proj.weight"].shape[2:] != state["patch_embed.proj.weight"].shape[2:]:
+    if own[_PROJECTION].shape[2:] != state[_PROJECTION].shape[2:]:
         return "set patch_size to match, or resize_patches=True in init_cfg"
     return "set arch, embed_dims, num_heads, mlp_ratio or patch_size to match"
 

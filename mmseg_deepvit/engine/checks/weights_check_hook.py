@@ -101,7 +101,10 @@ def warn_of_normalization(
     """
     if trained is None:
         return
-    own = _own_normalization(segmentor)
+    preprocessor = segmentor.data_preprocessor
+    values = {name: getattr(preprocessor, name, None) for name in ("mean", "std")}
+    plain = {k: v.flatten().tolist() for k, v in values.items() if isinstance(v, Tensor)}
+    own = normalization_from(plain)
     if own is not None and own.agrees(trained):
         return
     does = f"mean {_list(own.mean)} and std {_list(own.std)}" if own else "no normalisation"
@@ -113,14 +116,6 @@ def warn_of_normalization(
         "current",
         logging.WARNING,
     )
-
-
-def _own_normalization(segmentor: BaseSegmentor) -> Normalization | None:
-    preprocessor = segmentor.data_preprocessor
-    mean, std = (getattr(preprocessor, name, None) for name in ("mean", "std"))
-    if not isinstance(mean, Tensor) or not isinstance(std, Tensor):
-        return None
-    return normalization_from({"mean": mean.flatten().tolist(), "std": std.flatten().tolist()})
 
 
 def _list(values: tuple[float, ...]) -> str:
