@@ -29,18 +29,14 @@ from .timm_hub import TIMM_SCHEME, fetch_timm
 TRUST_VARIABLE = "MMSEG_DEEPVIT_TRUST_CHECKPOINT"
 
 
-def read_checkpoint(path: str | os.PathLike[str], trust: bool = False) -> Checkpoint:
+def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Read a checkpoint on the CPU without running code from it.
 
     Args:
         path: Local file (PyTorch's formats or safetensors), folder of several processes
             (:mod:`~mmseg_deepvit.checkpoints.sharded`), ``http(s)://`` address, downloaded once,
-            or ``timm://NAME``, pretrained weights of timm.
-        trust: Whether to run the code in the file, as ``pickle`` does. The variable
-            ``MMSEG_DEEPVIT_TRUST_CHECKPOINT=FILE`` says so to every tool.
-
-    Returns:
-        Content of the file.
+            or ``timm://NAME``, pretrained weights of timm. The code in a file that the variable
+            ``MMSEG_DEEPVIT_TRUST_CHECKPOINT`` names is run, as ``pickle`` does.
 
     Raises:
         CheckpointError: The file is missing, damaged, of another kind, or holds objects that are
@@ -61,8 +57,7 @@ def read_checkpoint(path: str | os.PathLike[str], trust: bool = False) -> Checkp
         ) from error
     if other:
         raise CheckpointError(f"checkpoint {named} is {other}")
-    trusted = trust or _is_trusted(local)
-    if trusted:
+    if trusted := _is_trusted(local):
         warnings.warn(f"{named} is trusted: code in it is run", stacklevel=2)
     return Checkpoint(_read_pickle(local, named, trusted), path)
 

@@ -92,7 +92,7 @@ def fill(
         CheckpointError: A part is missing or damaged, or of another size than its target.
     """
     reader = _Reader(rest)
-    described = reader.described()
+    described: Mapping[str, Any] = reader.read_metadata().state_dict_metadata
     tensors: dict[str, Tensor] = {}
 
     def tensor(name: str) -> Tensor:
@@ -115,7 +115,12 @@ def fill(
 
 def check_sharded(rest: Checkpoint) -> None:
     """Raise CheckpointError if a part is missing or damaged; ``rest`` is from ``rest.pth``."""
-    _Reader(rest).check_all()
+    reader = _Reader(rest)
+    stored = reader.read_metadata().storage_data.values()
+    try:
+        reader.compare(part.relative_path for part in stored)
+    except (OSError, ValueError) as error:
+        raise _damaged(reader.folder, error) from error
 
 
 def checksum(path: Path) -> int:
@@ -212,10 +217,6 @@ class _Reader(FileSystemReader):
         self.checksums = dict(checksums) if isinstance(checksums, Mapping) else None
         self._metadata: Metadata | None = None
 
-    def described(self) -> Mapping[str, TensorStorageMetadata]:
-        """Return the descriptions of all tensors, by name."""
-        return self.read_metadata().state_dict_metadata  # type: ignore[return-value]
-
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         """Read and check the descriptions, once."""
         if self._metadata is None:
@@ -223,7 +224,7 @@ class _Reader(FileSystemReader):
                 said = f"{self.folder} was saved without checksums; damage may not be seen"
                 warnings.warn(said, stacklevel=2)
             try:
-                self._compare([METADATA])
+                self.compare([METADATA])
                 with (self.folder / METADATA).open("rb") as file:
                     self._metadata = _Unpickler(file).load()
                 self._check_files(self._metadata)
@@ -238,18 +239,10 @@ class _Reader(FileSystemReader):
     def read_data(self, plan: Any, planner: Any) -> Any:
         """Read tensors from undamaged files."""
         stored = [self.storage_data[item.storage_index] for item in plan.items]
-        self._compare(part.relative_path for part in stored)
+        self.compare(part.relative_path for part in stored)
         return super().read_data(plan, planner)
 
-    def check_all(self) -> None:
-        """Raise CheckpointError if any file is damaged."""
-        stored = self.read_metadata().storage_data.values()
-        try:
-            self._compare(part.relative_path for part in stored)
-        except (OSError, ValueError) as error:
-            raise _damaged(self.folder, error) from error
-
-    def _compare(self, names: Iterable[str]) -> None:
+    def compare(self, names: Iterable[str]) -> None:
         """Compare files with their checksums; ValueError names one that differs."""
         if self.checksums is None:
             return

@@ -61,8 +61,11 @@ class CityscapesLabelIdsDataset(CityscapesDataset):
                 f"{self.data_prefix['img_path']} holds no images *{self.img_suffix}; check "
                 "data_root and data_prefix"
             )
+        label_map: Mapping[int, int] | None = self.label_map
+        if self.seg_map_suffix.endswith("labelIds.png"):
+            label_map = {i: (label_map or {}).get(train, train) for i, train in TRAIN_IDS.items()}
         for info in data_list:
-            info["label_map"] = self._file_label_map()
+            info["label_map"] = label_map
             if masks is None:
                 info.pop("seg_map_path", None)
         return data_list
@@ -94,10 +97,3 @@ class CityscapesLabelIdsDataset(CityscapesDataset):
             self.seg_map_suffix = _ID_SUFFIX
             masks = list_masks(self)
         return masks
-
-    def _file_label_map(self) -> Mapping[int, int] | None:
-        """Map from the files' labels to classes; None if they are the same."""
-        chosen: Mapping[int, int] | None = self.label_map
-        if not self.seg_map_suffix.endswith("labelIds.png"):
-            return chosen
-        return {label: (chosen or {}).get(train, train) for label, train in TRAIN_IDS.items()}

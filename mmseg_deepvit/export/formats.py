@@ -148,7 +148,11 @@ def write_onnx(
 def read_onnx(path: Path) -> Callable[[Tensor], Tensor]:
     """Open an ONNX file on the CPU."""
     (runtime,) = require("onnxruntime")
-    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return run_of(runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"]))
+
+
+def run_of(session: Any) -> Callable[[Tensor], Tensor]:
+    """Function from images to logits of an onnxruntime session."""
     return lambda images: torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
 
 
