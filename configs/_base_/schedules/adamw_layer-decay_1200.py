@@ -1,0 +1,13 @@
+# For small models from pretrained weights: blocks near the images learn slowest.
+_base_ = "./adamw_1500.py"
+max_iters = 1200
+optim_wrapper = dict(
+    constructor="BlockDecayOptimWrapperConstructor",
+    optimizer=dict(lr=3e-4),
+    paramwise_cfg=dict(layer_decay_rate=0.75),
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=1e-3, by_epoch=False, begin=0, end=100),
+    dict(type="PolyLR", eta_min=0.0, power=1.0, begin=100, end=max_iters, by_epoch=False),
+]
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
