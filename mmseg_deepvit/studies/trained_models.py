@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,7 @@ def trained_models(studies: Iterable[tuple[Study, Mapping[str, dict[str, Any]]]]
 
 
 def _line(
-    study: Study, model: Model, rows: list[Row], runs: list[Mapping[str, Any]]
+    study: Study, model: Model, rows: list[Row], runs: Sequence[Mapping[str, Any]]
 ) -> list[object]:
     config, folder = Path(model.config), study.folder.name
     init = runs[0]["settings"]["model"]["backbone"].get("init_cfg") or {}
