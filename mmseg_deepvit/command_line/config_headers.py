@@ -85,7 +85,18 @@ Each config begins with a title, its paper, the command that trains it, its cost
 the papers, not of this repository. All other configs were built and shrunk for a step of training
 and a prediction, no more (`pytest tests/test_configs.py`).
 
-`python tools/list_configs.py` makes this page and metafile.yml of the headers.
+`python tools/list_configs.py` makes this page and metafile.yml of the headers and of the studies.
+"""
+
+_TRAINED = """\
+## Models trained here
+
+A row for each model of a study, with the mean over its seeds and images and the 95 % interval. The
+study's page has the question, the options and the other tests. Hours are those of one training.
+
+Weights come by command: `python tools/run_study.py results/STUDY/study.yml --runs 'MODEL-seed0'`
+leaves them in `work_dirs/STUDY/`. None are passed on, because ISIC's images are not for commercial
+use. Published weights load by file or by `timm://NAME`; README.md has the list.
 """
 
 
@@ -171,8 +182,12 @@ def read_header(path: Path) -> Header:
     return Header(path.stem, found["title"], *(found[key] for key in _FIELDS))
 
 
-def page_of_configs(paths: Iterable[Path]) -> str:
+def page_of_configs(paths: Iterable[Path], trained: str) -> str:
     """Make the page of configs, with a table for each data set.
+
+    Args:
+        paths: Paths of the configs.
+        trained: Table of the models that studies trained.
 
     Raises:
         UserError: A config lacks a line, or its name ends with an unknown data set.
@@ -191,7 +206,7 @@ def page_of_configs(paths: Iterable[Path]) -> str:
                 markdown_table(["config", "cost", "state", "result"], rows),
                 "",
             ]
-    return "\n".join(parts)
+    return "\n".join([*parts, f"{_TRAINED}\n{trained}\n"])
 
 
 def metafile_of_configs(paths: Iterable[Path]) -> str:

@@ -131,7 +131,7 @@ def study_table(study: Study, rows: Mapping[tuple[str, str], Row]) -> str:
     for (_, test), row in rows.items():
         line = [row.model.labels.get(column, "") for column in study.columns]
         line += [test] if several else []
-        line += [len(row.seeds), _cell(row.interval()), _each_seed(row)]
+        line += [len(row.seeds), interval_cell(row.interval()), _each_seed(row)]
         line += [_difference(row, rows)] if compared else []
         line += [f"{row.interval('TJaccard').mean:.1f}"]
         line += [_measure(row.collapse[m]) for m in study.measures]
@@ -139,7 +139,8 @@ def study_table(study: Study, rows: Mapping[tuple[str, str], Row]) -> str:
     return markdown_table(header, lines)
 
 
-def _cell(interval: Interval, sign: str = "") -> str:
+def interval_cell(interval: Interval, sign: str = "") -> str:
+    """Mean and interval with one digit; ``sign`` is ``'+'`` for differences."""
     mean, low, high = (f"{v:{sign}.1f}" for v in (interval.mean, interval.low, interval.high))
     return f"{mean} [{low}, {high}]"
 
@@ -158,7 +159,7 @@ def _difference(row: Row, rows: Mapping[tuple[str, str], Row]) -> str:
         return "–"
     baseline = rows[name, row.test if row.test in tests else tests[0]]
     difference = row.difference(baseline)
-    return "–" if difference is None else _cell(difference, "+")
+    return "–" if difference is None else interval_cell(difference, "+")
 
 
 def _measure(values: list[float]) -> str:

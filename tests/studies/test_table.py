@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.studies import read_study, write_report
+from mmseg_deepvit.studies import read_study, trained_models, write_report
 from mmseg_deepvit.studies.image_scores import read_scores
 from mmseg_deepvit.studies.report import BEGIN, END
 from mmseg_deepvit.studies.study_files import read_runs, write_run, write_runs
@@ -149,3 +149,25 @@ def test_other_files_are_refused(tmp_path, text, says):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(UserError, match=says):
         read_scores(tmp_path / "a.csv")
+
+
+def test_the_table_of_trained_models(folder):
+    """Hours are a mean over seeds; weights to begin at have a name."""
+    study, runs = study_of(folder)
+    for i, left in enumerate(runs.values()):
+        left.update(
+            model=list(runs)[i].split("-")[0], iterations=900, seconds_an_iteration=2 + 4 * (i % 2)
+        )
+        left["machine"] = {"processor": "P", "threads": 1}
+        left["settings"] = {"model": {"backbone": {}}}
+    runs["mixed-seed0"]["settings"]["model"]["backbone"]["init_cfg"] = {"checkpoint": "a/b.pth"}
+    runs["mixed-seed0"]["machine"]["gpu"] = "G"
+    del runs["plain-seed1"]
+    mixed, plain = trained_models([(study, runs)]).splitlines()[2:][::-1]
+    cells = [cell.strip() for cell in mixed.split("|")[1:-1]]
+    page = f"[{folder.name}](../results/{folder.name}/README.md)"
+    start = ["mixed, 12", "[c](c.py)", "b.pth", "2"]
+    assert cells == [*start, "test 81.0 [70.0, 92.0]", "900 iterations, 1.0 h", "G", page]
+    assert "| random weights | 1 " in plain
+    assert "900 iterations, 0.5 h" in plain
+    assert "P, threads: 1" in plain
