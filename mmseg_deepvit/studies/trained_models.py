@@ -11,7 +11,7 @@ from ..tables import markdown_table
 from .study import Model, Study
 from .table import Row, interval_cell, read_rows
 
-_HEADER = ("model", "config", "begun at", "seeds", "Dice", "a training", "on", "study")
+_HEADER = ("model", "config", "begun at", "seeds", "Dice or mIoU", "a training", "on", "study")
 
 
 def trained_models(studies: Iterable[tuple[Study, Mapping[str, dict[str, Any]]]]) -> str:
