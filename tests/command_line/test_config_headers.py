@@ -48,7 +48,7 @@ def test_a_config_is_short_and_its_name_says_its_sizes(path):
     if sizes := re.search(r"-w(\d+)-d(\d+)_", path.stem):
         arch = backbone.arch if isinstance(backbone.arch, dict) else backbone
         assert (arch.embed_dims, arch.num_layers) == tuple(map(int, sizes.groups()))
-    usual = {"cityscapes": (768, 768), "demo": (128, 128)}
+    usual = {"cityscapes": (768, 768), "camvid": (352, 352), "demo": (128, 128)}
     size = usual.get(read_header(path).dataset, (512, 512))
     if named := re.search(r"-(\d+)x(\d+)$", path.stem):
         size = tuple(map(int, named.groups()))
