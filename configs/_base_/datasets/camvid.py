@@ -57,5 +57,9 @@ val_dataloader = dict(
 )
 test_dataloader = val_dataloader
 
-val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
+# The second one is for intervals: tools/run_study.py adds up its pixels of each image.
+val_evaluator = [
+    dict(type="IoUMetric", iou_metrics=["mIoU"]),
+    dict(type="PerImageMetric", metrics=["Jaccard"]),
+]
 test_evaluator = val_evaluator
