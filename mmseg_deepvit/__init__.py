@@ -1,8 +1,9 @@
 """Very deep vision transformers for MMSegmentation 1.x.
 
-With MMSegmentation installed, importing this package registers its backbones, segmentors, losses,
-datasets, metrics and hooks, which is what ``custom_imports = dict(imports=['mmseg_deepvit'])`` in a
-config does. Without it nothing is registered; :mod:`mmseg_deepvit.attention` needs PyTorch alone.
+With MMSegmentation installed, importing this package registers its backbones, segmentors, heads,
+losses, datasets, metrics and hooks, which is what
+``custom_imports = dict(imports=['mmseg_deepvit'])`` in a config does. Without it nothing is
+registered; :mod:`mmseg_deepvit.attention` needs PyTorch alone.
 """
 
 from .quick_help import only_help
@@ -19,6 +20,7 @@ if has_stack():
             diversity,
             engine,
             evaluation,
+            heads,
             inference,
             weights,
         )

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from mmengine.optim import build_optim_wrapper
 from mmengine.structures import PixelData
 from mmseg.registry import DATASETS, MODELS
 from mmseg.structures import SegDataSample
@@ -95,6 +96,24 @@ def test_loss_and_predict_shrunk(path):
     assert np.isin(predicted.unique(), range(labels)).all()
 
 
+@pytest.mark.parametrize(
+    "path", [p for p in CONFIGS if p.stem.startswith("probe")], ids=lambda p: p.stem
+)
+def test_a_probe_trains_its_head_alone(path):
+    """Steps change all of the head, and nothing of the backbone; the loss falls."""
+    cfg = shrink(load_config(str(path)))
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model.train()
+    data = batch(model.scored_classes, [(SIDE, SIDE)] * 2)
+    losses = [model.train_step(data, wrapper)["loss"].item() for _ in range(4)]
+    changed = {n for n, v in model.state_dict().items() if not torch.equal(v, before[n])}
+    assert changed == {n for n in before if n.startswith("decode_head")}
+    assert losses[-1] < losses[0]
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_images_are_normalised_as_the_weights_take_them(path):
     """Published DeepViTs have a named arch, AugReg's ViTs their name; the rest takes ImageNet's."""
@@ -141,8 +160,6 @@ def test_the_published_recipe_of_cityscapes():
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
 def test_decay_spares_positions_tokens_norms_and_mixes(path):
-    from mmengine.optim import build_optim_wrapper
-
     cfg = shrink(load_config(str(path)))
     model = MODELS.build(cfg.model)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
@@ -153,5 +170,5 @@ def test_decay_spares_positions_tokens_norms_and_mixes(path):
         assert not decayed
         return
     for name, parameter in model.backbone.named_parameters():
-        spared = any(part in name for part in SPARED)
+        spared = any(part in name for part in SPARED) or not parameter.requires_grad
         assert (id(parameter) in decayed) != spared, name

@@ -1,6 +1,7 @@
 """Segment images: tools/predict.py IMAGE|FOLDER|GLOB… --config C --checkpoint FILE --out-dir DIR.
 
-An ONNX file that tools/export.py wrote needs no config: --checkpoint FILE.onnx.
+An ONNX file that tools/export.py wrote needs no config: --checkpoint FILE.onnx. A model that
+tools/train.py trained here has a name, that of its config: --model NAME.
 
 Each image gets NAME_overlay.png (the classes over the image, with a legend) and NAME_labels.png
 (one channel, the class index of each pixel, at the image's size).
@@ -24,8 +25,12 @@ if not cli.only_help():
     from rich.progress import track
 
     from mmseg_deepvit import inference
+    from mmseg_deepvit.command_line.config_headers import read_header
     from mmseg_deepvit.datasets.decoding import DataError
+    from mmseg_deepvit.engine import find_whole_checkpoint
     from mmseg_deepvit.export import OnnxSegmentor
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def parse_args() -> argparse.Namespace:
@@ -33,8 +38,11 @@ def parse_args() -> argparse.Namespace:
     parser = cli.tool_parser(__doc__)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="file, folder or quoted pattern")
     parser.add_argument("--config", help="config that the checkpoint was trained with")
+    source = parser.add_mutually_exclusive_group(required=True)
     file = "file that training saved, or tools/export.py (.onnx)"
-    parser.add_argument("--checkpoint", required=True, help=file)
+    source.add_argument("--checkpoint", help=file)
+    name = "name of a config of this repository that was trained: its newest checkpoint"
+    source.add_argument("--model", metavar="NAME", help=name)
     parser.add_argument("--out-dir", required=True, help="folder for the results, made if missing")
     cli.add_device_option(parser)
     parser.add_argument("--opacity", type=float, default=0.5, help="of the paint, 0 to 1 (0.5)")
@@ -42,9 +50,32 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if not 0 <= args.opacity <= 1:
         parser.error(f"--opacity must be from 0 to 1, got {args.opacity}")
+    if args.model:
+        if args.config:
+            parser.error("--model NAME names the config too: leave out --config")
+        args.config, args.checkpoint = find_model(args.model)
     if not (args.config or is_onnx(args.checkpoint)):
         parser.error("--config is needed with a checkpoint that is no .onnx file")
     return args
+
+
+def find_model(name: str) -> tuple[str, str]:
+    """Find config and newest checkpoint of a model that was trained here.
+
+    Raises:
+        UserError: There is no such config, or it was not trained; the message has the command.
+    """
+    config = ROOT / "configs" / f"{name}.py"
+    if not config.is_file():
+        raise UserError(f"--model {name} is no name of a config; configs/README.md lists them")
+    checkpoint = find_whole_checkpoint(Path("work_dirs") / name)
+    if checkpoint is None:
+        start = read_header(config).start
+        raise UserError(
+            f"--model {name} has no weights in work_dirs/{name}, and the terms of most data sets "
+            f"forbid passing weights on; train it: {start}"
+        )
+    return str(config), checkpoint
 
 
 def is_onnx(checkpoint: str) -> bool:

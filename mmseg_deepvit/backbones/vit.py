@@ -108,7 +108,9 @@ class ViTTrunk(BaseModule):
             with registers do so; the published code of DeepViT, DiversePatch, CaiT and DeiT does
             not.
         frozen_stages: Number of frozen blocks, with the embedding; -1 freezes nothing, 0 the
-            embedding alone, ``num_layers`` the final norm too.
+            embedding alone. ``'all'``, or ``num_layers``, freezes the final norm too: the trunk
+            then stays in evaluation, and keeps nothing for a backward pass unless the images need
+            a gradient.
         norm_eval: Whether BatchNorms keep their statistics in training. Statistics of attention
             maps belong to one number of tokens, so do not change the crop then.
         with_cp: Whether blocks are recomputed in the backward pass, to save memory.
@@ -161,7 +163,7 @@ class ViTTrunk(BaseModule):
         final_norm: bool = True,
         interpolate_mode: str = "bicubic",
         interpolate_antialias: bool = False,
-        frozen_stages: int = -1,
+        frozen_stages: int | str = -1,
         norm_eval: bool = False,
         with_cp: bool = False,
         init_cfg: dict[str, Any] | list[dict[str, Any]] | None = None,
@@ -176,6 +178,9 @@ class ViTTrunk(BaseModule):
         check_choice("interpolate_mode", interpolate_mode, ("bicubic", "bilinear", "nearest"))
         check_range("num_layers", num_layers, 1)
         check_range("num_register_tokens", num_register_tokens, 0)
+        if isinstance(frozen_stages, str):
+            check_choice("frozen_stages", frozen_stages, ("all",))
+            frozen_stages = num_layers
         check_range("frozen_stages", frozen_stages, -1, num_layers)
         num_mixing_layers = num_layers if num_mixing_layers is None else num_mixing_layers
         check_range("num_mixing_layers", num_mixing_layers, 0, num_layers)
@@ -367,7 +372,7 @@ class ViTTrunk(BaseModule):
 
     def train(self, mode: bool = True) -> ViTTrunk:
         """Set the mode; frozen parts, and BatchNorms with ``norm_eval``, stay in evaluation."""
-        super().train(mode)
+        super().train(mode and self.frozen_stages < self.num_layers)
         for module in self._frozen_modules():
             module.eval()
         if self.norm_eval:

@@ -18,9 +18,10 @@ _DATASETS = {
     "ade20k": "ADE20K",
     "cityscapes": "Cityscapes",
     "isic2018": "ISIC 2018",
+    "camvid": "CamVid",
     "demo": "Demo",
 }
-_HEADS = {"linear": "Linear", "upernet": "UPerNet"}
+_HEADS = {"linear": "Linear", "probe": "Linear on a frozen backbone", "upernet": "UPerNet"}
 #: Collections of the metafile: name, title and address of the paper, code.
 _COLLECTIONS = (
     (
@@ -60,31 +61,42 @@ model = {{_base_.under_upernet}}
 ```
 
 For a new config, copy one and change a file that it names. `under_upernet` and `under_linear` are
-the backbone under either head, as its file gives them. A config with the diversity losses is
-another config and a file of `_base_/diversity/`.
+the backbone under either head, as its file gives them; probes take `under_linear`. A config with
+the diversity losses is another config and a file of `_base_/diversity/`.
 
 ## Names
 
 `{head}_{backbone}_{data set}.py`, as `upernet_deepvit-w64-d12_isic2018-128x128.py`:
 
-* Head: `upernet`, or `linear` for one linear layer.
+* Head: `upernet`, `linear` for one linear layer, or `probe` for one, with a norm, on a frozen
+  backbone.
 * Backbone: a published architecture (`cait-s24`, `deepvit-32b`; `deepvit` alone is DeepViT-S, and
   in the demo a small one), or a kind with width and depth (`vit-w64-d12` is a plain ViT of width 64
   with 12 blocks). `diverse-…` adds the diversity losses, which all `diversepatch-…` ViTs have.
 * Data set, with the image's height and width where they are not the usual ones: 512×512, for
-  Cityscapes 768×768, for the demo 128×128.
+  Cityscapes 768×768, for CamVid 352×352, for the demo 128×128.
 
 ## Headers
 
 Each config begins with a title, its paper, the command that trains it, its cost
-(`tools/get_flops.py`), and its result. The backbone file says where weights come from. For linear
-probing, freeze all blocks: `--cfg-options model.backbone.frozen_stages=NUMBER_OF_BLOCKS`.
+(`tools/get_flops.py`), and its result. The backbone file says where weights come from.
 
 *Trained* configs were trained here, with records in `results/`. *Published* results are figures of
 the papers, not of this repository. All other configs were built and shrunk for a step of training
 and a prediction, no more (`pytest tests/test_configs.py`).
 
-`python tools/list_configs.py` makes this page and metafile.yml of the headers.
+`python tools/list_configs.py` makes this page and metafile.yml of the headers and of the studies.
+"""
+
+_TRAINED = """\
+## Models trained here
+
+A row for each model of a study, with the mean over its seeds and images and the 95 % interval. The
+study's page has the question, the options and the other tests. Hours are those of one training.
+
+Weights come by command: `python tools/run_study.py results/STUDY/study.yml --runs 'MODEL-seed0'`
+leaves them in `work_dirs/STUDY/`. None are passed on, because ISIC's images are not for commercial
+use. Published weights load by file or by `timm://NAME`; README.md has the list.
 """
 
 
@@ -170,8 +182,12 @@ def read_header(path: Path) -> Header:
     return Header(path.stem, found["title"], *(found[key] for key in _FIELDS))
 
 
-def page_of_configs(paths: Iterable[Path]) -> str:
+def page_of_configs(paths: Iterable[Path], trained: str) -> str:
     """Make the page of configs, with a table for each data set.
+
+    Args:
+        paths: Paths of the configs.
+        trained: Table of the models that studies trained.
 
     Raises:
         UserError: A config lacks a line, or its name ends with an unknown data set.
@@ -190,7 +206,7 @@ def page_of_configs(paths: Iterable[Path]) -> str:
                 markdown_table(["config", "cost", "state", "result"], rows),
                 "",
             ]
-    return "\n".join(parts)
+    return "\n".join([*parts, f"{_TRAINED}\n{trained}\n"])
 
 
 def metafile_of_configs(paths: Iterable[Path]) -> str:

@@ -1,11 +1,13 @@
 """Datasets for MMSegmentation; importing this registers them."""
 
 from .. import require_stack  # noqa: F401
+from .camvid import CamVidDataset
 from .cityscapes import CityscapesLabelIdsDataset
 from .isic2018 import ISIC2018Dataset
 from .transforms import LoadAnnotations, LoadImageFromFile
 
 __all__ = [
+    "CamVidDataset",
     "CityscapesLabelIdsDataset",
     "ISIC2018Dataset",
     "LoadAnnotations",

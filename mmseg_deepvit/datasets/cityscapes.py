@@ -7,7 +7,6 @@ Reference: mcordts/cityscapesScripts, ``helpers/labels.py`` (the table of ids an
 
 from __future__ import annotations
 
-import os.path as osp
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -15,9 +14,8 @@ from typing import Any
 from mmseg.datasets import CityscapesDataset
 from mmseg.registry import DATASETS
 
-from ..errors import UserError
-from .pairs import list_masks, list_stems, refuse_unpaired
-from .pipeline import drop_annotations
+from .paired import PairedDataset
+from .pairs import list_stems
 
 #: Label id of each class that counts, in the order of the train ids 0 to 18.
 LABEL_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
@@ -31,7 +29,7 @@ _ID_SUFFIX = "_gtFine_labelIds.png"
 
 
 @DATASETS.register_module()
-class CityscapesLabelIdsDataset(CityscapesDataset):
+class CityscapesLabelIdsDataset(PairedDataset, CityscapesDataset):
     """Street scenes with 19 classes, read from ``leftImg8bit`` and ``gtFine`` as unzipped.
 
     Files need no conversion: loading maps the labels of ``*_gtFine_labelIds.png``. If every image
@@ -45,7 +43,7 @@ class CityscapesLabelIdsDataset(CityscapesDataset):
             may hold no mask at all.
 
     Raises:
-        UserError: A folder is missing, or an image has no mask.
+        UserError: A folder is missing or holds no image, or an image has no mask.
     """
 
     def __init__(self, seg_map_suffix: str | None = None, **kwargs: Any) -> None:
@@ -54,46 +52,22 @@ class CityscapesLabelIdsDataset(CityscapesDataset):
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """List every image with its mask's path and the map from the mask's labels to classes."""
-        masks = self._find_masks()
         data_list: list[dict[str, Any]] = super().load_data_list()
-        if not data_list:
-            raise UserError(
-                f"{self.data_prefix['img_path']} holds no images *{self.img_suffix}; check "
-                "data_root and data_prefix"
-            )
         label_map: Mapping[int, int] | None = self.label_map
         if self.seg_map_suffix.endswith("labelIds.png"):
             label_map = {i: (label_map or {}).get(train, train) for i, train in TRAIN_IDS.items()}
         for info in data_list:
             info["label_map"] = label_map
-            if masks is None:
-                info.pop("seg_map_path", None)
         return data_list
 
-    def full_init(self) -> None:
-        """List the pairs, and refuse images without a mask."""
-        if self._fully_initialized:
-            return
-        super().full_init()
-        masks = self._find_masks()
-        if masks is None:
-            drop_annotations(self.pipeline)
-            return
-        folder = self.data_prefix["seg_map_path"]
-        there = {osp.join(folder, stem + self.seg_map_suffix) for stem in masks}
-        infos = [self.get_data_info(i) for i in range(len(self))]
-        missing = [osp.basename(i["img_path"]) for i in infos if i["seg_map_path"] not in there]
-        # Masks without an image do no harm: images may be left out on purpose.
-        refuse_unpaired(missing, [], self.data_prefix)
-
-    def _find_masks(self) -> list[str] | None:
-        """Choose the masks' ending; return their names without it, or None if a test has none."""
+    def list_masks(self) -> list[str] | None:
+        """Choose the masks' ending, and list their names without it; None if a test has none."""
         if self._suffix_given is not None:
-            return list_masks(self)
+            return super().list_masks()
         images = list_stems(self.data_prefix["img_path"], self.img_suffix, self.backend_args)
         self.seg_map_suffix = _TRAIN_ID_SUFFIX
-        masks = list_masks(self)
+        masks = super().list_masks()
         if masks is None or not images or not set(images) <= set(masks):
             self.seg_map_suffix = _ID_SUFFIX
-            masks = list_masks(self)
+            masks = super().list_masks()
         return masks

@@ -7,6 +7,7 @@ Deviations: none.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,25 +111,32 @@ class Interval:
 
 
 def summarize_seeds(
-    scores: NDArray[np.float64], num_resamples: int = 2000, seed: int = 0
+    values: NDArray[np.float64],
+    score: Callable[[NDArray[np.float64]], NDArray[np.float64]] = lambda means: means,
+    num_resamples: int = 2000,
+    seed: int = 0,
 ) -> Interval:
-    """Compute the mean over seeds and images, with an interval for both.
+    """Compute a score's mean over seeds, with an interval for seeds and images.
 
-    A resample draws seeds and images, each with replacement, and averages their scores. The design
-    is crossed: every seed was tested on every image. With one seed, images alone vary. With few
-    seeds the interval is rather too narrow than too wide.
+    A resample draws seeds and images, each with replacement. The design is crossed: every seed was
+    tested on every image. With one seed, images alone vary. With few seeds the interval is rather
+    too narrow than too wide.
 
     Args:
-        scores: Scores without nan, (S seeds, N images), or differences of two models on them.
+        values: What each image adds to the score of each seed, without nan, (S seeds, N images) or
+            (S, N, ...).
+        score: Function from each seed's mean over images, (S,) or (S, ...), to its score, (S,). The
+            mean itself is the score of values that are scores of images, or their differences.
         num_resamples: Number of draws.
         seed: Seed of the draws.
     """
     generator = np.random.default_rng(seed)
-    num_seeds, num_images = scores.shape
-    means = np.empty(num_resamples)
+    num_seeds, num_images = values.shape[:2]
+    scores = np.empty(num_resamples)
     for r in range(num_resamples):
-        of_images = scores[generator.integers(num_seeds, size=num_seeds)].mean(0)
-        means[r] = of_images[generator.integers(num_images, size=num_images)].mean()
+        seeds = generator.integers(num_seeds, size=num_seeds)
+        images = generator.integers(num_images, size=num_images)
+        scores[r] = score(values[:, images].mean(1))[seeds].mean()
     tail = (100 - CONFIDENCE) / 2
-    low, high = np.percentile(means, [tail, 100 - tail])
-    return Interval(float(scores.mean()), float(low), float(high))
+    low, high = np.percentile(scores, [tail, 100 - tail])
+    return Interval(float(score(values.mean(1)).mean()), float(low), float(high))

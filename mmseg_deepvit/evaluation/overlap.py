@@ -13,6 +13,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+#: Names of what is counted, in pixels.
+COUNTS = ("TP", "FP", "FN", "TN")
 #: Scores from counts, in the order of tables.
 OVERLAP_SCORES = ("Dice", "Jaccard", "TJaccard", "Sensitivity", "Specificity", "Accuracy")
 

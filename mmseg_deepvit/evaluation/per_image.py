@@ -81,9 +81,9 @@ class PerImageMetric(BaseMetric):
         spacing: Size of a pixel for HD95: a number, or height and width.
         num_resamples: Number of draws for the bootstrap intervals.
         seed: Seed of these draws; other random numbers are not affected.
-        csv_path: File for all scores, a row for each image and class, replaced by every
-            evaluation. ``'auto'`` is ``{prefix}.csv`` next to the run's log, or in the current
-            folder if there is no log. None writes none.
+        csv_path: File for all scores, a row for each image and class, with the pixels of TP, FP,
+            FN and TN; replaced by every evaluation. ``'auto'`` is ``{prefix}.csv`` next to the
+            run's log, or in the current folder if there is no log. None writes none.
         ignore_index: Label of pixels that do not count.
         format_only: Whether to score nothing, for images without ground truth, as in mmseg's
             ``IoUMetric``.
@@ -225,7 +225,8 @@ class PerImageMetric(BaseMetric):
         scores = self._scores(results)
         if self.csv_path is not None:
             paths = [result.path for result in results]
-            write_csv(self._csv_file(), paths, classes, self.metrics, scores)
+            counts = np.stack([result.counts for result in results])
+            write_csv(self._csv_file(), paths, classes, self.metrics, scores, counts)
             print_log(f"Scores of each image are in {self._csv_file()}", "current")
         if len(classes) > 1:
             scores = np.concatenate([nan_mean(scores, axis=1)[:, None], scores], axis=1)

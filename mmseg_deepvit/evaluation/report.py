@@ -13,6 +13,7 @@ from prettytable import PrettyTable
 from ..errors import UserError
 from ..files import replacing
 from .bootstrap import Summary
+from .overlap import COUNTS
 
 
 def format_table(rows: Sequence[str], metrics: Sequence[str], summary: Summary) -> str:
@@ -52,6 +53,7 @@ def write_csv(
     classes: Sequence[str],
     metrics: Sequence[str],
     scores: NDArray[np.float64],
+    counts: NDArray[np.int64],
 ) -> None:
     """Write a row for each image and class, the full file or nothing.
 
@@ -61,6 +63,7 @@ def write_csv(
         classes: Names of K classes.
         metrics: Names of M scores, the columns after ``image`` and ``class``.
         scores: Scores, (N, K, M); nan becomes an empty cell.
+        counts: Pixels of TP, FP, FN and TN, (N, K, 4), the last columns.
 
     Raises:
         UserError: The file cannot be written.
@@ -69,10 +72,11 @@ def write_csv(
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(["image", "class", *metrics])
-            for image, of_image in zip(images, scores.tolist(), strict=True):
-                for name, row in zip(classes, of_image, strict=True):
-                    writer.writerow([image, name, *("" if v != v else v for v in row)])
+            writer.writerow(["image", "class", *metrics, *COUNTS])
+            for image, *of_image in zip(images, scores.tolist(), counts.tolist(), strict=True):
+                for name, row, pixels in zip(classes, *of_image, strict=True):
+                    cells = ("" if v != v else v for v in row)
+                    writer.writerow([image, name, *cells, *pixels])
     except OSError as error:
         raise UserError(
             f"{path} cannot be written ({error.strerror}); set csv_path elsewhere"

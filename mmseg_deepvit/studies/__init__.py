@@ -4,6 +4,7 @@ from .. import require_stack  # noqa: F401
 from .record import accept_record, find_records, record_run
 from .report import write_report
 from .study import Model, Run, Study, read_study
+from .trained_models import trained_models
 
 __all__ = [
     "Model",
@@ -13,5 +14,6 @@ __all__ = [
     "find_records",
     "read_study",
     "record_run",
+    "trained_models",
     "write_report",
 ]

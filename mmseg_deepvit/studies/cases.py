@@ -1,4 +1,4 @@
-"""Good and bad cases of a run: the test images with the highest and the lowest Dice."""
+"""Cases of a run: the test images with the lowest, the middle and the highest Dice."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from mmseg.registry import DATASETS
 from ..inference import draw_outline, read_image
 from ..label_pictures import write_jpeg
 
-#: Number of best and of worst cases, and the side of their pictures in pixels.
-NUM_CASES = 3
+#: Number of worst, of median and of best cases, and the side of their pictures in pixels.
+NUM_CASES = 10
 SIDE = 96
 
 
 def draw_cases(path: Path, model: BaseSegmentor, cfg: Config, dice: Mapping[str, float]) -> None:
-    """Draw image, truth and prediction of the best and the worst cases.
+    """Draw image, truth and prediction of the worst, the median and the best cases.
 
     Args:
-        path: Path of a JPEG. Its columns are images with their Dice above, the worst ones left.
+        path: Path of a JPEG with three strips: worst, median, best. Columns are images, with their
+            Dice above.
         model: Segmentor of :func:`~mmseg_deepvit.inference.load_segmentor`.
         cfg: Config of the model; its ``test_dataloader`` has the images and two classes.
         dice: Dice of the test's images, in percent, by file name.
@@ -33,16 +34,22 @@ def draw_cases(path: Path, model: BaseSegmentor, cfg: Config, dice: Mapping[str,
         UserError: A file cannot be read.
     """
     ranked = sorted(dice, key=lambda name: dice[name])
-    chosen = list(dict.fromkeys([*ranked[:NUM_CASES], *ranked[-NUM_CASES:]]))
+    count = min(NUM_CASES, len(ranked))
+    middle = (len(ranked) - count) // 2
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     infos = {Path(i["img_path"]).name: i for i in map(dataset.get_data_info, range(len(dataset)))}
-    columns = []
-    for name in chosen:
+
+    def column(name: str) -> np.ndarray:
         image = read_image(Path(infos[name]["img_path"]))
         truth = read_image(Path(infos[name]["seg_map_path"]))[..., 0] > 0
         found = inference_model(model, image).pred_sem_seg.data[0].cpu().numpy() > 0
-        columns.append(_column(f"{dice[name]:.1f}", image, [truth, found]))
-    write_jpeg(path, np.concatenate(columns, axis=1), quality=75)
+        return _column(f"{dice[name]:.1f}", image, [truth, found])
+
+    strips = [
+        np.concatenate([column(name) for name in ranked[first : first + count]], axis=1)
+        for first in (0, middle, len(ranked) - count)
+    ]
+    write_jpeg(path, np.concatenate(strips), quality=75)
 
 
 def _column(title: str, image: np.ndarray, masks: Sequence[np.ndarray]) -> np.ndarray:

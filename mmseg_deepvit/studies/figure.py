@@ -1,4 +1,4 @@
-"""A study's figure: Dice and measures of collapse against a label that is a number."""
+"""A study's figure: score and measures of collapse against a label that is a number."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def numeric_label(study: Study) -> str | None:
 
 
 def draw_figure(path: Path, study: Study, rows: Mapping[tuple[str, str], Row]) -> bool:
-    """Draw a panel for Dice and for each measure of the study.
+    """Draw a panel for the score and for each measure of the study.
 
     Models that share the other labels are one line. Points are seeds, lines go through their means,
-    and bars are Dice's 95 % interval.
+    and bars are the score's 95 % interval.
 
     Args:
         path: Path of a PNG.
@@ -47,7 +47,7 @@ def draw_figure(path: Path, study: Study, rows: Mapping[tuple[str, str], Row]) -
         if test == next(iter(study.models[name].tests)):
             others = [str(v) for k, v in row.model.labels.items() if k != x_label]
             lines.setdefault(", ".join(others), []).append(row)
-    measures = ["Dice", *study.measures]
+    measures = [next(iter(rows.values())).score, *study.measures]
     columns = min(_COLUMNS, len(measures))
     height = -(-len(measures) // columns)
     figure = Figure(figsize=(4 * columns, 3 * height + 0.4), layout="constrained")
@@ -74,7 +74,7 @@ def _draw_panel(axis: Axes, lines: Mapping[str, list[Row]], x_label: str, measur
         axis.plot(xs, means, color=f"C{i}", marker="o", markersize=4, label=name)
         for x, points in zip(xs, values, strict=True):
             axis.plot([x] * len(points), points, ".", color=f"C{i}", markersize=3, alpha=0.6)
-        if measure == "Dice":
+        if measure == rows[0].score:
             intervals = [row.interval() for row in rows]
             axis.vlines(xs, [v.low for v in intervals], [v.high for v in intervals], color=f"C{i}")
     axis.set(title=MEASURES.get(measure, measure), xlabel=x_label, xticks=every)
@@ -83,6 +83,6 @@ def _draw_panel(axis: Axes, lines: Mapping[str, list[Row]], x_label: str, measur
 
 
 def _seeds(row: Row, measure: str) -> list[float]:
-    if measure == "Dice":
-        return [*row.scores["Dice"].mean(1)]
+    if measure == row.score:
+        return [*row.of_seeds]
     return [value for value in row.collapse[measure] if not np.isnan(value)] or [np.nan]

@@ -25,7 +25,7 @@ from .study import Run
 
 RUNS = "runs.json"
 IMAGE_SCORES = "scores.csv.gz"
-_COLUMNS = ("model", "seed", "test", "image", *SCORES)
+_COLUMNS = ("model", "seed", "test", "image")
 
 
 def lock_study(folder: Path) -> FileLock:
@@ -86,11 +86,13 @@ def read_image_scores(folder: Path) -> dict[tuple[str, int, str], ImageScores]:
         return found
     try:
         with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
+            reader = csv.DictReader(file)
+            columns = [name for name in reader.fieldnames or () if name not in _COLUMNS]
+            for row in reader:
                 key = (row["model"], int(row["seed"]), row["test"])
-                test = found.setdefault(key, {score: {} for score in SCORES})
-                for score in SCORES:
-                    test[score][row["image"]] = float(row[score])
+                test = found.setdefault(key, {column: {} for column in columns})
+                for column in columns:
+                    test[column][row["image"]] = float(row[column])
     except (EOFError, OSError, KeyError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error!r}); restore it, or remove it") from error
     return found
@@ -99,12 +101,18 @@ def read_image_scores(folder: Path) -> dict[tuple[str, int, str], ImageScores]:
 def _write_image_scores(folder: Path, scores: Mapping[tuple[str, int, str], ImageScores]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
+    columns = list(next(iter(scores.values())))
+    writer.writerow([*_COLUMNS, *columns])
     for key in sorted(scores):
-        for image in sorted(scores[key][SCORES[0]]):
-            writer.writerow([*key, image, *(f"{scores[key][s][image]:.2f}" for s in SCORES)])
+        for image in sorted(scores[key][columns[0]]):
+            values = (_digits(column, scores[key][column][image]) for column in columns)
+            writer.writerow([*key, image, *values])
     with replacing(folder / IMAGE_SCORES, sync=True) as part:
         part.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
+
+
+def _digits(column: str, value: float) -> str:
+    return f"{value:.2f}" if column in SCORES else f"{value:.0f}"
 
 
 def write_run(
@@ -113,7 +121,7 @@ def write_run(
     """Put a run's record (see :func:`read_runs`) and scores into the files, in place of older ones.
 
     Raises:
-        UserError: One of the files is damaged.
+        UserError: One of the files is damaged, or has scores of other classes.
     """
     with lock_study(folder):
         runs = read_runs(folder)
@@ -122,8 +130,13 @@ def write_run(
             for key, test in read_image_scores(folder).items()
             if key[:2] != (run.model.name, run.seed)
         }
+        new = {(run.model.name, run.seed, name): test for name, test in scores.items()}
+        if len({tuple(test) for test in [*others.values(), *new.values()]}) > 1:
+            raise UserError(
+                f"tests of {run.name} have other classes than {folder / IMAGE_SCORES}; give data "
+                "sets of other classes a study of their own"
+            )
         if runs.pop(run.name, None):
             write_runs(folder, runs)  # a stop after this leaves no record with other scores
-        new = {(run.model.name, run.seed, name): test for name, test in scores.items()}
         _write_image_scores(folder, {**others, **new})
         write_runs(folder, {**runs, run.name: left})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import UserError
 from ..evaluation.bootstrap import Interval, summarize_seeds
 from ..tables import markdown_table
-from .image_scores import SCORES, ImageScores
+from .image_scores import PARTS, SCORES, ImageScores, mean_iou
 from .study import Model, Run, Study
 from .study_files import IMAGE_SCORES, read_image_scores
 
@@ -27,6 +27,11 @@ MEASURES = {
     "high_frequency": "energy off the mean",
 }
 
+_SCORE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    **dict.fromkeys(SCORES, lambda means: means),
+    "mIoU": mean_iou,
+}
+
 
 @dataclass(frozen=True)
 class Row:
@@ -35,7 +40,8 @@ class Row:
     Attributes:
         model: The model.
         test: Name of the test.
-        scores: Scores in percent, (S seeds, N images), by name.
+        scores: Scores in percent, (S seeds, N images), by name; or, under ``'mIoU'``,
+            intersections and unions, (S, N, classes, 2).
         seeds: Seeds whose runs are recorded.
         collapse: Measures of collapse by name, one value for each seed.
     """
@@ -46,19 +52,32 @@ class Row:
     seeds: list[int]
     collapse: Mapping[str, list[float]]
 
-    def interval(self, score: str = "Dice") -> Interval:
+    @property
+    def score(self) -> str:
+        """Name of the score that tables begin with: ``'Dice'`` or ``'mIoU'``."""
+        return next(iter(self.scores))
+
+    @property
+    def of_seeds(self) -> np.ndarray:
+        """That score of each seed, (S,)."""
+        return _SCORE[self.score](self.scores[self.score].mean(1))
+
+    def interval(self, score: str | None = None) -> Interval:
         """Mean and interval over seeds and images."""
-        return summarize_seeds(self.scores[score])
+        name = score or self.score
+        return summarize_seeds(self.scores[name], _SCORE[name])
 
     def difference(self, baseline: Row) -> Interval | None:
-        """Dice less the baseline's, image by image, for the seeds that both have."""
+        """The score less the baseline's on the same images, for the seeds that both have."""
         common = [s for s in self.seeds if s in baseline.seeds]
         if not common:
             return None
         mine, theirs = (
-            row.scores["Dice"][[row.seeds.index(s) for s in common]] for row in (self, baseline)
+            row.scores[self.score][[row.seeds.index(s) for s in common]] for row in (self, baseline)
         )
-        return summarize_seeds(mine - theirs)
+        of = _SCORE[self.score]
+        both = np.stack([mine, theirs], axis=2)
+        return summarize_seeds(both, lambda means: of(means[:, 0]) - of(means[:, 1]))
 
 
 def read_rows(study: Study, records: Mapping[str, dict[str, Any]]) -> dict[tuple[str, str], Row]:
@@ -94,20 +113,25 @@ def _read_row(
             "or --redo the run"
         )
     found = [scores[model.name, seed, test] for seed in done]
-    names = sorted(found[0][SCORES[0]])
-    if any(sorted(one[SCORES[0]]) != names for one in found):
+    columns = list(found[0])
+    names = sorted(found[0][columns[0]])
+    if any(sorted(one[columns[0]]) != names for one in found):
         raise UserError(f"tests of {model.name} are not of the same images: run them again")
+    values = {c: np.array([[one[c][n] for n in names] for one in found]) for c in columns}
+    if columns != list(SCORES):
+        parts = (np.stack([values[c] for c in columns if c.endswith(p)], axis=-1) for p in PARTS)
+        values = {"mIoU": np.stack([*parts], axis=-1)}
     return Row(
         model,
         test,
-        {s: np.array([[one[s][n] for n in names] for one in found]) for s in SCORES},
+        values,
         list(done),
         {m: [left["collapse"].get(m, np.nan) for left in done.values()] for m in MEASURES},
     )
 
 
 def study_table(study: Study, rows: Mapping[tuple[str, str], Row]) -> str:
-    """A markdown table: Dice with its interval, of each seed, less the baseline's, and measures.
+    """A markdown table: score with its interval, of each seed, less the baseline's, and measures.
 
     Raises:
         UserError: The study names an unknown measure.
@@ -117,30 +141,32 @@ def study_table(study: Study, rows: Mapping[tuple[str, str], Row]) -> str:
         raise UserError(f"measures of the study: {unknown[0]} is none of {', '.join(MEASURES)}")
     several = any(len(m.tests) > 1 for m in study.models.values())
     compared = any(m.baseline for m in study.models.values())
+    score = next(iter(rows.values())).score
     header = [
         *study.columns,
         *(["test"] if several else []),
         "seeds",
-        "Dice",
+        score,
         "of each seed",
-        *(["Dice less the baseline's"] if compared else []),
-        "thresholded Jaccard",
+        *([f"{score} less the baseline's"] if compared else []),
+        *(["thresholded Jaccard"] if score == "Dice" else []),
         *(MEASURES[m] for m in study.measures),
     ]
     lines = []
     for (_, test), row in rows.items():
         line = [row.model.labels.get(column, "") for column in study.columns]
         line += [test] if several else []
-        each_seed = ", ".join(f"{dice:.1f}" for dice in row.scores["Dice"].mean(1))
-        line += [len(row.seeds), _cell(row.interval()), each_seed]
+        of_seeds = ", ".join(f"{value:.1f}" for value in row.of_seeds)
+        line += [len(row.seeds), interval_cell(row.interval()), of_seeds]
         line += [_difference(row, rows)] if compared else []
-        line += [f"{row.interval('TJaccard').mean:.1f}"]
+        line += [f"{row.interval('TJaccard').mean:.1f}"] if score == "Dice" else []
         line += [_measure(row.collapse[m]) for m in study.measures]
         lines.append(line)
     return markdown_table(header, lines)
 
 
-def _cell(interval: Interval, sign: str = "") -> str:
+def interval_cell(interval: Interval, sign: str = "") -> str:
+    """Mean and interval with one digit; ``sign`` is ``'+'`` for differences."""
     mean, low, high = (f"{v:{sign}.1f}" for v in (interval.mean, interval.low, interval.high))
     return f"{mean} [{low}, {high}]"
 
@@ -151,7 +177,7 @@ def _difference(row: Row, rows: Mapping[tuple[str, str], Row]) -> str:
     if not theirs:
         return "–"
     difference = row.difference(theirs.get(row.test) or next(iter(theirs.values())))
-    return "–" if difference is None else _cell(difference, "+")
+    return "–" if difference is None else interval_cell(difference, "+")
 
 
 def _measure(values: list[float]) -> str:

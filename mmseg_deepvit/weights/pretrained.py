@@ -25,7 +25,7 @@ from ..checkpoints import (
 )
 from ..checkpoints.compatibility import check_kinds, check_shapes
 from .positions import fit_positions
-from .warm_start import uncalibrated_map_norms, unmixed_state
+from .warm_start import repeated_state, uncalibrated_map_norms, unmixed_state
 
 #: Part of a missing or unexpected name, its meaning, and the argument to set.
 _HINTS = (
@@ -68,6 +68,7 @@ def load_pretrained(
     warm_start: bool = False,
     weights: str | None = None,
     resize_patches: bool = False,
+    repeat_blocks: int = 1,
 ) -> None:
     """Load a published or own checkpoint into a trunk.
 
@@ -88,15 +89,19 @@ def load_pretrained(
         resize_patches: Whether a patch embedding of another patch size is resized to the model's,
             such that a resized image gives nearly the same tokens (FlexiViT,
             https://arxiv.org/abs/2212.08013).
+        repeat_blocks: Number of times that the model has each of the file's blocks in a row. Copies
+            begin with the model's ``layer_scale_init``, so a small one leaves the output as it was.
 
     Raises:
         CheckpointError: The file cannot be read, or belongs to another model. The message names the
             difference.
-        ValueError: ``weights`` is another string.
+        ValueError: ``weights`` is another string, or ``repeat_blocks`` is below 1.
     """
     conversion = read_backbone(checkpoint, "trunk", weights)
     state = conversion.state
     dropped = [*conversion.dropped, *_leave_out(model, state)]
+    if repeat_blocks != 1:
+        state = state.part(repeated_state(model, state, repeat_blocks))
     _check_blocks(model, state)
     filled = unmixed_state(model, state) if warm_start else {}
     own = model.state_dict()

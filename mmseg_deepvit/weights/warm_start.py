@@ -19,6 +19,7 @@ from mmengine.dist import all_reduce
 from torch import Tensor, nn
 
 from ..attention import HeadMixingAttention, Rotation
+from ..backbones.arguments import check_range
 from ..backbones.block import is_batch_norm
 from ..backbones.vit import ViTTrunk
 from ..errors import CheckpointError
@@ -59,6 +60,43 @@ def unmixed_state(model: ViTTrunk, state: dict[str, Tensor]) -> dict[str, Tensor
         if f"{name}.weight" not in state:
             filled.update(_norm_without_effect(name, norm))
     return filled
+
+
+def repeated_state(model: ViTTrunk, state: dict[str, Tensor], times: int) -> dict[str, Tensor]:
+    """Weights of a deeper trunk, in which copies follow each block and have nearly no effect.
+
+    Args:
+        model: Trunk that the weights go into, with LayerScale.
+        state: Weights of a shallower trunk; not changed.
+        times: Number of times that the deeper one has each block.
+
+    Returns:
+        The weights, of which the copies have the LayerScale of the model.
+
+    Raises:
+        CheckpointError: The model has no LayerScale, which the copies need.
+        ValueError: ``times`` is below 1.
+    """
+    check_range("repeat_blocks", times, 1)
+    own = model.state_dict()
+    if "blocks.0.ls1.gamma" not in own:
+        raise CheckpointError(
+            "repeat_blocks needs a model whose copies begin small; set layer_scale_init=1e-5"
+        )
+    repeated = {}
+    for key, value in state.items():
+        if not key.startswith("blocks."):
+            repeated[key] = value
+            continue
+        _, number, name = key.split(".", 2)
+        for i in range(int(number) * times, (int(number) + 1) * times):
+            repeated[f"blocks.{i}.{name}"] = value
+    copies = {
+        key: value
+        for key, value in own.items()
+        if key.endswith((".ls1.gamma", ".ls2.gamma")) and int(key.split(".")[1]) % times
+    }
+    return {**repeated, **copies}
 
 
 def _factors(model: ViTTrunk) -> list[tuple[str, float]]:

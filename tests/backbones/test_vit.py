@@ -106,7 +106,7 @@ def test_recomputation_changes_nothing(backend):
     assert plain.blocks[0].attn.mix_norm.num_batches_tracked == 1
 
 
-@pytest.mark.parametrize("frozen_stages", [0, 2, 4])
+@pytest.mark.parametrize("frozen_stages", [0, 2, 4, "all"])
 def test_frozen_stages(frozen_stages):
     model = small(frozen_stages=frozen_stages, stem="conv")
     assert model.train() is model
@@ -120,12 +120,42 @@ def test_frozen_stages(frozen_stages):
         optimizer.step()
     changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
     frozen = ("patch_embed", "pos_embed", "cls_token")
-    frozen += tuple(f"blocks.{i}." for i in range(frozen_stages))
+    blocks = 4 if frozen_stages == "all" else frozen_stages
+    frozen += tuple(f"blocks.{i}." for i in range(blocks))
     assert not [k for k in changed if k.startswith(frozen)]
     free = [n for n, p in model.named_parameters() if p.requires_grad]
     cancelled = {n for n in free if n.endswith("post_mix.bias")}  # by the norm of the maps
     assert set(free) - cancelled <= changed
-    assert bool(free) == (frozen_stages < 4)
+    assert bool(free) == (blocks < 4)
+
+
+@pytest.mark.parametrize("with_cp", [False, True])
+@pytest.mark.parametrize("backend", ["explicit", "blockwise", "auto"])
+def test_a_trunk_that_is_all_frozen_is_in_evaluation(backend, with_cp):
+    """Outputs, statistics and dropout are evaluation's, and nothing is kept for a gradient."""
+    noise = dict(drop_rate=0.2, attn_drop_rate=0.2, drop_path_rate=0.5)
+    arguments = dict(stem="conv", pre_mix=True, attn_backend=backend, **noise)
+    free = small(**arguments)
+    free(torch.randn(2, 3, 32, 32))  # so that evaluation has other statistics than a batch
+    frozen = small(**arguments, frozen_stages="all", with_cp=with_cp)
+    frozen.load_state_dict(free.state_dict())
+    before = copy.deepcopy(frozen.state_dict())
+    images = torch.randn(2, 3, 40, 24)
+    (expected,) = free.eval()(images)
+    assert frozen.train() is frozen
+    (found,) = frozen(images)
+    # PyTorch multiplies matrices in another order where a gradient is wanted.
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert expected.requires_grad
+    assert not found.requires_grad
+    torch.testing.assert_close(dict(frozen.state_dict()), dict(before), rtol=0, atol=0)
+
+    weights = torch.randn_like(found)
+    wanted = [
+        torch.autograd.grad((m(images.requires_grad_())[0] * weights).sum(), images)
+        for m in (free, frozen)
+    ]
+    torch.testing.assert_close(wanted[1], wanted[0], rtol=1e-5, atol=1e-6)
 
 
 def test_the_norm_before_the_blocks_is_frozen_with_the_embedding():
@@ -246,6 +276,7 @@ def test_positions_of_a_wrong_grid_are_refused():
             ValueError,
             "frozen_stages must be at least -1 and at most 4, got 5",
         ),
+        ({"frozen_stages": "every"}, ValueError, "frozen_stages must be one of 'all', got 'every'"),
         ({"num_mixing_layers": 9}, ValueError, "at most 4, got 9"),
         ({"map_tokens": "crop"}, ValueError, "map_tokens must be one of 'img_size', got 'crop'"),
         ({"num_layers": 0}, ValueError, "num_layers must be at least 1"),

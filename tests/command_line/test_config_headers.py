@@ -48,7 +48,7 @@ def test_a_config_is_short_and_its_name_says_its_sizes(path):
     if sizes := re.search(r"-w(\d+)-d(\d+)_", path.stem):
         arch = backbone.arch if isinstance(backbone.arch, dict) else backbone
         assert (arch.embed_dims, arch.num_layers) == tuple(map(int, sizes.groups()))
-    usual = {"cityscapes": (768, 768), "demo": (128, 128)}
+    usual = {"cityscapes": (768, 768), "camvid": (352, 352), "demo": (128, 128)}
     size = usual.get(read_header(path).dataset, (512, 512))
     if named := re.search(r"-(\d+)x(\d+)$", path.stem):
         size = tuple(map(int, named.groups()))
@@ -96,17 +96,17 @@ def test_states(tmp_path, result, state):
     assert header.result == f"{result} and more."
     assert (header.state, header.dataset) == (state, "isic2018")
     assert (header.collection, header.num_gpus) == ("ViT", 4)
-    assert "| [linear_vit-w8-d2_isic2018-128x128]" in page_of_configs([path])
+    assert "| [linear_vit-w8-d2_isic2018-128x128]" in page_of_configs([path], "")
 
 
 def test_what_is_missing_is_named(tmp_path):
     path = tmp_path / "linear_vit_moon.py"
     path.write_text("# A model\n# Paper: P\n# Start: S\n# Cost: 1\n")
     with pytest.raises(UserError, match="no line '# Result:'"):
-        page_of_configs([path])
+        page_of_configs([path], "")
     path.write_text(HEADER.format("x"))
     with pytest.raises(UserError, match="linear_vit_moon ends with none of ade20k"):
-        page_of_configs([path])
+        page_of_configs([path], "")
     path = tmp_path / "linear_vit_demo.py"
     path.write_text(HEADER.format("x").replace("2010.11929", "1.2"))
     with pytest.raises(UserError, match="linear_vit_demo: its '# Paper:' begins with none"):

@@ -65,6 +65,17 @@ def write_cityscapes(root, count=3, part="train", kinds=("labelIds",)):
     return root
 
 
+def write_camvid(root, count=3, part="train", published=True):
+    """Write scenes with a row of the labels 0 to 11 each, in the published layout or the other."""
+    layouts = ((part, f"{part}annot", "png"), (f"images/{part}", f"annotations/{part}", "jpg"))
+    images, masks, ending = layouts[not published]
+    for i in range(count):
+        write(root / images / f"0001TP_{i:06d}.{ending}", noise(8, 12, 3, seed=i))
+        labels = np.tile(np.arange(12, dtype=np.uint8), (8, 1))
+        write(root / masks / f"0001TP_{i:06d}.png", np.roll(labels, i, axis=1))
+    return root
+
+
 def write_ade(root, training=14, validation=6):
     """Write scenes of coarse blocks in labels of ADE20K, 0 to 150, with real names."""
     for part, count in (("training", training), ("validation", validation)):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
@@ -56,9 +57,10 @@ DEPTHS = {
 }
 
 
-def segmentor(kind):
+def segmentor(kind, **backbone):
     init_default_scope("mmseg")
-    cfg = dict(type="EncoderDecoder", backbone=BACKBONES[kind], decode_head=HEAD)
+    backbone = {**BACKBONES[kind], **backbone}
+    cfg = dict(type="EncoderDecoder", backbone=backbone, decode_head=HEAD)
     return MODELS.build({**cfg, "train_cfg": {}, "test_cfg": {"mode": "whole"}})
 
 
@@ -103,6 +105,25 @@ def test_other_options_act_too():
     assert groups[id(model.decode_head.conv_seg.weight)]["lr"] == 10
     # The stem, three blocks with norms and without, the final norm, the head.
     assert len(optimizer.param_groups) == 1 + 3 * 2 + 1 + 1
+
+
+@pytest.mark.parametrize("frozen_stages", [-1, 0, 2, "all"])
+def test_frozen_parameters_are_in_no_group_and_one_line(frozen_stages, monkeypatch):
+    lines = []
+    monkeypatch.setattr(MMLogger, "callHandlers", lambda self, record: lines.append(record.msg))
+    model = segmentor("ours", frozen_stages=frozen_stages)
+    groups = build(model, layer_decay_rate=0.5).optimizer.param_groups
+    free = {id(p) for p in model.parameters() if p.requires_grad}
+    assert {id(p) for group in groups for p in group["params"]} == free
+    (line,) = [line for line in lines if "parameters" in line or "requires_grad" in line]
+    assert not [line for line in lines if "paramwise" in line]
+    frozen = [p for p in model.backbone.parameters() if not p.requires_grad]
+    assert (f"frozen: {len(frozen)} tensors, {sum(p.numel() for p in frozen):,}" in line) == (
+        frozen_stages != -1
+    )
+    rates = {group["lr"] for group in groups}
+    assert max(rates) == 1
+    assert (rates == {1.0}) == (frozen_stages == "all")
 
 
 def test_a_rate_of_one_is_the_plain_optimizer():

@@ -100,7 +100,7 @@ def test_ten_thousand_images_take_a_moment():
 
 def test_one_seed_is_the_images_interval():
     scores = np.random.default_rng(0).normal(80, 10, (1, 200))
-    interval = summarize_seeds(scores, 4000)
+    interval = summarize_seeds(scores, num_resamples=4000)
     summary = summarize(scores.T, 4000, 1)
     assert interval.mean == pytest.approx(summary.mean[0])
     assert interval.low == pytest.approx(summary.low[0], abs=0.15)
@@ -114,7 +114,7 @@ def test_equal_scores_of_seeds_have_no_width():
 
 def test_seeds_alone_make_the_interval_where_images_agree():
     """Three seeds of 1, 2, 3: of 27 draws one is all 1 and one all 3."""
-    interval = summarize_seeds(np.repeat([[1.0], [2.0], [3.0]], 5, axis=1), 5000)
+    interval = summarize_seeds(np.repeat([[1.0], [2.0], [3.0]], 5, axis=1), num_resamples=5000)
     assert interval.low == pytest.approx(1.0, abs=1e-9)
     assert interval.high == pytest.approx(3.0, abs=1e-9)
 
@@ -126,6 +126,6 @@ def test_intervals_of_seeds_and_images_cover_the_truth():
     for _ in range(100):
         seeds, images = generator.normal(0, 2, (12, 1)), generator.normal(0, 10, (1, 60))
         scores = 50 + seeds + images + generator.normal(0, 3, (12, 60))
-        interval = summarize_seeds(scores, 300)
+        interval = summarize_seeds(scores, num_resamples=300)
         held += interval.low <= 50 <= interval.high
     assert 85 <= held <= 100

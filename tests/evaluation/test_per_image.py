@@ -205,11 +205,11 @@ def test_the_csv_file(tmp_path, logged):
     for _ in range(2):  # the second evaluation replaces it
         evaluate(metric, MIXED, NO_LESION)
     assert path.read_text(encoding="utf-8").splitlines() == [
-        "image,class,Sensitivity,Dice",
-        "mixed.jpg,background,75.0,75.0",
-        "mixed.jpg,lesion,75.0,75.0",
-        "none.jpg,background,100.0,100.0",
-        "none.jpg,lesion,,100.0",
+        "image,class,Sensitivity,Dice,TP,FP,FN,TN",
+        "mixed.jpg,background,75.0,75.0,3,1,1,3",
+        "mixed.jpg,lesion,75.0,75.0,3,1,1,3",
+        "none.jpg,background,100.0,100.0,8,0,0,0",
+        "none.jpg,lesion,,100.0,0,0,0,8",
     ]
     assert [p.name for p in path.parent.iterdir()] == ["scores.csv"]
     assert f"Scores of each image are in {path}" in logged

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.studies import read_study, write_report
+from mmseg_deepvit.studies import read_study, trained_models, write_report
 from mmseg_deepvit.studies.image_scores import read_scores
 from mmseg_deepvit.studies.report import BEGIN, END
 from mmseg_deepvit.studies.study_files import read_runs, write_run, write_runs
@@ -140,12 +140,72 @@ def test_scores_of_a_metric(tmp_path):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("image,Dice\na.jpg,1\n", "TJaccard"),
-        ("image,Dice,TJaccard\na.jpg,,1\n", "could not convert"),
-        ("image,Dice,TJaccard\na.jpg,1,1\nb/a.jpg,1,1\n", "several rows of an image"),
+        ("image,class,Dice\na.jpg,a,1\n", "TJaccard"),
+        ("image,class,Dice,TJaccard\na.jpg,a,,1\n", "could not convert"),
+        ("image,class,Dice,TJaccard\na.jpg,a,1,1\nb/a.jpg,a,1,1\n", "two images of the name a"),
     ],
 )
 def test_other_files_are_refused(tmp_path, text, says):
     (tmp_path / "a.csv").write_text(text)
     with pytest.raises(UserError, match=says):
         read_scores(tmp_path / "a.csv")
+
+
+def test_the_table_of_trained_models(folder):
+    """Hours are a mean over seeds; weights to begin at have a name."""
+    study, runs = study_of(folder)
+    for i, left in enumerate(runs.values()):
+        left.update(
+            model=list(runs)[i].split("-")[0], iterations=900, seconds_an_iteration=2 + 4 * (i % 2)
+        )
+        left["machine"] = {"processor": "P", "threads": 1}
+        left["settings"] = {"model": {"backbone": {}}}
+    runs["mixed-seed0"]["settings"]["model"]["backbone"]["init_cfg"] = {"checkpoint": "a/b.pth"}
+    runs["mixed-seed0"]["machine"]["gpu"] = "G"
+    del runs["plain-seed1"]
+    mixed, plain = trained_models([(study, runs)]).splitlines()[2:][::-1]
+    cells = [cell.strip() for cell in mixed.split("|")[1:-1]]
+    page = f"[{folder.name}](../results/{folder.name}/README.md)"
+    start = ["mixed, 12", "[c](c.py)", "b.pth", "2"]
+    assert cells == [*start, "test 81.0 [70.0, 92.0]", "900 iterations, 1.0 h", "G", page]
+    assert "| random weights | 1 " in plain
+    assert "900 iterations, 0.5 h" in plain
+    assert "P, threads: 1" in plain
+
+
+STREET = "models: {plain: {config: c.py}, mixed: {config: c.py, baseline: plain}}"
+METRIC = """image,class,Dice,TJaccard,TP,FP,FN,TN
+x/a.jpg,road,1,1,{},2,4,0
+x/a.jpg,car,1,1,0,{},1,9
+x/b.jpg,road,1,1,3,0,0,9
+x/b.jpg,car,1,1,4,0,0,8
+x/a.jpg,sky,1,1,0,0,0,0
+x/b.jpg,sky,1,1,0,0,0,0
+"""
+
+
+def test_several_classes_are_scored_by_miou(tmp_path):
+    """Pixels of all images are added up before classes are averaged; absent ones are left out."""
+    (tmp_path / "study.yml").write_text(STREET)
+    for run, (road, car) in zip(study_of(tmp_path)[0].runs, [(4, 3), (6, 1)], strict=True):
+        (tmp_path / "metric.csv").write_text(METRIC.format(road, car))
+        scores = read_scores(tmp_path / "metric.csv")
+        assert scores["road union"] == {"a.jpg": road + 6, "b.jpg": 3}
+        left = {"scores": {"test": {}}, "collapse": {}, "settings": {}}
+        write_run(tmp_path, run, left, {"test": scores})
+    rows = read_rows(*study_of(tmp_path))
+    plain, mixed = rows["plain", "test"].interval(), rows["mixed", "test"].interval()
+    assert plain.mean == pytest.approx(100 * (7 / 13 + 4 / 8) / 2)
+    assert mixed.mean == pytest.approx(100 * (9 / 15 + 4 / 6) / 2)
+    # Of two images a draw has a twice, b twice or both.
+    assert mixed.low == pytest.approx(100 * (6 / 12 + 0) / 2)
+    assert mixed.high == pytest.approx(100)
+    difference = rows["mixed", "test"].difference(rows["plain", "test"])
+    assert difference.mean == pytest.approx(mixed.mean - plain.mean)
+    assert difference.low == pytest.approx(0)  # b alone
+    table = write_report(*study_of(tmp_path))
+    assert "mIoU less the baseline's" in table
+    assert "Jaccard" not in table
+    run = study_of(tmp_path)[0].runs[0]
+    with pytest.raises(UserError, match="plain-seed0 have other classes"):
+        write_run(tmp_path, run, {}, {"test": {"Dice": {"a.jpg": 1.0}}})

@@ -3,7 +3,14 @@ import numpy as np
 import pytest
 
 from ..conftest import ROOT
-from ..datasets.published import isic_image, isic_mask, noise, write, write_isic
+from ..datasets.published import (
+    isic_image,
+    isic_mask,
+    noise,
+    write,
+    write_camvid,
+    write_isic,
+)
 from .conftest import assert_one_line, run_here, run_tool
 
 DEMO = "configs/upernet_deepvit_demo.py"
@@ -77,6 +84,24 @@ def test_ade20k(ade_root, tmp_path):
     assert "never present" in result.stdout
     assert "val" not in result.stdout
     assert "ignored (of all pixels)" in result.stdout
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_camvid(tmp_path, published):
+    """Both layouts; a label above the classes, and an image without mask."""
+    root = write_camvid(tmp_path / "camvid", 4, published=published)
+    write_camvid(root, 2, "val", published)
+    masks = root / ("trainannot" if published else "annotations/train")
+    write(masks / "0001TP_000001.png", np.full((8, 12), 12, np.uint8))
+    (masks / "0001TP_000003.png").unlink()
+    result = check(root, tmp_path / "out", config="configs/linear_vit-ti_camvid.py")
+    assert result.returncode == 1
+    assert "train: 4 images, 3 with mask, 4 read" in result.stdout
+    assert "val: 2 images, 2 with mask, 2 read" in result.stdout
+    assert "bicyclist" in result.stdout
+    lines = (tmp_path / "out" / "bad_files.txt").read_text().splitlines()
+    kinds = {tuple(line.split("\t")[:2]) for line in lines}
+    assert kinds == {("train", "labels outside the classes"), ("train", "image without mask")}
 
 
 def test_bad_input(root, tmp_path):

@@ -23,6 +23,7 @@ COMMON = [
 HEADS = {
     "upernet": ["model.backbone.out_indices=(0,1,2,3)", "model.decode_head.channels=16"],
     "linear": [],
+    "probe": [],
 }
 SLIDING = [f"model.test_cfg.crop_size={SIDE}", "model.test_cfg.stride=(48,48)"]
 RATIOS = [f"tta_pipeline.1.transforms.0.{i}.scale_factor={0.05 + i / 200}" for i in range(6)]
@@ -52,6 +53,21 @@ DATA = {
         ],
         "mIoU",
     ),
+    "camvid": (
+        "camvid",
+        [
+            *SLIDING,
+            *RATIOS,
+            "train_dataloader.dataset.pipeline.2.scale=(96,72)",
+            f"train_dataloader.dataset.pipeline.3.crop_size={SIDE}",
+            "val_dataloader.dataset.pipeline.1.scale=(96,72)",
+            "test_dataloader.dataset.pipeline.1.scale=(96,72)",
+            "val_dataloader.dataset.indices=6",
+            "test_dataloader.dataset.indices=6",
+            "default_hooks.checkpoint.save_best=mIoU",
+        ],
+        "mIoU",
+    ),
     "isic2018": (
         "isic2018",
         [
@@ -73,6 +89,7 @@ CONFIGS = [
     "linear_cait-xxs24_cityscapes",
     "upernet_cait-xxs24_isic2018",
     "linear_deepvit_isic2018",
+    "probe_vit-ti_camvid",
 ]
 
 
@@ -83,7 +100,7 @@ def test_trains_tests_and_augments(config, tmp_path):
     if not (ROOT / "data" / folder).is_dir():
         pytest.skip(f"no images in data/{folder}")
     options = [*COMMON, *HEADS[head], *small]
-    if "cait" in config:
+    if "cait" in config or "-ti_" in config:
         options.append("model.backbone.init_cfg=None")
     if "_deepvit_" in config:  # deepvit-s mixes in its last five blocks
         options.append("model.backbone.num_mixing_layers=2")

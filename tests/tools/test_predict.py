@@ -1,9 +1,13 @@
 import shutil
+import subprocess
+import sys
 from functools import partial
+from pathlib import Path
 
 import cv2
 import numpy as np
 
+from ..conftest import ROOT
 from .conftest import CONFIG, SMALL, assert_one_line, run_here, run_tool
 
 
@@ -64,6 +68,33 @@ def test_patterns_and_the_api_agree(trained, tmp_path):
     expected = inference_model(model, cv2.imread(str(image))).pred_sem_seg.data[0].numpy()
     labels = cv2.imread(str(tmp_path / f"{image.stem}_labels.png"), cv2.IMREAD_UNCHANGED)
     assert np.array_equal(labels, expected)
+
+
+def test_a_model_trained_here_by_its_name(trained, tmp_path, monkeypatch):
+    """The newest checkpoint in work_dirs/NAME does what the same file does by its path."""
+    name = Path(CONFIG).stem
+    work_dir = tmp_path / "work_dirs" / name
+    work_dir.mkdir(parents=True)
+    shutil.copy(trained.checkpoint, work_dir)
+    (work_dir / "last_checkpoint").write_text(Path(trained.checkpoint).name)
+    image = sorted(trained.images.glob("*.jpg"))[0]
+    command = [sys.executable, ROOT / "tools/predict.py", image, "--out-dir", "named"]
+    command += ["--model", name, "--device", "cpu", "--cfg-options", *SMALL]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    predict(trained, tmp_path / "by_path", image)
+    found, expected = (
+        cv2.imread(str(tmp_path / folder / f"{image.stem}_labels.png"), cv2.IMREAD_UNCHANGED)
+        for folder in ("named", "by_path")
+    )
+    assert np.array_equal(found, expected)
+
+
+def test_a_model_that_is_not_there():
+    refuse = partial(run_here, "tools/predict.py", "x.jpg", "--out-dir", "x", "--model")
+    command = "train it: tools/dist_train.sh configs/upernet_cait-s24_ade20k.py 8"
+    assert_one_line(refuse("upernet_cait-s24_ade20k"), command)
+    assert_one_line(refuse("unknown"), "unknown is no name of a config")
 
 
 def test_bad_input(trained, tmp_path):

@@ -76,7 +76,8 @@ def test_a_run_leaves_what_its_figures_need(study):
     dice = scores["plain", 0, "once"]["Dice"].values()
     assert len(dice) == 3
     assert sum(dice) / 3 == pytest.approx(run["scores"]["once"]["per_image/Dice"], abs=0.01)
-    assert cv2.imread(str(folder / "cases.jpg")).shape[0] > 100
+    # Three strips (worst, median, best) of all three images: head, image, truth, prediction.
+    assert cv2.imread(str(folder / "cases.jpg")).shape == (3 * (16 + 3 * 96), 3 * (96 + 2), 3)
     assert "| plain" in result.stdout
     assert "![A small study]" not in (folder / "README.md").read_text()  # no label is a number
 

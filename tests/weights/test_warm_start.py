@@ -249,3 +249,41 @@ def test_from_timm_by_name(timm_vit):
 def test_timm_tells_the_number_of_heads(timm_vit):
     with pytest.raises(CheckpointError, match="has 3 heads and the model 6; set num_heads=3"):
         warm_started(timm_vit[1], arch={**TINY, "num_heads": 6}, img_size=224, patch_size=16)
+
+
+@pytest.mark.parametrize("times", [2, 3])
+@pytest.mark.parametrize("backbone", ["PlainViT", "DeepViT", "DiversePatchViT"])
+@pytest.mark.parametrize("family", ["augreg, DeiT, DINO, MAE", "DINOv2"])
+def test_a_deeper_model_begins_as_the_file(save, images, family, backbone, times):
+    """Copies change the output by their LayerScale times what a block adds; their weights learn."""
+    theirs = plain_transformer(**FAMILIES[family][0])
+    path = save(theirs.state_dict())
+    init = dict(type="Pretrained", checkpoint=str(path), warm_start=True, repeat_blocks=times)
+    arch = dict(embed_dims=DIMS, num_layers=times * DEPTH, num_heads=HEADS, mlp_ratio=4)
+    deep = dict(arch=arch, layer_scale_init=1e-7, init_cfg=init)
+    if backbone == "DeepViT":
+        deep["mix_norm_cfg"] = None
+    model = warm_started(path, backbone, **deep)
+    found = our_patches(model.train(), images)
+    torch.testing.assert_close(found, patches_of(theirs, images), rtol=1e-4, atol=1e-4)
+    found.square().sum().backward()
+    weights = model.state_dict()
+    for i in range(times * DEPTH):
+        qkv = theirs.state_dict()[f"blocks.{i // times}.attn.qkv.weight"]
+        assert torch.equal(weights[f"blocks.{i}.attn.qkv.weight"], qkv)
+        assert (weights[f"blocks.{i}.ls1.gamma"] == 1e-7).all() == bool(i % times)
+        assert model.blocks[i].attn.qkv.weight.grad.abs().max() > 0
+        assert model.blocks[i].ls1.gamma.grad.abs().max() > 0
+
+
+def test_a_deeper_model_needs_layer_scale_and_a_number(save):
+    path = save(plain_transformer().state_dict())
+    arch = dict(embed_dims=DIMS, num_layers=2 * DEPTH, num_heads=HEADS, mlp_ratio=4)
+    init = dict(type="Pretrained", checkpoint=str(path), warm_start=True)
+    with pytest.raises(CheckpointError, match="set layer_scale_init=1e-5"):
+        warm_started(path, "PlainViT", arch=arch, init_cfg=dict(init, repeat_blocks=2))
+    scaled = dict(arch=arch, layer_scale_init=1e-5)
+    with pytest.raises(ValueError, match="repeat_blocks must be at least 1, got 0"):
+        warm_started(path, "PlainViT", **scaled, init_cfg=dict(init, repeat_blocks=0))
+    with pytest.raises(CheckpointError, match="9 blocks and the model 6"):
+        warm_started(path, "PlainViT", **scaled, init_cfg=dict(init, repeat_blocks=3))

@@ -7,9 +7,7 @@ backbone = dict(
     arch=dict(embed_dims=embed_dims, num_layers=12, num_heads=3, mlp_ratio=4),
     patch_size=16,
     interpolate_antialias=True,
-    init_cfg=dict(
-        type="Pretrained", checkpoint="timm://vit_tiny_patch16_224.augreg_in21k_ft_in1k"
-    ),
+    init_cfg=dict(type="Pretrained", checkpoint="timm://vit_tiny_patch16_224.augreg_in21k_ft_in1k"),
 )
 under_linear = dict(
     data_preprocessor=minus_one_to_one,

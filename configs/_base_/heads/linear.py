@@ -1,6 +1,6 @@
 # One linear layer for each token of a vision transformer's last block. `under_linear` of a backbone
 # file adds the backbone and its width. Tests slide windows, as upernet_vit.py says.
-# Linear probing: --cfg-options model.backbone.frozen_stages=NUMBER_OF_BLOCKS
+# probe.py freezes the backbone.
 _base_ = "./segmentor.py"
 model = dict(
     type="SlidingEncoderDecoder",

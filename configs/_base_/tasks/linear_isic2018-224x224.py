@@ -1,5 +1,5 @@
-# A linear head on ISIC 2018 from pretrained weights, for a CPU: 224² images, Dice and cross-entropy,
-# 1200 iterations of 8 images.
+# A linear head on ISIC 2018 from pretrained weights, for a CPU: 224² images, Dice and
+# cross-entropy, 1200 iterations of 8 images.
 _base_ = [
     "../heads/linear.py",
     "../datasets/isic2018_224x224.py",

@@ -32,7 +32,7 @@ class BlockDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     Heads, neck and final norms learn at the base rate, the last block at rate·base, the one before
     at rate²·base. The stem (patch embedding, tokens, positions) learns at rate^(blocks + 1)·base.
-    Parameters with the same options make one group; the groups are logged.
+    Parameters with the same options make one group; frozen ones are in none. The groups are logged.
 
     Args:
         optim_wrapper_cfg: Config of mmengine's constructor.
@@ -66,7 +66,7 @@ class BlockDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             super().add_params(params, module, prefix, **kwargs)
             return
         with _without_a_line_for_each():
-            super().add_params(params, module, prefix, **kwargs)
+            super().add_params(params, module, prefix, **kwargs)  # passes over frozen ones
         names = {id(parameter): name for name, parameter in module.named_parameters()}
         scale = layer_scales(module, self.paramwise_cfg["layer_decay_rate"])
         base_lr: Any = self.base_lr
@@ -74,7 +74,8 @@ class BlockDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             (parameter,) = group["params"]
             group["lr"] = group.get("lr", base_lr) * scale(names[id(parameter)])
         params[:] = _merge(params)
-        _log_groups(params, self.base_wd)
+        frozen = [p for p in module.parameters() if not p.requires_grad]
+        _log_groups(params, frozen, self.base_wd)
 
 
 def layer_scales(model: nn.Module, rate: float) -> Callable[[str], float]:
@@ -123,22 +124,34 @@ def _merge(params: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(merged.values())
 
 
-def _log_groups(params: list[dict[str, Any]], base_wd: float | None) -> None:
+def _log_groups(
+    params: list[dict[str, Any]], frozen: list[nn.Parameter], base_wd: float | None
+) -> None:
     lines = [
         f"  lr {group['lr']:.3g}, weight decay {group.get('weight_decay', base_wd) or 0:.3g}: "
-        f"{len(group['params'])} tensors, {sum(p.numel() for p in group['params']):,} parameters"
+        f"{_counts(group['params'])}"
         for group in sorted(params, key=lambda group: group["lr"])
     ]
+    if frozen:
+        lines.append(f"  frozen: {_counts(frozen)}")
     print_log("\n".join([f"{len(params)} groups of parameters:", *lines]), "current")
+
+
+def _counts(parameters: list[nn.Parameter]) -> str:
+    return f"{len(parameters)} tensors, {sum(p.numel() for p in parameters):,} parameters"
 
 
 @contextmanager
 def _without_a_line_for_each() -> Iterator[None]:
     """Keep mmengine's line for each parameter out of the log, which names the groups."""
     logger = MMLogger.get_current_instance()
-    level = logger.level
-    logger.setLevel(max(level, logging.WARNING))
+    logger.addFilter(_is_no_line_for_one)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logger.removeFilter(_is_no_line_for_one)
+
+
+def _is_no_line_for_one(record: logging.LogRecord) -> bool:
+    is_frozen = "is skipped since its requires_grad" in record.getMessage()
+    return record.levelno >= logging.WARNING and not is_frozen

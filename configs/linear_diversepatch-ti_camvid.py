@@ -1,0 +1,7 @@
+# A DiversePatch ViT begun at a plain ViT-Ti + a linear head on CamVid at 352², on a CPU.
+# Paper:   Vision Transformers with Patch Diversification, https://arxiv.org/abs/2104.12753.
+# Start:   python tools/train.py configs/linear_diversepatch-ti_camvid.py --amp bf16
+# Cost:    5.6 M parameters, 8 GFLOPs at 352×352
+# Result:  not trained here.
+_base_ = ["_base_/backbones/diversepatch-ti.py", "_base_/tasks/linear_camvid.py"]
+model = {{_base_.under_linear}}
