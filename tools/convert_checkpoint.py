@@ -72,11 +72,8 @@ def report(conversion: checkpoints.Conversion) -> Iterator[str]:
     )
 
 
-def saved_meta(content: Mapping[str, Any]) -> dict[str, Any]:
+def saved_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
     """Classes and palette that a segmentor was trained with, as mmseg 1.x names them."""
-    meta = content.get("meta")
-    if not isinstance(meta, Mapping):
-        return {}
     if "dataset_meta" in meta:
         return {"dataset_meta": meta["dataset_meta"]}
     if "CLASSES" in meta:
@@ -108,14 +105,14 @@ def main() -> None:
     check_out(args.source, out, args.force)
     asked = checkpoints.get_family(args.family) if args.family else None
     content = checkpoints.read_checkpoint(args.source)
-    conversion = checkpoints.convert_checkpoint(content, args.source, asked, args.weights)
+    conversion = checkpoints.convert_checkpoint(content, asked, args.weights)
     for line in report(conversion):
         print(line)
     meta = {
         "source": args.source,
         "family": conversion.family.name,
         **checkpoints.normalization_meta(conversion.normalization),
-        **saved_meta(content),
+        **saved_meta(content.meta),
     }
     write(conversion.state, meta, out)
     print(f"written to {out}")

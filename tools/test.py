@@ -100,7 +100,7 @@ def main() -> None:
     # mmengine would load the keys that fit and leave the other weights random; it does not know
     # published names either. The weights are therefore loaded here.
     content = checkpoints.read_checkpoint(args.checkpoint)
-    state = checkpoints.segmentor_state_dict(content, args.checkpoint)
+    state = checkpoints.segmentor_state_dict(content)
     cfg.load_from, cfg.resume = None, False
     engine.check_data_folders(cfg, ("test",))
     if args.show or args.show_dir:
@@ -115,7 +115,7 @@ def main() -> None:
         runner = Runner.from_cfg(cfg)  # a strategy of training is not for testing
         _ = runner.test_loop  # builds the data, whose errors are then errors of the config
     segmentor = engine.unwrap_segmentor(runner.model)
-    checkpoints.load_whole_model(segmentor, state, args.checkpoint)
+    checkpoints.load_whole_model(segmentor, state)
     runner.logger.info(f"Load checkpoint from {args.checkpoint}")
     engine.warn_of_normalization(
         segmentor, checkpoints.saved_normalization(content), args.checkpoint

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import math
-from pathlib import Path
 
 from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
@@ -80,16 +79,6 @@ def load_model(args: argparse.Namespace) -> BaseSegmentor:
         model = inference.build_segmentor(cfg, device)
     print("note: no --checkpoint: the weights are those that training starts from")
     return model
-
-
-def prepare(
-    args: argparse.Namespace, model: BaseSegmentor, pixels: np.ndarray
-) -> inference.ModelInput:
-    """Bring the image to the size that ``--shape`` asks for."""
-    crop = inference.training_crop(model.cfg) or (512, 512)
-    shape = args.shape or [max(crop)]
-    with cli.config_errors(args.config):
-        return inference.prepare_image(model, pixels, shape[0] if len(shape) == 1 else tuple(shape))
 
 
 def lay_grid(
@@ -184,8 +173,10 @@ def main() -> None:
     name, pixels, points = read_input(args)
     model = load_model(args)
     kind = type(model.backbone).__name__
-    entered = prepare(args, model, pixels)
+    shape = args.shape or [max(inference.training_crop(model.cfg) or (512,))]
     with cli.config_errors(args.config):
+        size = shape[0] if len(shape) == 1 else tuple(shape)
+        entered = inference.prepare_image(model, pixels, size)
         layers = read_layers(model.backbone, entered.images)
     grids = [lay_grid(model, tokens, entered, pixels) for tokens in layers.values()]
     scene = Scene(pixels, grids[0], count_prefix_tokens(model.backbone))
@@ -205,15 +196,10 @@ def main() -> None:
         )
     else:
         print(f"note: {kind} has no attention over all patches to show; its tokens alone are drawn")
-    write_pictures(folder, pictures)
-
-
-def write_pictures(folder: Path, pictures: dict[str, np.ndarray]) -> None:
-    """Write PNGs and print their paths."""
-    for name, picture in pictures.items():
-        with cli.writing(folder / name, "--out-dir") as part:
+    for file, picture in pictures.items():
+        with cli.writing(folder / file, "--out-dir") as part:
             inference.write_png(part, picture)
-    print("\n".join(str(folder / name) for name in sorted(pictures)))
+    print("\n".join(str(folder / file) for file in sorted(pictures)))
 
 
 if __name__ == "__main__":

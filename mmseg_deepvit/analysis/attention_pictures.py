@@ -217,7 +217,11 @@ def _draw_parts(
             axis.axis("off")
         for axis, name, values in zip(axes, part.names, part.maps, strict=False):
             if values is None:
-                _say(axis, f"{name}:\nnot mixed, A = P")
+                text = f"{name}:\nnot mixed, A = P"
+                axis.text(
+                    0.5, 0.5, text, ha="center", va="center", fontsize=_FONT_SIZE, color="0.4"
+                )
+                axis.axis("off")
             else:
                 _show(axis, part.scale.paint(scene, values), scene, point, name)
         shape: dict[str, Any] = dict(extend=part.scale.extend, shrink=0.9, pad=0.01, aspect=16)
@@ -285,11 +289,6 @@ def _show(axis: Axes, picture: np.ndarray, scene: Scene, point: Point | None, ti
         for colour, line in (("black", 2.0), ("white", 0.9)):
             box = Rectangle((left, top), across, down, fill=False, edgecolor=colour, linewidth=line)
             axis.add_patch(box)
-
-
-def _say(axis: Axes, text: str) -> None:
-    axis.text(0.5, 0.5, text, ha="center", va="center", fontsize=_FONT_SIZE, color="0.4")
-    axis.axis("off")
 
 
 def _render(figure: Figure) -> np.ndarray:

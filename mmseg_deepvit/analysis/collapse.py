@@ -212,8 +212,8 @@ def _measure_maps(layers: list[AttentionRows], distances: tuple[int, ...]) -> Me
             found[f"column_similarity_{name}"] = np.array(means)
             # In Swin the nearest comparable block is the one before the last: windows shift.
             nearest = np.where(np.isnan(values), nearest, values)
-        shares = similarity.share_of_similar_blocks(nearest.tolist(), SIMILAR_BLOCKS)
-        found[f"similar_blocks_{kind}"] = np.array(shares)
+        shares = similarity.share_of_similar_blocks(nearest, SIMILAR_BLOCKS)
+        found[f"similar_blocks_{kind}"] = shares
         counts = [layer.q.shape[0] * layer.q.shape[2] for layer in layers]
         matrices = [heads[kind, i] / counts[i] for i in depth]
         found[f"head_similarity_{kind}"] = np.array([*map(similarity.mean_of_pairs, matrices)])

@@ -16,7 +16,6 @@ from mmseg.registry import DATASETS, MODELS
 from torch import Tensor, nn
 
 from ..checkpoints import TIMM_SCHEME, load_whole_model, read_checkpoint
-from ..checkpoints.containers import find_weights
 from ..command_line import config_errors, load_config
 from ..errors import UserError
 from ..inference import find_images, load_segmentor, read_image, training_crop
@@ -128,8 +127,7 @@ def _timm_subject(source: str, checkpoint: str | None, device: str) -> Subject:
         raise UserError(f"timm has no model {name}: give one of timm.list_models()") from error
     if not hasattr(model, "blocks"):
         raise UserError(f"{source} has no list of blocks: give a VisionTransformer of timm's")
-    file = checkpoint or source
-    load_whole_model(model, find_weights(read_checkpoint(file), file), file)
+    load_whole_model(model, read_checkpoint(checkpoint or source).find_weights())
     config: dict[str, Any] = model.pretrained_cfg
     _, height, width = config["input_size"]
     mean, std = ([255 * x for x in config[key]] for key in ("mean", "std"))

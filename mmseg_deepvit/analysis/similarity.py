@@ -15,8 +15,8 @@ cosine zero with anything.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -75,33 +75,24 @@ def mean_of_pairs(matrix: Tensor) -> float:
 
 def share_of_pairs(matrix: Tensor, threshold: float) -> float:
     """Share of the pairs off the diagonal of a symmetric matrix above a threshold; nan for one."""
-    count = len(matrix)
-    if count < 2:
-        return float("nan")
-    above = matrix > threshold
-    pairs = above.sum() - above.diagonal().sum()
-    return (pairs / (count * (count - 1))).item()
+    return mean_of_pairs((matrix > threshold).float())
 
 
-def share_of_similar_blocks(similarities: Sequence[float | None], threshold: float) -> list[float]:
+def share_of_similar_blocks(similarities: np.ndarray, threshold: float) -> np.ndarray:
     """Share of similar blocks as models get deeper, as in DeepViT's figure 3.
 
     Args:
-        similarities: Similarity of each block's map to that of the block before, in [-1, 1]; None
-            or nan where there is none to compare with.
+        similarities: Similarity of each block's map to that of the block before, (L,) in [-1, 1];
+            nan where there is none to compare with.
         threshold: Similarity above which a block counts as similar.
 
     Returns:
-        For each depth l the share among the first l blocks that have a similarity; nan before the
-        first.
+        For each depth l the share among the first l blocks that have a similarity, (L,); nan before
+        the first.
     """
-    similar, compared, shares = 0, 0, []
-    for similarity in similarities:
-        if similarity is not None and similarity == similarity:
-            compared += 1
-            similar += similarity > threshold
-        shares.append(similar / compared if compared else float("nan"))
-    return shares
+    compared = np.cumsum(~np.isnan(similarities))
+    similar = np.cumsum(similarities > threshold)
+    return np.where(compared > 0, similar / np.maximum(compared, 1), np.nan)
 
 
 def attention_entropy(rows: Tensor) -> Tensor:

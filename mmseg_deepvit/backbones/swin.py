@@ -25,7 +25,6 @@ from torch import Tensor
 from ..checkpoints import read_backbone
 from ..checkpoints.compatibility import check_kinds, check_shapes
 from ..checkpoints.normalization import Normalization
-from ..errors import CheckpointError
 
 #: Names of a model that classifiers lack: the computed index, and the norms of the outputs.
 _OWN = re.compile(r".+\.relative_position_index|norm\d*\..+")
@@ -83,18 +82,17 @@ def load_pretrained_swin(
     if missing or unexpected:
         owner = "model" if missing else "file"
         first = (missing or unexpected)[0]
-        raise CheckpointError(
-            f"{checkpoint} does not fit the model: only the {owner} has {first} "
-            f"({len(missing)} tensors are missing, {len(unexpected)} unexpected); set depths, "
-            "qkv_bias, patch_norm and use_abs_pos_embed to match"
+        raise conversion.state.error(
+            f"does not fit the model: only the {owner} has {first} ({len(missing)} tensors are "
+            f"missing, {len(unexpected)} unexpected)",
+            "set depths, qkv_bias, patch_norm and use_abs_pos_embed to match",
         )
-    state = {k: v for k, v in state.items() if k in own}
-    check_kinds(own, state, checkpoint)
-    state |= dict(_resized_tables(state, own))
-    remedy = "set embed_dims, num_heads, mlp_ratio and patch_size to match"
-    check_shapes(own, state, checkpoint, remedy)
+    state = conversion.state.part({k: v for k, v in state.items() if k in own})
+    check_kinds(own, state)
+    state.update(_resized_tables(state, own))
+    check_shapes(own, state, "set embed_dims, num_heads, mlp_ratio and patch_size to match")
     model.load_state_dict(state, strict=False)
-    model.trained_input = (str(checkpoint), conversion.normalization)
+    model.trained_input = (state.path, conversion.normalization)
     print_log(f"Loaded {len(state)} tensors from {checkpoint}", "current")
 
 
@@ -110,7 +108,7 @@ def _resized_tables(
     state: dict[str, Tensor], own: dict[str, Tensor]
 ) -> Iterator[tuple[str, Tensor]]:
     """Tables of relative positions, ((2·w - 1)², heads), resized to the model's window w."""
-    for key, table in state.items():
+    for key, table in list(state.items()):
         is_table = key.endswith("relative_position_bias_table")
         if is_table and math.isqrt(len(table)) ** 2 == len(table):
             window = (math.isqrt(len(own[key])) + 1) // 2

@@ -1,8 +1,7 @@
 """Checkpoint files: safe reading, published families and their names, comparison with a model."""
 
-from .backbone_files import read_backbone
+from .checkpoint import Checkpoint
 from .compatibility import load_whole_model
-from .containers import find_state_dict
 from .conversion import Conversion, convert
 from .key_maps import summarize_keys
 from .loading import TRUST_VARIABLE, read_checkpoint
@@ -10,7 +9,7 @@ from .mmengine_loading import load_from_path
 from .normalization import Normalization, normalization_meta, saved_normalization
 from .published_families import FAMILIES, Family, find_family, get_family
 from .safetensors_files import save_safetensors
-from .segmentors import convert_checkpoint, segmentor_state_dict
+from .segmentors import convert_checkpoint, read_backbone, segmentor_state_dict
 from .timm_hub import TIMM_SCHEME, fetch_timm
 from .timm_trunks import trunk_arguments
 
@@ -18,6 +17,7 @@ __all__ = [
     "FAMILIES",
     "TIMM_SCHEME",
     "TRUST_VARIABLE",
+    "Checkpoint",
     "Conversion",
     "Family",
     "Normalization",
@@ -25,7 +25,6 @@ __all__ = [
     "convert_checkpoint",
     "fetch_timm",
     "find_family",
-    "find_state_dict",
     "get_family",
     "load_from_path",
     "load_whole_model",

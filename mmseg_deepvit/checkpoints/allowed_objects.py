@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections import OrderedDict
-from collections.abc import Mapping
 from functools import cache, partial
 from importlib import import_module
 from typing import Any
@@ -29,18 +28,6 @@ class _InertConfig:
     def __new__(cls) -> OrderedDict[str, Any]:  # type: ignore[misc]
         """Make the one kind of dict with attributes that PyTorch's unpickler fills."""
         return OrderedDict()
-
-
-def _inert_config_dict(content: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Stands in for mmengine's ConfigDict, which a data set's metainfo may be."""
-    return dict(content or {})
-
-
-def _inert_attribute(*_: object) -> None:
-    """Stands in for ``getattr``, by which a history names its methods.
-
-    The real ``getattr`` would reach any code from any allowed object.
-    """
 
 
 def _posing_as(stand_in: Any, module: str, name: str) -> Any:
@@ -68,7 +55,9 @@ def allowed_globals() -> list[Any]:
         *(type(np.dtype(name)) for name in _DTYPES),
         *rebuild,
         _posing_as(InertHistory, "mmengine.logging.history_buffer", "HistoryBuffer"),
-        _posing_as(_inert_config_dict, "mmengine.config.config", "ConfigDict"),
+        # A data set's metainfo may be mmengine's ConfigDict.
+        _posing_as(partial(dict), "mmengine.config.config", "ConfigDict"),
         _posing_as(_InertConfig, "yacs.config", "CfgNode"),
-        _posing_as(_inert_attribute, "builtins", "getattr"),
+        # By getattr a history names its methods; the real one would reach any code from any object.
+        _posing_as(lambda *_: None, "builtins", "getattr"),
     ]

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from torch import Tensor
-
-from ..errors import CheckpointError
+from .checkpoint import Checkpoint
+from .config_literals import read_setting
 from .joining import join_parts
 from .key_maps import Drop, rename_key
-from .normalization import Normalization
-from .published_families import Family, first_match
+from .normalization import SATELLITE, Normalization, saved_normalization
+from .published_families import FAMILIES, Family, first_match
+from .timm_hub import TIMM_SCHEME, timm_normalization
 
 #: Parts of other vision transformers, in our names. Our models lack them and would compute another
 #: function without them, so a file that has one is refused.
@@ -43,82 +42,92 @@ class Conversion:
     """
 
     family: Family
-    state: dict[str, Tensor]
+    state: Checkpoint
     renamed: dict[str, str]
     dropped: dict[str, str]
     changed: dict[str, str]
-    normalization: Normalization | None = None
-    rotary: str | None = None
+    normalization: Normalization | None
+    rotary: str | None
 
 
-def convert(
-    state: Mapping[str, Tensor], family: Family, path: str | os.PathLike[str]
-) -> Conversion:
+def convert(weights: Checkpoint, family: Family) -> Conversion:
     """Give a backbone's weights the names and the layout of their target.
 
     ``pos_embed`` keeps its grid and its positions of class and register tokens.
 
     Args:
-        state: Names and tensors, from :func:`~mmseg_deepvit.checkpoints.find_state_dict`.
+        weights: Names and tensors.
         family: Family of the weights.
-        path: Path of the file, named in errors.
 
     Returns:
-        The weights, with the family's normalisation. Unchanged values share memory with ``state``.
+        The weights. Unchanged values share memory with ``weights``.
 
     Raises:
         CheckpointError: Two keys get one name, or the file has parts that the target lacks.
     """
-    conversion = Conversion(family, {}, {}, {}, {}, family.normalization(state))
-    for key, value in state.items():
+    state = weights.part({})
+    renamed: dict[str, str] = {}
+    dropped: dict[str, str] = {}
+    changed: dict[str, str] = {}
+    for key, value in weights.items():
         new = rename_key(key, family.key_map)
         if isinstance(new, Drop):
-            conversion.dropped[key] = new.why
+            dropped[key] = new.why
             continue
-        if new in conversion.state:
-            raise CheckpointError(
-                f"checkpoint {path} is no file of family {family.name}: {key} and another key are "
-                f"both {new}; give the file's own family"
+        if new in state:
+            raise weights.error(
+                f"is no file of family {family.name}, {key} and another key are both {new}",
+                "give the file's own family",
             )
-        conversion.renamed[key] = new
-        conversion.state[new] = _change(new, value, conversion)
-    _join(conversion, path)
+        renamed[key] = new
+        state[new] = value
+        change = next((c for c in family.changes if re.fullmatch(c.pattern, new)), None)
+        if change and (other := change.function(value)) is not value:
+            state[new], changed[new] = other, change.what
+    for whole, (parts, what) in join_parts(state, family.joins).items():
+        changed[whole] = what
+        renamed |= {old: whole for old, new in renamed.items() if new in parts}
     if family.target == "trunk":
-        _check_parts(conversion.state, path)
-    return replace(conversion, rotary=_rotary(family, conversion.state))
+        _check_parts(state)
+    normalization = _normalization(family, weights)
+    rotary = _rotary(family, state)
+    return Conversion(family, state, renamed, dropped, changed, normalization, rotary)
 
 
-def _change(name: str, value: Tensor, conversion: Conversion) -> Tensor:
-    for change in conversion.family.changes:
-        if re.fullmatch(change.pattern, name):
-            changed = change.function(value)
-            if changed is not value:
-                conversion.changed[name] = change.what
-            return changed
-    return value
+def _normalization(family: Family, weights: Checkpoint) -> Normalization | None:
+    """What ``timm://NAME`` tells, or the file, or its family."""
+    if weights.path.startswith(TIMM_SCHEME):
+        return timm_normalization(weights.path)
+    if family.rotary == "dinov3" and "sat493m" in os.path.basename(weights.path):
+        return SATELLITE  # whose weights have the names of all DINOv3's
+    return saved_normalization(weights) or family.normalization(weights)
 
 
-def _join(conversion: Conversion, path: str | os.PathLike[str]) -> None:
-    for whole, (parts, what) in join_parts(conversion.state, conversion.family.joins, path).items():
-        conversion.changed[whole] = what
-        for old, new in conversion.renamed.items():
-            if new in parts:
-                conversion.renamed[old] = whole
+def _rotary(family: Family, state: Checkpoint) -> str | None:
+    """Rotary positions of the family, or of the model that a file was saved or converted from."""
+    # EVA without gated MLPs may have them or not.
+    if family.rotary and (family.rotary != "eva02" or _has_gated_mlps(state)):
+        return family.rotary
+    published = [known.rotary for known in FAMILIES if known.name == state.meta.get("family")]
+    if published:
+        return published[0]
+    model = read_setting(state.meta.get("cfg"), "model")
+    backbone = model.get("backbone") if isinstance(model, dict) else None
+    rope = backbone.get("rope") if isinstance(backbone, dict) else None
+    name = rope.get("type") if isinstance(rope, dict) else rope
+    return name if isinstance(name, str) else None
 
 
-def _rotary(family: Family, state: Mapping[str, Tensor]) -> str | None:
-    """The family's rotary positions; EVA without gated MLPs may have them or not."""
-    layers = [state.get(f"blocks.0.mlp.{name}.weight") for name in ("fc1", "fc2")]
-    if family.rotary == "eva02" and layers[0] is not None and layers[1] is not None:
-        return family.rotary if layers[0].shape[0] == 2 * layers[1].shape[1] else None
-    return family.rotary
+def _has_gated_mlps(state: Checkpoint) -> bool:
+    first, last = (f"blocks.0.mlp.{name}.weight" for name in ("fc1", "fc2"))
+    known = first in state and last in state
+    return not known or state[first].shape[0] == 2 * state[last].shape[1]
 
 
-def _check_parts(state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
+def _check_parts(state: Checkpoint) -> None:
     for pattern, meaning in _FOREIGN_PARTS:
-        key = first_match(pattern, state)
-        if key:
-            raise CheckpointError(
-                f"checkpoint {path} has {meaning} ({key}), which our backbones lack: give "
-                "weights of a plain vision transformer"
+        if key := first_match(pattern, state):
+            raise state.error(
+                f"has {meaning} ({key}), which our backbones lack",
+                "give weights of a plain vision transformer",
             )

@@ -45,7 +45,7 @@ def download(url: str) -> Path:
     """
     name = Path(url.split("?")[0].split("://", 1)[-1].partition("/")[2].rsplit("/", 1)[-1])
     if not name.name:
-        raise CheckpointError(f"checkpoint {url} names no file: give its full address")
+        raise CheckpointError(f"checkpoint {url} names no file; give its full address")
     digest = hashlib.sha256(url.encode()).hexdigest()[:12]
     target = download_folder() / f"{name.stem}-{digest}{name.suffix}"
     if not target.exists():
@@ -53,7 +53,7 @@ def download(url: str) -> Path:
             transfer(url, target, name.name)
         except (OSError, ValueError) as error:  # ValueError where the address is none
             raise CheckpointError(
-                f"cannot download {url} ({error}): fetch it elsewhere and save it as {target}"
+                f"cannot download {url} ({error}); fetch it elsewhere and save it as {target}"
             ) from error
     return target
 

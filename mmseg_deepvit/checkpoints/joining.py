@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError
+from .checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -54,15 +53,8 @@ GATE_JOINS = tuple(
 )
 
 
-def join_parts(
-    state: dict[str, Tensor], joins: Sequence[Join], path: str | os.PathLike[str]
-) -> dict[str, tuple[list[str], str]]:
-    """Join the parts in a state dict, in place.
-
-    Args:
-        state: Names and tensors.
-        joins: Joins of the family.
-        path: Path of the file, for errors.
+def join_parts(state: Checkpoint, joins: Sequence[Join]) -> dict[str, tuple[list[str], str]]:
+    """Join parts of weights in place.
 
     Returns:
         For each joined name, the names of its parts and what was done.
@@ -76,7 +68,7 @@ def join_parts(
         for stem in stems:
             names = [stem + part for part in join.parts]
             if missing := [n for n in names if n not in state and n != stem + str(join.zeros)]:
-                raise CheckpointError(f"checkpoint {path} lacks {missing[0]}; give a complete file")
+                raise state.error(f"lacks {missing[0]}", "give a complete file")
             parts = [state.get(name) for name in names]
             filled = [torch.zeros_like(state[names[0]]) if part is None else part for part in parts]
             state[stem + join.whole] = torch.cat(filled)

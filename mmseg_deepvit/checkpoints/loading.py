@@ -16,30 +16,27 @@ from typing import Any
 
 import torch
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, reason
 from .allowed_objects import allowed_globals
+from .checkpoint import Checkpoint
 from .download import download
 from .formats import is_safetensors, what_else
 from .safetensors_files import read_safetensors
-from .sharded import is_sharded, read_sharded
+from .sharded import REST, is_sharded, read_sharded
 from .timm_hub import TIMM_SCHEME, fetch_timm
 
 #: Variable with the paths of files that may run code when they are read, between colons as in PATH.
 TRUST_VARIABLE = "MMSEG_DEEPVIT_TRUST_CHECKPOINT"
 
 
-def read_checkpoint(path: str | os.PathLike[str], trust: bool = False) -> Mapping[str, Any]:
+def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     """Read a checkpoint on the CPU without running code from it.
 
     Args:
         path: Local file (PyTorch's formats or safetensors), folder of several processes
             (:mod:`~mmseg_deepvit.checkpoints.sharded`), ``http(s)://`` address, downloaded once,
-            or ``timm://NAME``, pretrained weights of timm.
-        trust: Whether to run the code in the file, as ``pickle`` does. The variable
-            ``MMSEG_DEEPVIT_TRUST_CHECKPOINT=FILE`` says so to every tool.
-
-    Returns:
-        Content of the file.
+            or ``timm://NAME``, pretrained weights of timm. The code in a file that the variable
+            ``MMSEG_DEEPVIT_TRUST_CHECKPOINT`` names is run, as ``pickle`` does.
 
     Raises:
         CheckpointError: The file is missing, damaged, of another kind, or holds objects that are
@@ -47,21 +44,22 @@ def read_checkpoint(path: str | os.PathLike[str], trust: bool = False) -> Mappin
     """
     path = os.fspath(path)
     if is_sharded(path):
-        return read_sharded(path, read_checkpoint)
+        return read_sharded(read_checkpoint(Path(path) / REST))
     local = locate(path)
     named = path if path == str(local) else f"{path} ({local})"
     try:
         if is_safetensors(local):
-            return read_safetensors(local, named)
+            return Checkpoint(read_safetensors(local, named), path)
         other = what_else(local)
     except OSError as error:
-        raise CheckpointError(f"checkpoint {named} cannot be read ({error.strerror})") from error
+        raise CheckpointError(
+            f"checkpoint {named} cannot be read ({reason(error)}); look at its rights"
+        ) from error
     if other:
         raise CheckpointError(f"checkpoint {named} is {other}")
-    trusted = trust or _is_trusted(local)
-    if trusted:
+    if trusted := _is_trusted(local):
         warnings.warn(f"{named} is trusted: code in it is run", stacklevel=2)
-    return _read_pickle(local, named, trusted)
+    return Checkpoint(_read_pickle(local, named, trusted), path)
 
 
 def locate(path: str) -> Path:
@@ -71,16 +69,18 @@ def locate(path: str) -> Path:
     if path.startswith(("http://", "https://")):
         return download(path)
     if not path.strip():
-        raise CheckpointError("the path of a checkpoint is empty: give the path of a .pth file")
+        raise CheckpointError("the path of a checkpoint is empty; give the path of a .pth file")
     local = Path(path).expanduser()
     try:
         is_file, is_folder = local.is_file(), local.is_dir()
     except (OSError, ValueError) as error:  # a name too long, or with a null character
-        said = error.strerror if isinstance(error, OSError) else error
-        raise CheckpointError(f"checkpoint {path[:99]!r} is no name for a file ({said})") from error
+        raise CheckpointError(
+            f"checkpoint {path[:99]!r} is no name for a file ({reason(error)}); give the path of "
+            "a .pth file"
+        ) from error
     if not is_file:
         what = "is a folder" if is_folder else "does not exist"
-        raise CheckpointError(f"checkpoint {path} {what}: give the path of a .pth file")
+        raise CheckpointError(f"checkpoint {path} {what}; give the path of a .pth file")
     return local
 
 
@@ -98,7 +98,7 @@ def _read_pickle(local: Path, path: str, trusted: bool) -> Mapping[str, Any]:
         raise CheckpointError(_reading_failed(path, local, error)) from error
     if not isinstance(content, Mapping):
         raise CheckpointError(
-            f"checkpoint {path} holds a {type(content).__name__}, not a dict of weights: "
+            f"checkpoint {path} holds a {type(content).__name__}, not a dict of weights; "
             "save model.state_dict()"
         )
     return content
@@ -117,7 +117,7 @@ def _reading_failed(path: str, local: Path, error: Exception) -> str:
         if foreign := re.search(pattern, str(error)):
             return (
                 f"checkpoint {path} holds objects that are not plain data ({foreign[1]}), and "
-                "reading them would run code from the file: save the weights alone, "
+                "reading them would run code from the file; save the weights alone, "
                 "model.state_dict(), or if you trust who made it set "
                 f"{TRUST_VARIABLE}={local} in the environment"
             )
@@ -126,5 +126,5 @@ def _reading_failed(path: str, local: Path, error: Exception) -> str:
     lines = [cause[1]] if cause else str(error).splitlines()
     reason = lines[0] if lines and "weights_only" not in lines[0] else type(error).__name__
     return (
-        f"checkpoint {path} is damaged or not a PyTorch file ({reason}): download or save it again"
+        f"checkpoint {path} is damaged or not a PyTorch file ({reason}); download or save it again"
     )

@@ -21,16 +21,15 @@ from mmengine.fileio import get_file_backend
 from mmengine.logging import HistoryBuffer, print_log
 from mmengine.runner import CheckpointLoader
 from mmengine.runner import checkpoint as mmengine_checkpoint
-from torch import Tensor
 
 from ..errors import CheckpointError
 from .allowed_objects import InertHistory
+from .checkpoint import Checkpoint
 from .config_literals import is_plain_config
-from .containers import check_plain
 from .loading import read_checkpoint
 
 
-def load_from_path(filename: str, map_location: Any = None) -> dict[str, Any]:
+def load_from_path(filename: str, map_location: Any = None) -> Checkpoint:
     """Load a local file or an address.
 
     Args:
@@ -44,10 +43,10 @@ def load_from_path(filename: str, map_location: Any = None) -> dict[str, Any]:
         CheckpointError: The file cannot be read without running its code, or no model can take its
             weights.
     """
-    content = dict(read_checkpoint(filename))
-    _check_weights(content, filename)
-    _restore_histories(content, filename)
-    _drop_programs(content, filename)
+    content = read_checkpoint(filename)
+    content.tensors(content.get("state_dict", content)).check_plain()
+    _restore_histories(content)
+    _drop_programs(content)
     return content
 
 
@@ -58,7 +57,7 @@ def load_by_name(filename: str, map_location: Any = None) -> dict[str, Any]:
         name = mmengine_checkpoint.get_deprecated_model_names().get(name, name)
     addresses: Mapping[str, str] = getattr(mmengine_checkpoint, _LISTS[scheme])()
     if name not in addresses:
-        raise CheckpointError(f"checkpoint {filename}: mmengine knows no {name}: give its address")
+        raise CheckpointError(f"checkpoint {filename}: mmengine knows no {name}; give its address")
     address = addresses[name]
     if not address.startswith(("http://", "https://")):
         address = osp.join(mmengine_checkpoint._get_mmengine_home(), address)
@@ -74,22 +73,15 @@ def load_from_store(filename: str, map_location: Any = None) -> dict[str, Any]:
         return load_from_path(str(local))
 
 
-def _check_weights(content: Mapping[str, Any], path: str) -> None:
-    """Check the part that mmengine takes for the weights."""
-    weights = content.get("state_dict", content)
-    if isinstance(weights, Mapping):
-        check_plain({k: v for k, v in weights.items() if isinstance(v, Tensor)}, path)
-
-
-def _restore_histories(content: dict[str, Any], path: str) -> None:
+def _restore_histories(content: Checkpoint) -> None:
     """Turn stand-ins into the log histories that mmengine continues when it resumes."""
     hub = content.get("message_hub")
     scalars = hub.get("log_scalars") if isinstance(hub, Mapping) else None
     if isinstance(scalars, dict):
-        scalars.update({k: _history(v, path) for k, v in scalars.items()})
+        scalars.update({k: _history(v, content) for k, v in scalars.items()})
 
 
-def _history(value: Any, path: str) -> Any:
+def _history(value: Any, content: Checkpoint) -> Any:
     if not isinstance(value, InertHistory):
         return value
     state = vars(value)
@@ -102,24 +94,21 @@ def _history(value: Any, path: str) -> Any:
         and {logged.dtype.kind, counts.dtype.kind} <= set("biuf")
     )
     if not plain or not isinstance(most, int) or most < 1:
-        raise CheckpointError(
-            f"checkpoint {path} has a damaged log history; take an earlier checkpoint"
-        )
+        raise content.error("has a damaged log history", "take an earlier checkpoint")
     return HistoryBuffer(logged, counts, most)
 
 
-def _drop_programs(content: dict[str, Any], path: str) -> None:
+def _drop_programs(content: Checkpoint) -> None:
     """Remove configurations that are more than data, since mmengine would execute them."""
     hub = content.get("message_hub")
-    meta = content.get("meta")
-    places = [(meta, "config"), (meta, "cfg")]
+    places: list[tuple[Any, str]] = [(content.meta, "config"), (content.meta, "cfg")]
     places += [(hub.get("runtime_info"), "cfg")] if isinstance(hub, Mapping) else []
     for place, key in places:
         if isinstance(place, dict) and key in place and not is_plain_config(place[key]):
             del place[key]
             print_log(
-                f"the configuration in checkpoint {path} is more than plain data: it is left out, "
-                "as mmengine would run it",
+                f"the configuration in checkpoint {content.path} is more than plain data; it is "
+                "left out, as mmengine would run it",
                 "current",
                 logging.WARNING,
             )

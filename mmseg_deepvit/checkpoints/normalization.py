@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .checkpoint import Checkpoint
 from .config_literals import read_setting
 
 
@@ -47,14 +48,11 @@ def normalization_meta(normalization: Normalization | None) -> dict[str, Any]:
     return {_META_KEY: {key: list(value) for key, value in asdict(normalization).items()}}
 
 
-def saved_normalization(checkpoint: Mapping[str, Any]) -> Normalization | None:
-    """The normalisation that the content of a file tells, or None."""
-    meta = checkpoint.get("meta")
-    if not isinstance(meta, Mapping):
-        return None
-    if _META_KEY in meta:
-        return normalization_from(meta[_META_KEY])
-    model = read_setting(meta.get("cfg"), "model")
+def saved_normalization(checkpoint: Checkpoint) -> Normalization | None:
+    """The normalisation that a file tells, or None."""
+    if _META_KEY in checkpoint.meta:
+        return normalization_from(checkpoint.meta[_META_KEY])
+    model = read_setting(checkpoint.meta.get("cfg"), "model")
     return normalization_from(model.get("data_preprocessor")) if isinstance(model, dict) else None
 
 

@@ -6,15 +6,15 @@ parts come first, because their files also have the marks of the common families
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
 
 from ..errors import CheckpointError
+from .checkpoint import Checkpoint
 from .joining import GATE_JOINS, QKV_JOINS, Join, without_key_bias
 from .key_maps import (
     CAIT,
@@ -51,8 +51,6 @@ class Family:
     Attributes:
         name: Name for ``tools/convert_checkpoint.py --family``.
         reference: Publisher of the files.
-        target: Model whose names they get: our ``trunk`` (DeepViT, DiversePatchViT, CaiT,
-            PlainViT), or ``swin``, mmseg's SwinTransformer.
         marks: Patterns; each matches some full name in every file of the family.
         key_map: New names, and names to leave out.
         changes: Changes to values that are laid out in another way.
@@ -63,11 +61,12 @@ class Family:
         joins: Tensors that the files have in parts, by their new names.
         rotary: Convention of the rotary positions, as a trunk's ``rope`` names it; None for
             families without them, and where the names are our trunk's.
+        target: Model whose names they get: our ``trunk`` (DeepViT, DiversePatchViT, CaiT,
+            PlainViT), or ``swin``, mmseg's SwinTransformer.
     """
 
     name: str
     reference: str
-    target: Literal["trunk", "swin"]
     marks: tuple[str, ...]
     key_map: KeyMap
     changes: tuple[ValueChange, ...] = ()
@@ -76,6 +75,7 @@ class Family:
     absent: tuple[str, ...] = ()
     joins: tuple[Join, ...] = ()
     rotary: str | None = None
+    target: Literal["trunk", "swin"] = "trunk"
 
     def normalization(self, names: Collection[str]) -> Normalization | None:
         """Normalisation of the training images of weights with these names, if it is known."""
@@ -105,7 +105,6 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "dvit_repo",
         "zhoudaquan/dvit_repo: DeepViT",
-        "trunk",
         (r"blocks\.\d+\.attn\.reatten_matrix\.weight",),
         DEEPVIT,
         _MIXES,
@@ -115,7 +114,6 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "patch_vit",
         "ChengyueGongR/PatchVisionTransformer: ViTs that mix heads",
-        "trunk",
         (r"blocks\.\d+\.attn\.proj_(pre|post)\.weight",),
         DIVERSE_PATCH,
         _MIXES,
@@ -125,7 +123,6 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "cait",
         "facebookresearch/deit, timm: CaiT",
-        "trunk",
         (r"blocks\.\d+\.attn\.proj_[lw]\.weight",),
         CAIT,
         _MIXES,
@@ -135,14 +132,12 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "ours",
         "this package's DeepViT, DiversePatchViT and CaiT",
-        "trunk",
         (r"blocks\.\d+\.attn\.(pre_mix|post_mix|mix_norm)\..+",),
         VIT,
     ),
     Family(
         "dinov3",
         "facebookresearch/dinov3",
-        "trunk",
         (r"storage_tokens", r"blocks\.\d+\.ls1\.gamma", r"blocks\.\d+\.attn\.qkv\.weight"),
         DINOV3,
         _KEY_BIAS,
@@ -154,7 +149,6 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "timm_dinov3",
         "timm: DINOv3",
-        "trunk",
         (r"cls_token", r"reg_token", r"blocks\.\d+\.gamma_1", r"blocks\.\d+\.attn\.qkv\.weight"),
         DINOV3,
         normalizations=_ALL_IMAGENET,
@@ -165,7 +159,6 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "eva02",
         "baaivision/EVA, timm: EVA, EVA-02",
-        "trunk",
         (
             r"blocks\.\d+\.attn\.(v_bias|v_proj\.bias)",
             r"blocks\.\d+\.attn\.(qkv|q_proj)\.weight",
@@ -180,7 +173,6 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "timm_pe_core",
         "timm: Perception Encoder (core)",
-        "trunk",
         (r"norm_pre\.weight", r"attn_pool\.latent", r"blocks\.\d+\.attn\.qkv\.weight"),
         PERCEPTION_ENCODER,
         normalizations=_ALL_HALF,
@@ -189,7 +181,6 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "timm_pe_spatial",
         "timm: Perception Encoder (spatial, lang)",
-        "trunk",
         (r"norm_pre\.weight", r"blocks\.\d+\.attn\.qkv\.weight", r"patch_embed\.proj\.weight"),
         PERCEPTION_ENCODER,
         normalizations=_ALL_HALF,
@@ -199,7 +190,6 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "pe_core",
         "facebookresearch/perception_models: core, with the text encoder",
-        "trunk",
         (
             r"visual\.transformer\.resblocks\.\d+\.attn\.in_proj_weight",
             r"visual\.conv1\.weight",
@@ -214,7 +204,6 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "pe_spatial",
         "facebookresearch/perception_models: spatial, lang",
-        "trunk",
         (r"transformer\.resblocks\.\d+\.attn\.in_proj_weight", r"conv1\.weight", r"ln_pre\.weight"),
         perception_models(""),
         _WITH_BATCH,
@@ -225,7 +214,6 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "dinov2",
         "facebookresearch/dinov2",
-        "trunk",
         (
             r"register_tokens|mask_token|blocks\.\d+\.\d+\.norm1\.weight",
             r"blocks\.(\d+\.)?\d+\.ls1\.gamma",
@@ -236,7 +224,6 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "vit",
         "timm, facebookresearch/deit, dino and mae: ViT, DeiT, DeiT-III, augreg, DINO, MAE",
-        "trunk",
         (r"blocks\.\d+\.attn\.qkv\.weight", r"patch_embed\.proj\.weight"),
         VIT,
         normalizations=_SOME_IMAGENET,
@@ -244,14 +231,12 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "mmseg_vit",
         "mmseg: VisionTransformer",
-        "trunk",
         (r"layers\.\d+\.attn\.attn\.in_proj_weight", r"patch_embed\.projection\.weight"),
         MMSEG_VIT,
     ),
     Family(
         "mmpretrain_vit",
         "mmpretrain: VisionTransformer",
-        "trunk",
         (
             r"layers\.\d+\.attn\.qkv\.weight",
             r"layers\.\d+\.ffn\.layers\.0\.0\.weight",
@@ -263,45 +248,40 @@ FAMILIES: tuple[Family, ...] = (
     Family(
         "swin",
         "microsoft/Swin-Transformer, its segmentation repository, PatchVisionTransformer: Swin",
-        "swin",
         (_SWIN_TABLE, r"layers\.0\.downsample\.reduction\.weight"),
         SWIN,
         _MERGING,
         _ALL_IMAGENET,
         segmentors=True,
+        target="swin",
     ),
     Family(
         "timm_swin",
         "timm: Swin",
-        "swin",
         (_SWIN_TABLE, r"layers\.1\.downsample\.reduction\.weight"),
         TIMM_SWIN,
         _MERGING,
         _ALL_IMAGENET,
+        target="swin",
     ),
     Family(
         "mmseg_swin",
         "mmseg, mmpretrain: SwinTransformer",
-        "swin",
         (r"stages\.\d+\.blocks\.\d+\.attn\.w_msa\.relative_position_bias_table",),
         CLASSIFIERS,
         normalizations=_ALL_IMAGENET,
+        target="swin",
     ),
 )
 
 
-def find_family(state: Mapping[str, Tensor], path: str | os.PathLike[str]) -> Family:
-    """Recognise the family of a backbone's weights; ``path`` is named in the error.
-
-    Raises:
-        CheckpointError: No family has such names.
-    """
-    family = match_family(state)
-    if family:
+def find_family(state: Checkpoint) -> Family:
+    """Recognise the family of a backbone's weights; CheckpointError if none has such names."""
+    if family := match_family(state):
         return family
-    raise CheckpointError(
-        f"checkpoint {path} is of no family that is known (it holds "
-        f"{summarize_keys(list(state)[:5])}, …): give weights of {_names()}"
+    held = summarize_keys(list(state)[:5])
+    raise state.error(
+        f"is of no family that is known (it holds {held}, …)", f"give weights of {_names()}"
     )
 
 
@@ -322,7 +302,7 @@ def get_family(name: str) -> Family:
     for family in FAMILIES:
         if family.name == name:
             return family
-    raise CheckpointError(f"{name} is no family of checkpoints: give one of {_names()}")
+    raise CheckpointError(f"{name} is no family of checkpoints; give one of {_names()}")
 
 
 def _names() -> str:

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, reason
 
 #: Key of ``meta``, as JSON, in the file's metadata, which is a map of strings.
 META_KEY = "mmseg_deepvit"
@@ -38,10 +38,9 @@ def read_safetensors(path: Path, named: str) -> dict[str, Any]:
             written = (file.metadata() or {}).get(META_KEY)
         meta = None if written is None else json.loads(written)
     except (SafetensorError, ValueError, RecursionError) as error:
-        said = " ".join(str(error).split())
         raise CheckpointError(
-            f"checkpoint {named} is damaged or not a safetensors file ({said}): download or save "
-            "it again"
+            f"checkpoint {named} is damaged or not a safetensors file ({reason(error)}); "
+            "download or save it again"
         ) from error
     return {"state_dict": state, "meta": meta} if isinstance(meta, dict) else state
 

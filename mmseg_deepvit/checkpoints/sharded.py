@@ -32,7 +32,8 @@ from torch.distributed.checkpoint.filesystem import FileSystemReader
 from torch.distributed.checkpoint.metadata import Metadata, TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict_loader import load
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, reason
+from .checkpoint import Checkpoint
 
 REST, METADATA = "rest.pth", ".metadata"
 #: Key of a mark: a dict with one entry, whose value names a tensor in other files.
@@ -62,36 +63,24 @@ def is_sharded(path: str | os.PathLike[str]) -> bool:
     return known or next(folder.glob("__*.distcp"), None) is not None
 
 
-def read_sharded(
-    path: str | os.PathLike[str], read_file: Callable[[str], Mapping[str, Any]]
-) -> dict[str, Any]:
-    """Read all of a checkpoint into this process.
+def read_sharded(rest: Checkpoint) -> Checkpoint:
+    """Read into this process what one process would have saved; errors are those of :func:`fill`.
 
     Args:
-        path: Path of the folder.
-        read_file: Reader of ``rest.pth``.
-
-    Returns:
-        Content that one process would have saved.
-
-    Raises:
-        CheckpointError: A part is missing or damaged, or of another kind.
+        rest: Content of the folder's ``rest.pth``.
     """
-    rest = read_file(str(Path(path) / REST))
-    return fill(path, rest, lambda _, about: torch.empty(about.size, dtype=about.properties.dtype))
+    return fill(rest, lambda _, about: torch.empty(about.size, dtype=about.properties.dtype))
 
 
 def fill(
-    path: str | os.PathLike[str],
-    rest: Mapping[str, Any],
+    rest: Checkpoint,
     target: Callable[[str, TensorStorageMetadata], Tensor],
     alone: bool = True,
-) -> dict[str, Any]:
+) -> Checkpoint:
     """Replace marks by their tensors.
 
     Args:
-        path: Path of the folder.
-        rest: Content of its ``rest.pth``.
+        rest: Content of the folder's ``rest.pth``.
         target: Function that makes the tensor to read into, or this process' part of it, by name
             and description.
         alone: Whether this process reads by itself; else all processes read at once.
@@ -102,8 +91,8 @@ def fill(
     Raises:
         CheckpointError: A part is missing or damaged, or of another size than its target.
     """
-    reader = _Reader(path, rest)
-    described = reader.described()
+    reader = _Reader(rest)
+    described: Mapping[str, Any] = reader.read_metadata().state_dict_metadata
     tensors: dict[str, Tensor] = {}
 
     def tensor(name: str) -> Tensor:
@@ -120,13 +109,18 @@ def fill(
     except CheckpointError:
         raise
     except (Exception, CheckpointException) as error:
-        raise _damaged(path, error) from error
-    return filled
+        raise _damaged(reader.folder, error) from error
+    return Checkpoint(filled, reader.folder)
 
 
-def check_sharded(path: str | os.PathLike[str], rest: Mapping[str, Any]) -> None:
+def check_sharded(rest: Checkpoint) -> None:
     """Raise CheckpointError if a part is missing or damaged; ``rest`` is from ``rest.pth``."""
-    _Reader(path, rest).check_all()
+    reader = _Reader(rest)
+    stored = reader.read_metadata().storage_data.values()
+    try:
+        reader.compare(part.relative_path for part in stored)
+    except (OSError, ValueError) as error:
+        raise _damaged(reader.folder, error) from error
 
 
 def checksum(path: Path) -> int:
@@ -189,11 +183,10 @@ def cause_of(error: BaseException) -> BaseException:
     return causes[0][0] if causes else error
 
 
-def _damaged(path: str | os.PathLike[str], error: BaseException) -> CheckpointError:
-    cause = cause_of(error)
-    said = " ".join(str(cause).split())[:200] or type(cause).__name__
+def _damaged(path: Path, error: BaseException) -> CheckpointError:
+    said = reason(cause_of(error), most=200)
     return CheckpointError(
-        f"checkpoint {path} is damaged or belongs to another model ({said}): take an earlier one"
+        f"checkpoint {path} is damaged or belongs to another model ({said}); take an earlier one"
     )
 
 
@@ -214,29 +207,24 @@ class _Reader(FileSystemReader):
     """PyTorch's reader, which runs no code of ``.metadata`` and accepts undamaged files only.
 
     Args:
-        path: Path of the folder.
-        rest: Content of its ``rest.pth``.
+        rest: Content of the folder's ``rest.pth``.
     """
 
-    def __init__(self, path: str | os.PathLike[str], rest: Mapping[str, Any]) -> None:
-        super().__init__(path)
-        self.folder = Path(path)
+    def __init__(self, rest: Checkpoint) -> None:
+        self.folder = Path(rest.path).parent
+        super().__init__(self.folder)
         checksums = rest.get(CHECKSUMS)
         self.checksums = dict(checksums) if isinstance(checksums, Mapping) else None
         self._metadata: Metadata | None = None
-
-    def described(self) -> Mapping[str, TensorStorageMetadata]:
-        """Return the descriptions of all tensors, by name."""
-        return self.read_metadata().state_dict_metadata  # type: ignore[return-value]
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> Metadata:
         """Read and check the descriptions, once."""
         if self._metadata is None:
             if self.checksums is None:
-                said = f"{self.folder} was saved without checksums: damage may not be seen"
+                said = f"{self.folder} was saved without checksums; damage may not be seen"
                 warnings.warn(said, stacklevel=2)
             try:
-                self._compare([METADATA])
+                self.compare([METADATA])
                 with (self.folder / METADATA).open("rb") as file:
                     self._metadata = _Unpickler(file).load()
                 self._check_files(self._metadata)
@@ -251,18 +239,10 @@ class _Reader(FileSystemReader):
     def read_data(self, plan: Any, planner: Any) -> Any:
         """Read tensors from undamaged files."""
         stored = [self.storage_data[item.storage_index] for item in plan.items]
-        self._compare(part.relative_path for part in stored)
+        self.compare(part.relative_path for part in stored)
         return super().read_data(plan, planner)
 
-    def check_all(self) -> None:
-        """Raise CheckpointError if any file is damaged."""
-        stored = self.read_metadata().storage_data.values()
-        try:
-            self._compare(part.relative_path for part in stored)
-        except (OSError, ValueError) as error:
-            raise _damaged(self.folder, error) from error
-
-    def _compare(self, names: Iterable[str]) -> None:
+    def compare(self, names: Iterable[str]) -> None:
         """Compare files with their checksums; ValueError names one that differs."""
         if self.checksums is None:
             return

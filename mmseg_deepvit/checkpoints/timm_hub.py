@@ -10,7 +10,7 @@ import difflib
 from pathlib import Path
 from typing import Any
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, first_line
 from .download import TIMEOUT, download_folder, transfer
 from .normalization import Normalization
 
@@ -40,7 +40,7 @@ def fetch_timm(name: str) -> Path:
     url = cfg.url if cfg.url and not cfg.url.endswith(".npz") else ""
     if not published and not url:
         raise CheckpointError(
-            f"timm has no weights that can be read for {name}: give one of timm.list_pretrained()"
+            f"timm has no weights that can be read for {name}; give one of timm.list_pretrained()"
         )
     theirs = folder / url.rsplit("/", 1)[-1]
     cached = [try_to_load_from_cache(**file) for file in published]
@@ -52,7 +52,7 @@ def fetch_timm(name: str) -> Path:
     except OSError as error:
         source, target = (hf_hub_url(**published[0]), own[0]) if published else (url, theirs)
         raise CheckpointError(
-            f"{TIMM_SCHEME}{name} is not on this machine and cannot be downloaded ({error}): fetch "
+            f"{TIMM_SCHEME}{name} is not on this machine and cannot be downloaded ({error}); fetch "
             f"{source} and save it as {target} (looked for there, as {own[1]}, and in "
             f"{constants.HF_HUB_CACHE})"
         ) from error
@@ -85,7 +85,7 @@ def pretrained_cfg(name: str) -> tuple[str, Any]:
         known = [*timm.list_pretrained(), *timm.list_models()]
         close = difflib.get_close_matches(name, known, n=3)
         hint = f"did you mean {' or '.join(close)}?" if close else "see timm.list_pretrained()"
-        raise CheckpointError(f"timm has no model {name}: {hint}")
+        raise CheckpointError(f"timm has no model {name}; {hint}")
     return f"{cfg.architecture}.{cfg.tag}" if cfg.tag else cfg.architecture, cfg
 
 
@@ -115,7 +115,7 @@ def _download(published: list[dict[str, Any]], url: str, target: Path) -> Path:
             get_hf_file_metadata(hf_hub_url(**file), timeout=TIMEOUT)
             return Path(hf_hub_download(**file))
         except Exception as error:  # of the hub or of its HTTP client, which its versions change
-            answers.append(f"Hugging Face: {(str(error) or type(error).__name__).splitlines()[0]}")
+            answers.append(f"Hugging Face: {first_line(error)}")
             if not isinstance(error, EntryNotFoundError):
                 break
     if url:

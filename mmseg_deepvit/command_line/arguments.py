@@ -11,6 +11,7 @@ from .. import require_stack  # noqa: F401
 # isort: split
 from mmengine.config import DictAction
 
+from ..errors import first_line
 from ..quick_help import only_help
 
 if not only_help():
@@ -81,7 +82,7 @@ def _device(text: str) -> str:
             raise RuntimeError("it computes nothing")
         torch.zeros(1, device=text)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        said = first_line(error)
         raise argparse.ArgumentTypeError(f"{text!r} cannot be used ({said}): try cpu") from error
     return text
 

@@ -17,7 +17,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.runner import FlexibleRunner, Runner
 
-from ..errors import UserError
+from ..errors import UserError, reason
 
 #: Keys that runners and tools read in a config, in addition to the runner's arguments.
 _FURTHER_KEYS = {
@@ -55,8 +55,7 @@ def _merge(cfg: Config, named: str, options: Mapping[str, Any]) -> None:
     try:
         cfg.merge_from_dict(dict(options))
     except Exception as error:  # assertions, KeyError and TypeError of mmengine
-        text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-        raise UserError(f"--cfg-options {named}: {' '.join(text.split())[:300]}") from error
+        raise UserError(f"--cfg-options {named}: {reason(error)}") from error
 
 
 @cache

@@ -18,7 +18,7 @@ from .. import require_stack  # noqa: F401
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
-from ..errors import UserError
+from ..errors import UserError, reason
 from ..quick_help import only_help
 from .results import check_out
 from .running import TRACEBACK_VARIABLE, library_line, worker_line
@@ -53,7 +53,7 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
     except (Exception, SystemExit) as error:  # a config is code: it can raise anything
         if line := _external_base(path, error):
             raise UserError(line) from error
-        said = _shortened(error)
+        said = reason(error, _MOST_SAID)
         raise UserError(f"config {path} cannot be read ({type(error).__name__}: {said})") from error
     if options:
         merge_options(cfg, options)
@@ -89,16 +89,11 @@ def config_errors(config: str) -> Iterator[None]:
             raise UserError(ours) from error
         if line := library_line(error):
             raise UserError(f"config {config}: {line}") from error
-        said = _asserted(error) or _shortened(error)
+        said = _asserted(error) or reason(error, _MOST_SAID)
         if " " not in said:  # a bare key, or nothing
-            said = f"{type(error).__name__} {said}".strip()
+            kind = type(error).__name__
+            said = kind if said == kind else f"{kind} {said}"
         raise UserError(f"config {config}: {said} ({TRACEBACK_VARIABLE}=1 shows where)") from error
-
-
-def _shortened(error: BaseException) -> str:
-    """The message of an error, in one line."""
-    text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    return " ".join(text.split())[:_MOST_SAID]
 
 
 def _asserted(error: BaseException) -> str | None:

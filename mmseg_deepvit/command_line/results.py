@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import UserError, first_line, reason
 from ..files import replacing
 
 
@@ -42,8 +42,9 @@ def check_out(path: str, option: str, is_folder: bool) -> Path:
             what = "may not be written to" if place.is_dir() else "is a file"
             raise UserError(f"{option} {path} cannot be written ({place} {what}): give another")
     except (OSError, ValueError) as error:  # a name too long, or with a null character
-        said = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"{option} {path[:99]!r} is no name for a file ({said})") from error
+        raise UserError(
+            f"{option} {path[:99]!r} is no name for a file ({reason(error)})"
+        ) from error
     return target
 
 
@@ -67,7 +68,7 @@ def writing(path: str | os.PathLike[str], option: str = "", sync: bool = False) 
         with replacing(path, sync) as part:
             yield part
     except (OSError, RuntimeError, ValueError) as error:  # PyTorch's writer raises RuntimeError
-        said = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+        said = reason(error) if isinstance(error, OSError) else first_line(error)
         raise UserError(
             f"{option} {path} cannot be written ({said}): give another".lstrip()
         ) from error

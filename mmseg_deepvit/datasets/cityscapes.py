@@ -53,8 +53,11 @@ class CityscapesLabelIdsDataset(PairedDataset, CityscapesDataset):
     def load_data_list(self) -> list[dict[str, Any]]:
         """List every image with its mask's path and the map from the mask's labels to classes."""
         data_list: list[dict[str, Any]] = super().load_data_list()
+        label_map: Mapping[int, int] | None = self.label_map
+        if self.seg_map_suffix.endswith("labelIds.png"):
+            label_map = {i: (label_map or {}).get(train, train) for i, train in TRAIN_IDS.items()}
         for info in data_list:
-            info["label_map"] = self._file_label_map()
+            info["label_map"] = label_map
         return data_list
 
     def list_masks(self) -> list[str] | None:
@@ -68,10 +71,3 @@ class CityscapesLabelIdsDataset(PairedDataset, CityscapesDataset):
             self.seg_map_suffix = _ID_SUFFIX
             masks = super().list_masks()
         return masks
-
-    def _file_label_map(self) -> Mapping[int, int] | None:
-        """Map from the files' labels to classes; None if they are the same."""
-        chosen: Mapping[int, int] | None = self.label_map
-        if not self.seg_map_suffix.endswith("labelIds.png"):
-            return chosen
-        return {label: (chosen or {}).get(train, train) for label, train in TRAIN_IDS.items()}

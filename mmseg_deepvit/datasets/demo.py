@@ -27,8 +27,9 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ..label_pictures import write_jpeg, write_png
 from .dermoscopy import MIN_SIZE, render_lesion_image
-from .dermoscopy.primitives import BoolArray, UInt8Array
+from .dermoscopy.primitives import BoolArray
 
 __all__ = ["otsu_lesion_mask", "render_lesion_image", "write_demo_dataset"]
 
@@ -172,18 +173,11 @@ def _write_set(root: Path, record: dict[str, Any]) -> None:
             # A spawn key gives each index an independent stream.
             sequence = np.random.SeedSequence(record["seed"], spawn_key=(index,))
             image, mask = render_lesion_image(np.random.default_rng(sequence), record["size"])
-            _write_image(images / f"ISIC_{index:07d}.jpg", image)
-            _write_image(masks / f"ISIC_{index:07d}_segmentation.png", mask.astype(np.uint8) * 255)
+            # Lower qualities blur borders between colours.
+            write_jpeg(images / f"ISIC_{index:07d}.jpg", image, quality=95)
+            write_png(masks / f"ISIC_{index:07d}_segmentation.png", mask.astype(np.uint8) * 255)
     text = json.dumps(record, indent=2) + "\n"
     (root / RECORD_NAME).write_text(text, encoding="utf-8")
-
-
-def _write_image(path: Path, image: UInt8Array) -> None:
-    """Write a picture; raise OSError where OpenCV only returns False."""
-    # Lower qualities blur borders between colours. OpenCV warns if PNG gets a quality.
-    options = [cv2.IMWRITE_JPEG_QUALITY, 95] if path.suffix == ".jpg" else []
-    if not cv2.imwrite(str(path), image, options):
-        raise OSError(f"could not write {path}")
 
 
 def _publish(fresh: Path, root: Path, record: dict[str, Any]) -> None:

@@ -102,9 +102,6 @@ class Fold:
                 f"num_folds={self.count} needs at least {self.count} images and the part has "
                 f"{len(stems)}; set fewer folds"
             )
-        ordered = sorted(stems, key=self._rank)
+        ordered = sorted(stems, key=lambda s: hashlib.sha256(f"{self.seed}:{s}".encode()).digest())
         held_out = set(ordered[self.index :: self.count])
         return sorted(stem for stem in stems if (stem in held_out) == (self.part == "val"))
-
-    def _rank(self, stem: str) -> bytes:
-        return hashlib.sha256(f"{self.seed}:{stem}".encode()).digest()

@@ -18,6 +18,7 @@ import mmseg.datasets.transforms
 import numpy as np
 from mmengine import fileio
 
+from ..errors import reason
 from .decoding import (
     check_same_size,
     check_same_turn,
@@ -54,7 +55,7 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
             filled: dict[str, Any] | None = super().transform(results)
             return filled
         except Exception as error:  # decoders raise errors of any type
-            raise data_error(path, f"cannot be read ({_line(error)})", "replace it") from error
+            raise data_error(path, f"cannot be read ({reason(error)})", "replace it") from error
 
 
 class LoadAnnotations(mmseg.datasets.transforms.LoadAnnotations):
@@ -99,7 +100,7 @@ def read_bytes(path: str, backend_args: dict[str, Any] | None = None) -> bytes:
         remedy = "put it there, or set data_root and data_prefix"
         raise data_error(path, "does not exist", remedy) from error
     except OSError as error:
-        said = f"cannot be opened ({error.strerror or _line(error)})"
+        said = f"cannot be opened ({reason(error)})"
         raise data_error(path, said, "repair or replace it") from error
 
 
@@ -112,7 +113,3 @@ def _label_table(reduce_zero_label: bool, label_map: Mapping[int, int]) -> np.nd
     for old, new in label_map.items():
         changed[table == old] = new % 256
     return changed
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -21,6 +21,8 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from ..backbones.arguments import pair
+
 #: Smallest ``alpha``: below it, PyTorch's Beta draws 0.5 too often (both gamma draws round to 0).
 LEAST_ALPHA = 0.01
 
@@ -65,9 +67,7 @@ class PatchMix:
         aspect: Aspect = "image",
         shared: bool = False,
     ) -> None:
-        sides = (patch_size, patch_size) if isinstance(patch_size, int) else tuple(patch_size)
-        if len(sides) != 2 or not all(isinstance(side, int) and side > 0 for side in sides):
-            raise ValueError(f"patch_size must be one or two positive integers, got {patch_size!r}")
+        self.patch_size = pair("patch_size", patch_size)
         if not LEAST_ALPHA <= alpha < math.inf:
             raise ValueError(f"alpha must be at least {LEAST_ALPHA}, got {alpha}")
         if not 0 <= prob <= 1:
@@ -76,7 +76,6 @@ class PatchMix:
             raise ValueError(f"aspect must be one of {', '.join(ASPECTS)}, got {aspect!r}")
         if not isinstance(shared, bool):
             raise ValueError(f"shared must be True or False, got {shared!r}")
-        self.patch_size: tuple[int, int] = (sides[0], sides[1])
         self.alpha = alpha
         self.prob = prob
         self.aspect = aspect

@@ -15,9 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from ..inference.sliding import average_windows
-from .formats import first_line
 from .metadata import Metadata
 
 

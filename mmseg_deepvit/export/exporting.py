@@ -18,12 +18,12 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from ..backbones.vit import ViTTrunk
-from ..errors import UserError
+from ..errors import UserError, first_line, reason
 from ..files import replacing
 from ..inference import read_image, training_crop, write_png
 from .exported_segmentor import ExportedSegmentor
-from .formats import FORMATS, first_line
-from .metadata import Metadata, describe
+from .formats import FORMATS
+from .metadata import describe
 from .network import ExportNetwork, Normalize, logits_of
 from .onnx_segmentor import OnnxSegmentor
 
@@ -100,11 +100,13 @@ def export_segmentor(
             part.touch()  # an unwritable path fails here, before minutes of tracing
             network = ExportNetwork(model, None if dynamic else size)
             chosen.write(network, example, dynamic, metadata, part)
-            results = _compare(model, chosen.read(part), kind, samples, tolerance)
-            segmentor = _segmentor(part, kind, metadata)
+            run = chosen.read(part)
+            results = _compare(model, run, kind, samples, tolerance)
+            # tools/predict.py opens ONNX files alone.
+            segmentor = OnnxSegmentor(part) if kind == "onnx" else ExportedSegmentor(run, metadata)
             results += _compare_prediction(model, segmentor, kind, size, tolerance)
     except OSError as error:
-        said = error.strerror or error
+        said = reason(error)
         raise UserError(f"--out {path} cannot be written ({said}); give another path") from error
     return results
 
@@ -112,13 +114,6 @@ def export_segmentor(
 def _images(batch: int, height: int, width: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     return 255 * torch.rand(batch, 3, height, width, generator=generator)
-
-
-def _segmentor(path: Path, kind: str, metadata: Metadata) -> ExportedSegmentor:
-    """Open a file for prediction, as tools/predict.py does for the formats that it takes."""
-    if kind == "onnx":
-        return OnnxSegmentor(path)
-    return ExportedSegmentor(FORMATS[kind].read(path), metadata)
 
 
 def _compare_prediction(

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..errors import UserError
+from ..errors import UserError, first_line
 from .metadata import EXTRA_FILE, Metadata
 
 OPSET = 18
@@ -99,13 +99,8 @@ def _refusal(network: nn.Module, dynamic: bool, error: Exception) -> UserError:
     backbone = type(getattr(getattr(network, "model", None), "backbone", network)).__name__
     if dynamic:
         return UserError(f"{backbone} cannot take varying sizes in this format; use --shape")
-    said = first_line(error)
+    said = first_line(error)  # exporters write pages
     return UserError(f"{backbone} cannot be exported in this format ({said}); use another --format")
-
-
-def first_line(error: Exception) -> str:
-    """First line of an error; exporters and runtimes write pages."""
-    return (str(error).strip() or type(error).__name__).split("\n")[0]
 
 
 def write_onnx(
@@ -153,7 +148,11 @@ def write_onnx(
 def read_onnx(path: Path) -> Callable[[Tensor], Tensor]:
     """Open an ONNX file on the CPU."""
     (runtime,) = require("onnxruntime")
-    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return run_of(runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"]))
+
+
+def run_of(session: Any) -> Callable[[Tensor], Tensor]:
+    """Function from images to logits of an onnxruntime session."""
     return lambda images: torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
 
 

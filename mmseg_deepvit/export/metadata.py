@@ -181,6 +181,8 @@ def describe(model: BaseSegmentor, input_size: tuple[int, int] | None) -> Metada
     palette = model.dataset_meta["palette"]
     patch = getattr(model.backbone, "patch_size", None)
     single = model.out_channels == 1
+    cfg = model.test_cfg or {}
+    windows = ("crop_size", "stride") if cfg.get("mode") == "slide" else ()
     return Metadata(
         classes=classes,
         palette=[[int(value) for value in colour] for colour in palette],
@@ -191,14 +193,7 @@ def describe(model: BaseSegmentor, input_size: tuple[int, int] | None) -> Metada
         align_corners=bool(model.align_corners),
         threshold=float(model.decode_head.threshold) if single else None,
         resize=preparation.resize,
-        windows=_windows(model),
+        windows={name: list(to_2tuple(cfg[name])) for name in windows} or None,
         padding=preparation.padding,
         model_order="RGB" if normalize.rgb else "BGR",
     )
-
-
-def _windows(model: BaseSegmentor) -> dict[str, Any] | None:
-    cfg = model.test_cfg or {}
-    if cfg.get("mode") != "slide":
-        return None
-    return {name: list(to_2tuple(cfg[name])) for name in ("crop_size", "stride")}

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from ..checkpoints import Checkpoint
 from ..checkpoints.compatibility import check_finite
-from ..errors import CheckpointError, UserError
+from ..errors import CheckpointError, UserError, first_line
 from .exported_segmentor import ExportedSegmentor
-from .formats import INPUT, MAX_ONNX_BYTES, OUTPUT, first_line, require
+from .formats import MAX_ONNX_BYTES, require, run_of
 from .metadata import Metadata
 
 
@@ -42,19 +42,15 @@ class OnnxSegmentor(ExportedSegmentor):
         metadata = Metadata.from_strings({p.key: p.value for p in model.metadata_props}, path)
         del model  # as large as the weights
         try:
-            self._session = runtime.InferenceSession(data, providers=providers)
+            session = runtime.InferenceSession(data, providers=providers)
         except Exception as error:  # onnxruntime's errors have no common type
             raise _no_onnx(path, error) from error
-        super().__init__(self._run_session, metadata)
-
-    def _run_session(self, images: Tensor) -> Tensor:
-        return torch.from_numpy(self._session.run([OUTPUT], {INPUT: images.numpy()})[0])
+        super().__init__(run_of(session), metadata)
 
 
 def _no_onnx(path: str | os.PathLike[str], error: Exception) -> CheckpointError:
-    said = first_line(error)
     return CheckpointError(
-        f"checkpoint {path} is no ONNX that runs ({said}); write it by tools/export.py"
+        f"checkpoint {path} is no ONNX that runs ({first_line(error)}); write it by tools/export.py"
     )
 
 
@@ -97,7 +93,7 @@ def _check_weights(onnx: Any, model: Any, path: str | os.PathLike[str]) -> None:
             raise _no_onnx(path, error) from error
         if tensor.data_type in floats and not np.isfinite(array).all():
             bad[tensor.name] = torch.from_numpy(array.astype(np.float32))
-    check_finite(bad, path)
+    check_finite(Checkpoint(bad, path))
 
 
 def _tensors(model: Any) -> Iterator[Any]:

@@ -13,8 +13,8 @@ from mmengine.logging import MMLogger
 from mmseg.models import BaseSegmentor
 from mmseg.registry import DATASETS, MODELS
 
-from ..checkpoints import load_whole_model, read_checkpoint, segmentor_state_dict
-from ..errors import CheckpointError, UserError
+from ..checkpoints import Checkpoint, load_whole_model, read_checkpoint, segmentor_state_dict
+from ..errors import CheckpointError, UserError, first_line
 from ..label_pictures import NO_PALETTE, is_palette
 from .sliding import scored_classes
 
@@ -68,11 +68,10 @@ def load_segmentor(
     model_cfg.backbone = {k: v for k, v in model_cfg.backbone.items() if k != "init_cfg"}
     model = MODELS.build(model_cfg)
     content = read_checkpoint(checkpoint)
-    state = segmentor_state_dict(content, checkpoint)
-    load_whole_model(model, state, checkpoint)
+    load_whole_model(model, segmentor_state_dict(content))
     model.cfg = cfg
-    model.dataset_meta = _dataset_meta(content, cfg, checkpoint)
-    _check_classes(model, checkpoint)
+    model.dataset_meta = _dataset_meta(content, cfg)
+    _check_classes(model, content)
     return _to_device(model, device)
 
 
@@ -80,34 +79,31 @@ def _to_device(model: BaseSegmentor, device: str | torch.device) -> BaseSegmento
     try:
         return model.to(device).eval()
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"device {device} cannot be used ({reason}); try --device cpu") from error
+        said = first_line(error)
+        raise UserError(f"device {device} cannot be used ({said}); try --device cpu") from error
 
 
-def _dataset_meta(
-    content: Mapping[str, Any], cfg: Config, checkpoint: str | os.PathLike[str]
-) -> dict[str, Any]:
+def _dataset_meta(content: Checkpoint, cfg: Config) -> dict[str, Any]:
     """Read classes and palette from the checkpoint, or from the config's dataset."""
     dataset = cfg.get("test_dataloader", {}).get("dataset", {})
     kind = DATASETS.get(dataset.get("type", ""))
     own = {**getattr(kind, "METAINFO", {}), **(dataset.get("metainfo") or {})}
-    meta = content.get("meta")
-    saved = meta.get("dataset_meta") if isinstance(meta, Mapping) else None
+    saved = content.meta.get("dataset_meta")
     if not isinstance(saved, Mapping) or not saved.get("classes"):
         saved = {}
     classes = saved.get("classes") or own.get("classes")
     if classes is None:
-        raise CheckpointError(
-            f"neither checkpoint {checkpoint} nor the config's dataset names classes; set "
-            "test_dataloader.dataset.metainfo.classes"
+        raise content.error(
+            "names no classes, nor does the config's dataset",
+            "set test_dataloader.dataset.metainfo.classes",
         )
     if not isinstance(classes, list | tuple) or not all(isinstance(c, str) for c in classes):
-        named = f"checkpoint {checkpoint}" if saved else "test_dataloader.dataset.metainfo"
+        named = f"checkpoint {content.path}" if saved else "test_dataloader.dataset.metainfo"
         raise CheckpointError(f"{named} has no list of class names; give one")
     palette = np.random.RandomState(42).randint(0, 255, (len(classes), 3)).tolist()  # as mmseg
     for source, given in (
         ("test_dataloader.dataset.metainfo", own.get("palette")),
-        (f"checkpoint {checkpoint}", saved.get("palette")),
+        (f"checkpoint {content.path}", saved.get("palette")),
     ):
         if given is None or (isinstance(given, Sized) and not len(given)):
             continue
@@ -118,10 +114,10 @@ def _dataset_meta(
     return {**own, **saved, "classes": classes, "palette": palette}
 
 
-def _check_classes(model: BaseSegmentor, checkpoint: str | os.PathLike[str]) -> None:
+def _check_classes(model: BaseSegmentor, checkpoint: Checkpoint) -> None:
     classes = model.dataset_meta["classes"]
     if len(classes) != scored_classes(model):
-        raise CheckpointError(
-            f"checkpoint {checkpoint} names {len(classes)} classes and the config's head has "
-            f"{scored_classes(model)}; give the config of its training"
+        raise checkpoint.error(
+            f"names {len(classes)} classes and the config's head has {scored_classes(model)}",
+            "give the config of its training",
         )

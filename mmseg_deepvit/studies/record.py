@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config
 
-from ..analysis.collapse import Collapse, measure_collapse
+from ..analysis.collapse import measure_collapse
 from ..analysis.collapse_report import headline
 from ..analysis.models import config_subject, load_images
 from ..analysis.training_log import Curve, read_log
@@ -123,6 +122,9 @@ def record_run(
     if run.name == study.cases:
         first = image_scores[next(iter(run.model.tests))]
         draw_cases(study.folder / CASES, model, cfg, first["Dice"])
+    subject = config_subject(cfg, model.backbone)
+    batch = subject.prepare(load_images([], subject, NUM_COLLAPSE_IMAGES), None)
+    collapse = measure_collapse(model.backbone, batch, with_cka=False)
     left = {
         "model": run.model.name,
         "labels": dict(run.model.labels),
@@ -139,7 +141,7 @@ def record_run(
         "final_losses": {key: statistics.fmean(v for _, v in log.curve(key)[-3:]) for key in keys},
         "seconds_an_iteration": statistics.median(v for _, v in log.curve("time")),
         "scores": scores,
-        "collapse": headline(_measure(cfg, model.backbone)),
+        "collapse": headline(collapse),
         "machine": describe_machine(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
         "versions": _versions(),
         "curves": {key: _thinned(log.curve(key)) for key in keys},
@@ -151,12 +153,6 @@ def _thinned(curve: Curve) -> list[list[float]]:
     """Evenly spaced points of a curve, the last one included."""
     step = -(-len(curve) // NUM_POINTS)
     return [[at, value] for at, value in curve[::-1][::step][::-1]]
-
-
-def _measure(cfg: Config, backbone: torch.nn.Module) -> Collapse:
-    subject = config_subject(cfg, backbone)
-    images = load_images([], subject, NUM_COLLAPSE_IMAGES)
-    return measure_collapse(backbone, subject.prepare(images, None), with_cka=False)
 
 
 def _command(tool: str, subject: str, words: list[str]) -> str:

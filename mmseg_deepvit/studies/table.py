@@ -156,7 +156,8 @@ def study_table(study: Study, rows: Mapping[tuple[str, str], Row]) -> str:
     for (_, test), row in rows.items():
         line = [row.model.labels.get(column, "") for column in study.columns]
         line += [test] if several else []
-        line += [len(row.seeds), interval_cell(row.interval()), _each_seed(row)]
+        of_seeds = ", ".join(f"{value:.1f}" for value in row.of_seeds)
+        line += [len(row.seeds), interval_cell(row.interval()), of_seeds]
         line += [_difference(row, rows)] if compared else []
         line += [f"{row.interval('TJaccard').mean:.1f}"] if score == "Dice" else []
         line += [_measure(row.collapse[m]) for m in study.measures]
@@ -170,20 +171,12 @@ def interval_cell(interval: Interval, sign: str = "") -> str:
     return f"{mean} [{low}, {high}]"
 
 
-def _each_seed(row: Row) -> str:
-    return ", ".join(f"{value:.1f}" for value in row.of_seeds)
-
-
 def _difference(row: Row, rows: Mapping[tuple[str, str], Row]) -> str:
     """Compare with the same test of the baseline, or with its first test."""
-    name = row.model.baseline
-    if name is None:
+    theirs = {test: other for (model, test), other in rows.items() if model == row.model.baseline}
+    if not theirs:
         return "–"
-    tests = [test for model, test in rows if model == name]
-    if not tests:
-        return "–"
-    baseline = rows[name, row.test if row.test in tests else tests[0]]
-    difference = row.difference(baseline)
+    difference = row.difference(theirs.get(row.test) or next(iter(theirs.values())))
     return "–" if difference is None else interval_cell(difference, "+")
 
 

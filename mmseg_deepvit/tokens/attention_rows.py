@@ -122,7 +122,8 @@ def attention_layers(backbone: nn.Module) -> dict[str, str]:
             names[block[1]] = name
     if not names:
         raise UserError(f"{kind} has no attention maps that can be read; {_SUPPORTED}")
-    lists = {name: backbone.get_submodule(name) for name in map(_parent, names)}
+    parents = [name.rpartition(".")[0] for name in names]
+    lists = {name: backbone.get_submodule(name) for name in parents}
     for name, blocks in lists.items():
         others = [f"{name}.{i}".lstrip(".") for i, _ in blocks.named_children()]
         if isinstance(blocks, (nn.ModuleList, nn.Sequential)) and set(others) - set(names):
@@ -132,10 +133,6 @@ def attention_layers(backbone: nn.Module) -> dict[str, str]:
                 f"blocks alone would mislead; {_SUPPORTED}"
             )
     return names
-
-
-def _parent(name: str) -> str:
-    return name.rpartition(".")[0]
 
 
 @contextmanager

@@ -35,7 +35,10 @@ def check_source(backbone: nn.Module, source: Source) -> None:
     names = [name for name, _ in backbone.named_modules() if name]
     if isinstance(source, str) and source not in names:
         alike = difflib.get_close_matches(source, names)
-        blocks = sorted(block_names(backbone), key=lambda name: -_likeness(source, name))
+        likeness = {
+            n: difflib.SequenceMatcher(a=source, b=n).ratio() for n in block_names(backbone)
+        }
+        blocks = sorted(likeness, key=lambda name: -likeness[name])
         nearest = list(dict.fromkeys([*alike, *blocks])) or names
         raise ValueError(
             f"{type(backbone).__name__} has no submodule {source!r}; name one that it has, nearest "
@@ -65,10 +68,6 @@ def sibling_blocks(backbone: nn.Module) -> tuple[str, str] | None:
         lists.setdefault(name.rpartition(".")[0], []).append(name)
     several = [names for names in lists.values() if len(names) > 1]
     return (several[-1][0], several[-1][-1]) if several else None
-
-
-def _likeness(a: str, b: str) -> float:
-    return difflib.SequenceMatcher(a=a, b=b).ratio()
 
 
 def count_prefix_tokens(backbone: nn.Module) -> int:

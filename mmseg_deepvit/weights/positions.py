@@ -11,22 +11,15 @@ facebookresearch/deit.
 from __future__ import annotations
 
 import math
-import os
 
 import torch
-from torch import Tensor
 
 from ..backbones.embed import Grid, resize_pos_embed
 from ..backbones.vit import ViTTrunk
-from ..errors import CheckpointError
+from ..checkpoints import Checkpoint
 
 
-def fit_positions(
-    model: ViTTrunk,
-    state: dict[str, Tensor],
-    pos_grid: Grid | None,
-    path: str | os.PathLike[str],
-) -> Grid:
+def fit_positions(model: ViTTrunk, state: Checkpoint, pos_grid: Grid | None) -> Grid:
     """Fit the position embeddings of some weights to a trunk.
 
     Args:
@@ -34,7 +27,6 @@ def fit_positions(
         state: Weights in the trunk's names; ``pos_embed`` is replaced, and ``reg_token`` where
             registers have positions.
         pos_grid: Height and width of the file's grid, or None to guess.
-        path: Path of the file, for errors.
 
     Returns:
         Height and width of the file's grid.
@@ -49,9 +41,10 @@ def fit_positions(
     choices = sorted({num_class, num_class + num_registers, 0}, key=lambda n: abs(n - num_class))
     found = find_grid(pos_embed.shape[1], choices, model.patch_grid, pos_grid)
     if found is None:
-        raise CheckpointError(
-            f"{path} has {pos_embed.shape[1]} positions of an unknown grid; give its height and "
-            "width, init_cfg=dict(type='Pretrained', checkpoint=…, pos_grid=(h, w))"
+        raise state.error(
+            f"has {pos_embed.shape[1]} positions of an unknown grid",
+            "give its height and width, "
+            "init_cfg=dict(type='Pretrained', checkpoint=…, pos_grid=(h, w))",
         )
     num_prefix, grid = found
     prefix, patches = pos_embed[:, :num_prefix], pos_embed[:, num_prefix:]
@@ -86,26 +79,17 @@ def find_grid(
         grid = (pos_grid[0], pos_grid[1])
         counts = [n for n in num_prefix if num_positions - n == grid[0] * grid[1]]
         return (counts[0], grid) if counts else None
+    height, width = own_grid
     for count in num_prefix:
-        for guess in (_same, _square, _same_aspect):
-            guessed = guess(num_positions - count, own_grid)
-            if guessed is not None:
-                return count, guessed
-    return None
-
-
-def _same(count: int, own_grid: Grid) -> Grid | None:
-    return own_grid if own_grid[0] * own_grid[1] == count else None
-
-
-def _square(count: int, own_grid: Grid) -> Grid | None:
-    side = math.isqrt(max(count, 0))
-    return (side, side) if side and side * side == count else None
-
-
-def _same_aspect(count: int, own_grid: Grid) -> Grid | None:
-    for height in range(1, count + 1):
-        width, rest = divmod(count, height)
-        if rest == 0 and height * own_grid[1] == width * own_grid[0]:
-            return height, width
+        patches = num_positions - count
+        if patches < 1:
+            continue
+        if patches == height * width:
+            return count, own_grid
+        if (side := math.isqrt(patches)) ** 2 == patches:
+            return count, (side, side)
+        rows = math.isqrt(patches * height // width) or 1
+        columns = patches // rows
+        if rows * columns == patches and rows * width == columns * height:
+            return count, (rows, columns)
     return None

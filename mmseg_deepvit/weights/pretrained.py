@@ -17,13 +17,13 @@ from ..backbones.embed import Grid
 from ..backbones.vit import TRUNK_LOADER, ViTTrunk
 from ..checkpoints import (
     TIMM_SCHEME,
+    Checkpoint,
     Conversion,
     read_backbone,
     summarize_keys,
     trunk_arguments,
 )
 from ..checkpoints.compatibility import check_kinds, check_shapes
-from ..errors import CheckpointError
 from .positions import fit_positions
 from .warm_start import repeated_state, uncalibrated_map_norms, unmixed_state
 
@@ -46,6 +46,8 @@ _HINTS = (
     ("norm_pre", "a norm before the first block", "pre_norm"),
     ("mlp.norm", "a norm inside the MLP", "mlp_norm"),
 )
+#: Weights of the patch embedding, (C, 3, height, width).
+_PROJECTION = "patch_embed.proj.weight"
 #: Prefixes of names in which file and model must agree; others may be missing or unexpected.
 _CORE = (
     "blocks.",
@@ -96,27 +98,28 @@ def load_pretrained(
         ValueError: ``weights`` is another string, or ``repeat_blocks`` is below 1.
     """
     conversion = read_backbone(checkpoint, "trunk", weights)
-    state, dropped = _trunk_state(model, conversion)
+    state = conversion.state
+    dropped = [*conversion.dropped, *_leave_out(model, state)]
     if repeat_blocks != 1:
-        state = repeated_state(model, state, repeat_blocks)
-    _check_blocks(model, checkpoint, state)
+        state = state.part(repeated_state(model, state, repeat_blocks))
+    _check_blocks(model, state)
     filled = unmixed_state(model, state) if warm_start else {}
     own = model.state_dict()
-    if resize_patches:
-        _resize_patches(state, own)
+    projections = [weights.get(_PROJECTION) for weights in (own, state)]
+    if resize_patches and all(p is not None and p.ndim == 4 for p in projections):
+        size = list(own[_PROJECTION].shape[2:])
+        state[_PROJECTION] = resample_patch_embed(state[_PROJECTION], size)
     tracked = "num_batches_tracked"
     missing = [k for k in own if k not in state and k not in filled and not k.endswith(tracked)]
     unexpected = [k for k in state if k not in own]
-    _check_names(checkpoint, missing, unexpected)
-    check_kinds(own, state, checkpoint)
-    grid = None
-    if model.pos_embed is not None:
-        grid = fit_positions(model, state, pos_grid, checkpoint)
-    _check_rotary(model, conversion, grid, checkpoint)
-    check_shapes(own, state, checkpoint, _remedy(own, state))
-    _check_heads(model, checkpoint, warm_start)
+    _check_names(state, missing, unexpected)
+    check_kinds(own, state)
+    grid = fit_positions(model, state, pos_grid) if model.pos_embed is not None else None
+    _check_rotary(model, conversion, grid)
+    check_shapes(own, state, _remedy(own, state))
+    _check_heads(model, state, warm_start)
     model.load_state_dict({**state, **filled}, strict=False)
-    model.trained_input = (str(checkpoint), conversion.normalization)
+    model.trained_input = (state.path, conversion.normalization)
 
     without = f", without {summarize_keys(dropped)}" if dropped else ""
     print_log(
@@ -130,7 +133,7 @@ def load_pretrained(
             "training; add MapNormCalibrationHook to custom_hooks, or set mix_norm_cfg=None"
         )
     if grid and any(".post_mix." in key for key in state):
-        _advise_map_tokens(model, grid, checkpoint)
+        _advise_map_tokens(model, grid, state.path)
     if conversion.family.name == "vit" and "norm_pre.weight" in state:
         _warn(
             f"{checkpoint} has a norm before the first block, as CLIP has, and does not tell its "
@@ -145,7 +148,7 @@ def _warn(message: str) -> None:
     print_log(message, "current", logging.WARNING)
 
 
-def _advise_map_tokens(model: ViTTrunk, grid: Grid, path: str | os.PathLike[str]) -> None:
+def _advise_map_tokens(model: ViTTrunk, grid: Grid, path: str) -> None:
     trained, own = (model.num_prefix_tokens + math.prod(g) for g in (grid, model.patch_grid))
     attentions = [m for m in model.modules() if isinstance(m, HeadMixingAttention)]
     if any((m.map_tokens or own) != trained for m in attentions if m.post_mix is not None):
@@ -155,58 +158,48 @@ def _advise_map_tokens(model: ViTTrunk, grid: Grid, path: str | os.PathLike[str]
         )
 
 
-def _trunk_state(model: ViTTrunk, conversion: Conversion) -> tuple[dict[str, Tensor], list[str]]:
-    """Weights for the trunk, and the names in the file of those that are left out."""
-    state, dropped = conversion.state, list(conversion.dropped)
-    if (projection := state.get("patch_embed.proj.weight")) is not None:
+def _leave_out(model: ViTTrunk, state: Checkpoint) -> list[str]:
+    """Take out weights that have no effect in the trunk, and return their names."""
+    dropped = []
+    if (projection := state.get(_PROJECTION)) is not None:
         # mmseg's VisionTransformer has no such bias, which equals a bias of zero.
         state.setdefault("patch_embed.proj.bias", projection.new_zeros(len(projection)))
     biases = [key for key in state if key.endswith(".attn.qkv.bias")]
     has_biases = any(name.endswith(".attn.qkv.bias") for name, _ in model.named_parameters())
     if not has_biases and not any(state[key].any() for key in biases):
         # DINOv3's distilled models have biases that are all zero.
-        for key in biases:
-            del state[key]
-            dropped.append(key)
+        dropped += biases
     class_blocks = [k for k in state if k.startswith("blocks_token_only.")]
     if class_blocks and getattr(model, "blocks_token_only", None) is None:
         # The class token of CaiT lives in these blocks alone.
-        for key in (*class_blocks, "cls_token"):
-            state.pop(key, None)
-            dropped.append(key)
-    return state, dropped
+        dropped += [*class_blocks, "cls_token"]
+    for key in dropped:
+        state.pop(key, None)
+    return dropped
 
 
-def _resize_patches(state: dict[str, Tensor], own: dict[str, Tensor]) -> None:
-    key = "patch_embed.proj.weight"
-    if key in state and key in own and state[key].ndim == own[key].ndim == 4:
-        size = list(own[key].shape[2:])
-        state[key] = resample_patch_embed(state[key], size)
-
-
-def _check_rotary(
-    model: ViTTrunk, conversion: Conversion, grid: Grid | None, path: str | os.PathLike[str]
-) -> None:
+def _check_rotary(model: ViTTrunk, conversion: Conversion, grid: Grid | None) -> None:
     """Compare conventions of rotary positions, which leave no trace among the names."""
     wanted = conversion.rotary
     if wanted is None:
         return
     if model.rope is None or model.rope.type != wanted:
         has = "none" if model.rope is None else f"those of rope={model.rope.type!r}"
-        raise CheckpointError(
-            f"{path} has rotary positions and the model has {has}; set rope={wanted!r}"
+        raise conversion.state.error(
+            f"has rotary positions and the model has {has}", f"set rope={wanted!r}"
         )
     if conversion.family.rotary == "pe" and model.rope.reference_grid != grid:
-        message = (
-            f"{path} has rotary positions of a grid of {grid} and the model of "
-            f"{model.rope.reference_grid}; set rope=dict(type='pe', reference_grid={grid})"
+        differ = conversion.state.error(
+            f"has rotary positions of a grid of {grid} and the model of "
+            f"{model.rope.reference_grid}",
+            f"set rope=dict(type='pe', reference_grid={grid})",
         )
         if conversion.family.name != "timm_pe_spatial":
-            raise CheckpointError(message)
-        _warn(f"{message}, unless the file is one of your own")  # whose names are the same
+            raise differ
+        _warn(f"{differ}, unless the file is one of your own")  # whose names are the same
 
 
-def _remedy(own: dict[str, Tensor], state: dict[str, Tensor]) -> str:
+def _remedy(own: dict[str, Tensor], state: Checkpoint) -> str:
     """The arguments to set where shapes differ."""
     gates = (
         weights["blocks.0.mlp.fc1.weight"].shape[0] > weights["blocks.0.mlp.fc2.weight"].shape[1]
@@ -214,46 +207,48 @@ def _remedy(own: dict[str, Tensor], state: dict[str, Tensor]) -> str:
     )
     if len(set(gates)) == 2:
         return "set gated_mlp to match"
-    if own["patch_embed.proj.weight"].shape[2:] != state["patch_embed.proj.weight"].shape[2:]:
+    if own[_PROJECTION].shape[2:] != state[_PROJECTION].shape[2:]:
         return "set patch_size to match, or resize_patches=True in init_cfg"
     return "set arch, embed_dims, num_heads, mlp_ratio or patch_size to match"
 
 
-def _check_blocks(model: ViTTrunk, path: str | os.PathLike[str], state: dict[str, Tensor]) -> None:
+def _check_blocks(model: ViTTrunk, state: Checkpoint) -> None:
     numbers = (re.match(r"blocks\.(\d+)\.", key) for key in state)
     depth = 1 + max((int(number[1]) for number in numbers if number), default=-1)
     if depth != model.num_layers:
-        raise CheckpointError(
-            f"{path} has {depth} blocks and the model {model.num_layers}; set arch or "
-            f"num_layers={depth} to match"
+        raise state.error(
+            f"has {depth} blocks and the model {model.num_layers}",
+            f"set arch or num_layers={depth} to match",
         )
 
 
-def _check_names(path: str | os.PathLike[str], missing: list[str], unexpected: list[str]) -> None:
+def _check_names(state: Checkpoint, missing: list[str], unexpected: list[str]) -> None:
     lacks = [k for k in missing if k.startswith(_CORE)]
     extra = [k for k in unexpected if k.startswith(_CORE)]
-    if lacks or extra:
-        raise CheckpointError(f"{path} does not fit the model: {_explain(lacks, extra)}")
-
-
-def _explain(lacks: list[str], extra: list[str]) -> str:
     for part, meaning, argument in _HINTS:
         for keys, owner in ((lacks, "the model"), (extra, "the file")):
-            found = [k for k in keys if part in k]
-            if found:
-                names = summarize_keys(found)
-                return f"only {owner} has {meaning} ({names}); set {argument} to match"
-    return f"missing {summarize_keys(lacks) or '-'}; unexpected {summarize_keys(extra) or '-'}"
+            if found := [k for k in keys if part in k]:
+                raise state.error(
+                    f"does not fit the model: only {owner} has {meaning} ({summarize_keys(found)})",
+                    f"set {argument} to match",
+                )
+    if lacks or extra:
+        raise state.error(
+            f"does not fit the model: it lacks {summarize_keys(lacks) or 'nothing'}, and has "
+            f"{summarize_keys(extra) or 'nothing'} beside",
+            "set arch and type to match",
+        )
 
 
-def _check_heads(model: ViTTrunk, path: str | os.PathLike[str], warm_start: bool) -> None:
+def _check_heads(model: ViTTrunk, state: Checkpoint, warm_start: bool) -> None:
     """Compare heads and ε of norms, which the weights of a plain transformer do not show."""
-    if str(path).startswith(TIMM_SCHEME):
-        theirs = trunk_arguments(str(path))
+    path = state.path
+    if path.startswith(TIMM_SCHEME):
+        theirs = trunk_arguments(path)
         if theirs["num_heads"] != model.num_heads:
-            raise CheckpointError(
-                f"{path} has {theirs['num_heads']} heads and the model {model.num_heads}; set "
-                f"num_heads={theirs['num_heads']}"
+            raise state.error(
+                f"has {theirs['num_heads']} heads and the model {model.num_heads}",
+                f"set num_heads={theirs['num_heads']}",
             )
         if theirs["norm_eps"] != model.norm_eps:
             _warn(

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -53,7 +54,7 @@ def test_head_cosines():
 
 
 def test_share_of_similar_blocks():
-    shares = similarity.share_of_similar_blocks([None, 0.9, 0.8, float("nan"), 0.81], 0.8)
+    shares = similarity.share_of_similar_blocks(np.array([np.nan, 0.9, 0.8, np.nan, 0.81]), 0.8)
     assert math.isnan(shares[0])
     assert shares[1:] == pytest.approx([1, 1 / 2, 1 / 2, 2 / 3])
 

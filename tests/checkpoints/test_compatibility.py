@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmseg_deepvit.checkpoints import load_whole_model, segmentor_state_dict
+from mmseg_deepvit.checkpoints import Checkpoint, load_whole_model, segmentor_state_dict
 from mmseg_deepvit.checkpoints.compatibility import check_same_model
 from mmseg_deepvit.errors import CheckpointError
 
@@ -13,7 +13,7 @@ OWN = {
 
 
 def test_the_same_model_passes():
-    check_same_model(OWN, {k: v.clone() for k, v in OWN.items()}, "x.pth")
+    check_same_model(OWN, Checkpoint({k: v.clone() for k, v in OWN.items()}, "x.pth"))
 
 
 def test_other_classes_are_named_as_such():
@@ -22,14 +22,14 @@ def test_other_classes_are_named_as_such():
         "decode_head.conv_seg.bias": torch.zeros(2),
     }
     with pytest.raises(CheckpointError, match=r"x\.pth has 2 classes and the config 150"):
-        check_same_model(OWN, state, "x.pth")
+        check_same_model(OWN, Checkpoint(state, "x.pth"))
 
 
 def test_another_model_is_named_as_such():
     state = {**OWN, "backbone.a": torch.zeros(3, 3), "neck.b": torch.zeros(1)}
     del state["decode_head.conv_seg.bias"]
     with pytest.raises(CheckpointError, match="another model") as caught:
-        check_same_model(OWN, state, "x.pth")
+        check_same_model(OWN, Checkpoint(state, "x.pth"))
     for part in (
         "1 missing (decode_head.conv_seg.bias)",
         "1 unexpected (neck.b)",
@@ -52,22 +52,22 @@ def test_numbers_that_would_lose_a_part(change, said):
     state = {**model.state_dict(), "weight": change(torch.full((2,), 3.0))}
     state["num_batches_tracked"] = torch.tensor(7.0)
     if said is None:
-        load_whole_model(model, state, "x.pth")
+        load_whole_model(model, Checkpoint(state, "x.pth"))
         assert model.weight.tolist() == [3, 3]
         assert model.num_batches_tracked == 7
         return
     with pytest.raises(CheckpointError, match=rf"x\.pth holds {said}"):
-        load_whole_model(model, state, "x.pth")
+        load_whole_model(model, Checkpoint(state, "x.pth"))
     state = {**model.state_dict(), "num_batches_tracked": torch.tensor(0.5)}
     with pytest.raises(CheckpointError, match="float32 numbers in num_batches_tracked"):
-        load_whole_model(model, state, "x.pth")
+        load_whole_model(model, Checkpoint(state, "x.pth"))
 
 
 def test_segmentor_state_dict():
-    state = segmentor_state_dict({"state_dict": {"module.a": torch.zeros(1)}}, "x")
+    state = segmentor_state_dict(Checkpoint({"state_dict": {"module.a": torch.zeros(1)}}, "x"))
     assert list(state) == ["a"]
     with pytest.raises(CheckpointError, match="x holds no state_dict"):
-        segmentor_state_dict({"state_dict": {}}, "x")
+        segmentor_state_dict(Checkpoint({"state_dict": {}}, "x"))
 
 
 @pytest.mark.parametrize("owner", ["model", "file"])
@@ -79,5 +79,5 @@ def test_a_head_that_only_training_uses_may_differ(owner):
         model["patch_head"] = torch.nn.Linear(2, 3)
     else:
         state["patch_head.weight"] = torch.zeros(3, 2)
-    load_whole_model(model, state, "x.pth")
+    load_whole_model(model, Checkpoint(state, "x.pth"))
     assert (model["backbone"].weight == 1).all()

@@ -11,7 +11,7 @@ import torch
 from mmengine.logging import HistoryBuffer
 from safetensors.torch import save_file
 
-from mmseg_deepvit.checkpoints import find_state_dict, read_checkpoint
+from mmseg_deepvit.checkpoints import Checkpoint, read_checkpoint
 from mmseg_deepvit.errors import CheckpointError
 
 WEIGHTS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.zeros(2)}
@@ -66,7 +66,7 @@ def test_reads_what_training_scripts_write_beside_weights(tmp_path, monkeypatch)
     torch.save({"model": WEIGHTS, **content}, tmp_path / "a.pth")
     monkeypatch.undo()
     read = read_checkpoint(tmp_path / "a.pth")
-    torch.testing.assert_close(find_state_dict(read, "a"), WEIGHTS)
+    torch.testing.assert_close(dict(read.find_backbone()), WEIGHTS)
     assert read["args"].lr == 0.1
     assert read["config"]["MODEL"]["DEPTH"] == 2
 
@@ -143,7 +143,7 @@ def test_a_pytorch_file_with_the_ending_of_safetensors(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"not a PyTorch file \(it is empty\): download"),
+        (b"", r"not a PyTorch file \(it is empty\); download"),
         (b"hello\nworld", r"not a PyTorch file \(it is text, 'hello'\)"),
         (b'{"error": "Repository not found"}', r"it is text, '\{\\?\"error"),
         (b"\n<!DOCTYPE html><title>\xc3\xa9</title>", r"web page, so its download failed"),
@@ -185,13 +185,13 @@ def test_paths(tmp_path):
         read_checkpoint(tmp_path)
 
 
-def test_find_state_dict_keeps_the_file_as_it_is():
+def test_finding_weights_keeps_the_file_as_it_is():
     content = {"model": {"module.a": torch.zeros(1), "epoch": 3}, "optimizer": {}}
-    assert list(find_state_dict(content, "x")) == ["a"]
+    assert list(dict(Checkpoint(content, "x").find_backbone())) == ["a"]
     assert list(content["model"]) == ["module.a", "epoch"]
 
 
 @pytest.mark.parametrize("empty", [None, {}, {"step": 3}])
 def test_a_container_without_weights_is_passed_over(empty):
     content = {"state_dict_ema": empty, "state_dict": WEIGHTS}
-    torch.testing.assert_close(find_state_dict(content, "x"), WEIGHTS)
+    torch.testing.assert_close(dict(Checkpoint(content, "x").find_backbone()), WEIGHTS)

@@ -3,6 +3,7 @@ import torch
 from mmengine.config import Config
 
 from mmseg_deepvit.checkpoints import (
+    Checkpoint,
     Normalization,
     normalization_meta,
     read_backbone,
@@ -83,7 +84,7 @@ def test_a_file_that_says_it(ending, tmp_path):
 
 def test_a_segmentor_that_mmengine_saved():
     cfg = Config.fromfile(ROOT / "configs/upernet_cait-s24_ade20k.py")
-    told = saved_normalization({"meta": {"cfg": cfg.pretty_text}})
+    told = saved_normalization(Checkpoint({"meta": {"cfg": cfg.pretty_text}}, "a.pth"))
     assert told == Normalization(
         tuple(cfg.model.data_preprocessor.mean), tuple(cfg.model.data_preprocessor.std)
     )
@@ -105,4 +106,4 @@ def test_a_segmentor_that_mmengine_saved():
     ],
 )
 def test_files_that_say_nothing(meta):
-    assert saved_normalization({"meta": meta, "state_dict": {}}) is None
+    assert saved_normalization(Checkpoint({"meta": meta, "state_dict": {}}, "a.pth")) is None

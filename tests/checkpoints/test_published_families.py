@@ -7,9 +7,9 @@ from timm.models.deit import VisionTransformerDistilled
 
 from mmseg_deepvit.checkpoints import (
     FAMILIES,
+    Checkpoint,
     convert,
     find_family,
-    find_state_dict,
     get_family,
     read_checkpoint,
 )
@@ -26,8 +26,8 @@ def test_published_files(tmp_path, file):
     family, make, wrap = FILES[file]
     state, names = make()
     torch.save(wrap(state), tmp_path / "a.pth")
-    found = find_state_dict(read_checkpoint(tmp_path / "a.pth"), "a.pth")
-    conversion = convert(found, find_family(found, "a.pth"), "a.pth")
+    found = read_checkpoint(tmp_path / "a.pth").find_backbone()
+    conversion = convert(found, find_family(found))
 
     assert conversion.family.name == family
     assert conversion.renamed == {old: new for old, new in names.items() if new}
@@ -44,9 +44,9 @@ def test_published_files(tmp_path, file):
 @pytest.mark.parametrize("file", FILES)
 def test_converting_twice_changes_nothing_more(file):
     _, make, _ = FILES[file]
-    state, _ = make()
-    first = convert(state, find_family(state, "a"), "a").state
-    second = convert(first, find_family(first, "a"), "a")
+    state = Checkpoint(make()[0], "a.pth")
+    first = convert(state, find_family(state)).state
+    second = convert(first, find_family(first))
     assert second.family.target == "trunk"
     assert not second.dropped
     assert not second.changed
@@ -91,8 +91,8 @@ def test_converting_twice_changes_nothing_more(file):
     ],
 )
 def test_models_of_timm(model, family, renamed, dropped):
-    state = model().state_dict()
-    conversion = convert(state, find_family(state, "a"), "a")
+    state = Checkpoint(model().state_dict(), "a.pth")
+    conversion = convert(state, find_family(state))
     assert conversion.family.name == family
     assert renamed.items() <= conversion.renamed.items()
     assert {k.split(".")[0] for k in conversion.dropped} == set(dropped)
@@ -122,8 +122,8 @@ def test_the_mmseg_transformer_computes_the_same_in_our_trunk():
     theirs.eval()  # returns None
     for parameter in theirs.parameters():
         torch.nn.init.normal_(parameter, std=0.5)
-    state = theirs.state_dict()
-    conversion = convert(state, find_family(state, "a"), "a")
+    state = Checkpoint(theirs.state_dict(), "a.pth")
+    conversion = convert(state, find_family(state))
     assert conversion.family.name == "mmseg_vit"
     ours = MODELS.build(
         {
@@ -155,7 +155,7 @@ def test_the_mmseg_transformer_computes_the_same_in_our_trunk():
 )
 def test_other_files_are_refused(names, message):
     with pytest.raises(CheckpointError, match=message) as caught:
-        find_family(dict.fromkeys(names, torch.zeros(1)), "a.pth")
+        find_family(Checkpoint(dict.fromkeys(names, torch.zeros(1)), "a.pth"))
     assert "\n" not in str(caught.value)
 
 
@@ -175,23 +175,26 @@ def test_other_files_are_refused(names, message):
 def test_transformers_with_other_parts_are_refused(extra, meaning):
     """Weights without such a part load, but compute something else."""
     state, _ = published(PLAIN)
-    state |= {k: torch.zeros(shape) for k, shape in extra.items()}
+    state = Checkpoint(state | {k: torch.zeros(shape) for k, shape in extra.items()}, "a.pth")
     name = next(iter(extra))
     with pytest.raises(CheckpointError, match=rf"a\.pth has {meaning} \({name}\)"):
-        convert(state, find_family(state, "a.pth"), "a.pth")
+        convert(state, find_family(state))
 
 
 def test_two_keys_of_one_name_are_refused():
     state, _ = published(PLAIN)
-    state |= {"dist_token": torch.zeros(1, 1, DIMS), "reg_token": torch.zeros(1, 1, DIMS)}
+    state = Checkpoint(
+        state | {"dist_token": torch.zeros(1, 1, DIMS), "reg_token": torch.zeros(1, 1, DIMS)},
+        "a.pth",
+    )
     with pytest.raises(CheckpointError, match="reg_token and another key are both reg_token"):
-        convert(state, get_family("vit"), "a.pth")
+        convert(state, get_family("vit"))
 
 
 def test_the_file_is_kept_as_it_is():
-    state, _ = FILES["deepvit"][1]()
+    state = Checkpoint(FILES["deepvit"][1]()[0], "a.pth")
     before = {k: v.clone() for k, v in state.items()}
-    convert(state, get_family("dvit_repo"), "a")
+    convert(state, get_family("dvit_repo"))
     torch.testing.assert_close(state, before, rtol=0, atol=0)
 
 

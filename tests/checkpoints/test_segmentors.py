@@ -3,6 +3,7 @@ import torch
 from mmseg.registry import MODELS
 
 from mmseg_deepvit.checkpoints import (
+    Checkpoint,
     convert_checkpoint,
     get_family,
     load_whole_model,
@@ -61,8 +62,10 @@ def heads_of(segmentor):
 def test_a_published_swin_segmentor(upernet, prefix):
     backbone, heads = swin_state_dict(classifier=False), heads_of(upernet)
     whole = prefixed(f"{prefix}backbone.", backbone) | prefixed(prefix, heads)
-    state = segmentor_state_dict({"state_dict": whole, "meta": {"CLASSES": ("a",)}}, "a.pth")
-    load_whole_model(upernet, state, "a.pth")
+    state = segmentor_state_dict(
+        Checkpoint({"state_dict": whole, "meta": {"CLASSES": ("a",)}}, "a.pth")
+    )
+    load_whole_model(upernet, state)
     upernet.eval()
     for name, value in heads.items():
         assert torch.equal(state[name], value)
@@ -76,7 +79,7 @@ def test_a_published_swin_segmentor(upernet, prefix):
 def test_what_became_of_a_segmentors_keys(upernet):
     heads = heads_of(upernet)
     whole = prefixed("backbone.", swin_state_dict(classifier=False)) | heads
-    conversion = convert_checkpoint({"state_dict": whole}, "a.pth")
+    conversion = convert_checkpoint(Checkpoint({"state_dict": whole}, "a.pth"))
     assert conversion.family is get_family("swin")
     assert set(conversion.renamed) == set(whole)
     assert conversion.renamed["decode_head.conv_seg.weight"] == "decode_head.conv_seg.weight"
@@ -93,24 +96,26 @@ def test_what_became_of_a_segmentors_keys(upernet):
 def test_segmentors_of_mmseg_stay_as_they_are(upernet):
     """Also those with a backbone that convert_checkpoint would give our names."""
     own = upernet.state_dict()
-    torch.testing.assert_close(segmentor_state_dict({"state_dict": own}, "a"), dict(own))
+    torch.testing.assert_close(
+        dict(segmentor_state_dict(Checkpoint({"state_dict": own}, "a"))), dict(own)
+    )
     vit = prefixed("backbone.", mmseg_vit()[0], **{"decode_head.conv_seg.bias": torch.zeros(3)})
-    assert list(segmentor_state_dict({"state_dict": vit}, "a")) == list(vit)
-    converted = convert_checkpoint({"state_dict": vit}, "a").state
+    assert list(segmentor_state_dict(Checkpoint({"state_dict": vit}, "a"))) == list(vit)
+    converted = convert_checkpoint(Checkpoint({"state_dict": vit}, "a")).state
     assert "backbone.blocks.0.attn.qkv.weight" in converted
     assert "decode_head.conv_seg.bias" in converted
 
 
 def test_segmentors_of_other_backbones_stay_as_they_are():
     state = {"backbone.layer1.0.conv1.weight": torch.zeros(1), "decode_head.a": torch.zeros(1)}
-    assert segmentor_state_dict({"state_dict": state}, "a") == state
+    assert segmentor_state_dict(Checkpoint({"state_dict": state}, "a")) == state
     with pytest.raises(CheckpointError, match=r"a\.pth is of no family that is known"):
-        convert_checkpoint({"state_dict": state}, "a.pth")
+        convert_checkpoint(Checkpoint({"state_dict": state}, "a.pth"))
 
 
 def test_a_segmentor_with_published_names_of_ours():
     whole = prefixed("backbone.", dvit_repo()[0], **{"decode_head.conv_seg.bias": torch.zeros(3)})
-    state = segmentor_state_dict({"state_dict": whole}, "a")
+    state = segmentor_state_dict(Checkpoint({"state_dict": whole}, "a"))
     assert state["backbone.blocks.1.attn.post_mix.weight"].ndim == 2
     assert "decode_head.conv_seg.bias" in state
     assert not any("reatten" in key for key in state)
@@ -119,7 +124,7 @@ def test_a_segmentor_with_published_names_of_ours():
 def test_a_neck_and_other_parts_are_kept():
     others = {"decode_head.a": torch.zeros(1), "neck.b": torch.ones(1)}
     whole = prefixed("backbone.", dvit_repo()[0], **others)
-    state = convert_checkpoint({"state_dict": whole}, "a").state
+    state = convert_checkpoint(Checkpoint({"state_dict": whole}, "a")).state
     assert torch.equal(state["neck.b"], others["neck.b"])
 
 
@@ -130,7 +135,7 @@ def test_what_is_not_the_backbones_is_told():
             "backbone.", dvit_repo()[0], **{"dino_head.last.weight": torch.zeros(3, VIT_DIMS)}
         )
     }
-    conversion = convert_checkpoint(content, "a")
+    conversion = convert_checkpoint(Checkpoint(content, "a"))
     assert conversion.dropped["dino_head.last.weight"] == "not the backbone's"
     assert conversion.dropped["backbone.head.weight"] == "classifier"
     assert conversion.renamed["backbone.cls_token"] == "cls_token"
@@ -139,8 +144,8 @@ def test_what_is_not_the_backbones_is_told():
 
 def test_a_family_that_is_not_the_files():
     content = {"state_dict": dvit_repo()[0]}
-    assert convert_checkpoint(content, "a", get_family("vit")).family.name == "vit"
+    assert convert_checkpoint(Checkpoint(content, "a"), get_family("vit")).family.name == "vit"
     with pytest.raises(CheckpointError, match=r"a\.pth lacks the keys of family swin"):
-        convert_checkpoint(content, "a.pth", get_family("swin"))
+        convert_checkpoint(Checkpoint(content, "a.pth"), get_family("swin"))
     with pytest.raises(CheckpointError, match=r"a\.pth holds no weights"):
-        convert_checkpoint({"epoch": 3}, "a.pth")
+        convert_checkpoint(Checkpoint({"epoch": 3}, "a.pth"))

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.distributed.checkpoint as dcp
 
-from mmseg_deepvit.checkpoints import read_checkpoint, segmentor_state_dict
+from mmseg_deepvit.checkpoints import Checkpoint, read_checkpoint, segmentor_state_dict
 from mmseg_deepvit.checkpoints.sharded import (
     CHECKSUMS,
     MARK,
@@ -67,7 +67,7 @@ def test_what_is_read_is_what_was_saved(folder):
     assert rest["state_dict"]["weight"] == {MARK: "state_dict.weight"}
     content = read_checkpoint(folder)
     assert differences(content, CONTENT) == []
-    assert list(segmentor_state_dict(content, folder)) == ["weight", "count"]
+    assert list(segmentor_state_dict(content)) == ["weight", "count"]
     assert find_whole_checkpoint(folder.parent) == str(folder)
 
 
@@ -194,4 +194,4 @@ def test_a_dict_in_itself_and_one_too_deep(folder):
     for _ in range(5000):
         deep = [deep]
     with pytest.raises(CheckpointError, match="damaged"):
-        fill(folder, {"deep": deep}, torch.empty, alone=True)
+        fill(Checkpoint({"deep": deep}, folder / REST), torch.empty, alone=True)

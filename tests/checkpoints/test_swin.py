@@ -6,7 +6,13 @@ from mmseg.registry import MODELS
 from timm.models.swin_transformer import PatchMerging as TimmPatchMerging
 from timm.models.swin_transformer import SwinTransformer as TimmSwin
 
-from mmseg_deepvit.checkpoints import convert, convert_checkpoint, find_family, get_family
+from mmseg_deepvit.checkpoints import (
+    Checkpoint,
+    convert,
+    convert_checkpoint,
+    find_family,
+    get_family,
+)
 from mmseg_deepvit.checkpoints.swin import unfold_order
 
 from .swin_reference import DEPTHS, DIMS, HEADS, PATCH, WINDOW, SwinReference, swin_state_dict
@@ -38,11 +44,11 @@ def load(model, state):
 
 @pytest.mark.parametrize("size", [(36, 36), (22, 34)])  # full windows, and padded ones
 def test_a_published_backbone_computes_the_same_in_mmseg(size):
-    state = swin_state_dict(classifier=False)
-    family = find_family(state, "a")
+    state = Checkpoint(swin_state_dict(classifier=False), "a")
+    family = find_family(state)
     assert family.name == "swin"
     model = mmseg_swin()
-    model.load_state_dict(convert(state, family, "a").state)  # each name, index buffers too
+    model.load_state_dict(convert(state, family).state)  # each name, index buffers too
     images = torch.randn(2, 3, *size)
     reference = SwinReference(state)
     for i, (out, expected) in enumerate(zip(model(images), reference(images), strict=True)):
@@ -53,7 +59,7 @@ def test_a_published_backbone_computes_the_same_in_mmseg(size):
 def test_a_published_classifier_computes_the_same_in_mmseg():
     """The norm after the last stage is the classifier's; mmseg's own norms are at their start."""
     state = swin_state_dict(classifier=True)
-    conversion = convert_checkpoint({"model": state}, "a")
+    conversion = convert_checkpoint(Checkpoint({"model": state}, "a"))
     assert conversion.dropped["norm.weight"] == "classifier"
     assert conversion.dropped["head.bias"] == "classifier"
     assert conversion.dropped["layers.0.blocks.1.attn_mask"] == "made by the model"
@@ -72,7 +78,7 @@ def test_a_published_classifier_computes_the_same_in_mmseg():
 
 def test_a_model_of_another_window_resizes_the_tables(tmp_path):
     """Only without index buffers, which would not fit."""
-    conversion = convert_checkpoint({"model": swin_state_dict(classifier=True)}, "a")
+    conversion = convert_checkpoint(Checkpoint({"model": swin_state_dict(classifier=True)}, "a"))
     torch.save({"state_dict": conversion.state}, tmp_path / "a.pth")
     checkpoint = {"type": "Pretrained", "checkpoint": str(tmp_path / "a.pth")}
     model = mmseg_swin(window_size=5, init_cfg=checkpoint)
@@ -88,10 +94,10 @@ def test_timm_computes_the_same_in_mmseg():
     ).eval()
     for parameter in theirs.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    state = theirs.state_dict()
-    family = find_family(state, "a")
+    state = Checkpoint(theirs.state_dict(), "a")
+    family = find_family(state)
     assert family.name == "timm_swin"
-    conversion = convert(state, family, "a")
+    conversion = convert(state, family)
     assert all(key.startswith(("norm", "head")) for key in conversion.dropped)
     settings = {"patch_size": 4, "strides": (4, 2, 2), "embed_dims": 8, "num_heads": (1, 2, 2)}
     model = mmseg_swin(**settings)
@@ -132,8 +138,8 @@ def test_patch_merging(size):
 
 
 def test_names_of_mmseg_stay():
-    state = mmseg_swin().state_dict()
-    conversion = convert(state, find_family(state, "a"), "a")
+    state = Checkpoint(mmseg_swin().state_dict(), "a")
+    conversion = convert(state, find_family(state))
     assert conversion.family is get_family("mmseg_swin")
     assert all(old == new for old, new in conversion.renamed.items())
     assert len(conversion.state) == len(state)

@@ -163,12 +163,12 @@ def test_offline_means_no_try(hub, server, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("vit_smal_patch16_224", "no model vit_smal_patch16_224: did you mean .*vit_small_patch16"),
+        ("vit_smal_patch16_224", "no model vit_smal_patch16_224; did you mean .*vit_small_patch16"),
         (
             "vit_small_patch16_224.augreg",
             r"no model .*mean .*vit_small_patch16_224\.augreg_",
         ),
-        ("zzz", r"no model zzz: see timm\.list_pretrained"),
+        ("zzz", r"no model zzz; see timm\.list_pretrained"),
         ("vit_small_patch16_36x1_224", "no weights that can be read for vit_small_patch16_36x1"),
     ],
 )

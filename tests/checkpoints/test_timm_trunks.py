@@ -3,7 +3,7 @@ import timm
 import torch
 
 from mmseg_deepvit.backbones.vit import ViTTrunk
-from mmseg_deepvit.checkpoints import convert, find_family, trunk_arguments
+from mmseg_deepvit.checkpoints import Checkpoint, convert, find_family, trunk_arguments
 from mmseg_deepvit.errors import CheckpointError
 
 
@@ -31,8 +31,8 @@ def test_a_trunk_of_these_arguments_has_timms_tensors(name, heads):
     with torch.device("meta"):
         theirs = timm.create_model(name)
         ours = ViTTrunk(**arguments, pre_mix="cait" in name, post_mix="cait" in name)
-    state = theirs.state_dict()
-    state = convert(state, find_family(state, name), name).state
+    state = Checkpoint(theirs.state_dict(), name)
+    state = convert(state, find_family(state)).state
     shapes = {k: v.shape for k, v in state.items() if "blocks_token_only" not in k}
     if "cait" in name:
         del shapes["cls_token"]

@@ -49,8 +49,9 @@ def test_the_attacks_are_real_and_the_refusal_explains(kind, tmp_path, canary, m
         with pytest.raises(CheckpointError, match=r"not plain data.*would run code from the file"):
             read_checkpoint(path)
     monkeypatch.setattr(HistoryBuffer, "_statistics_methods", {})
+    monkeypatch.setenv(TRUST_VARIABLE, str(path))
     with contextlib.suppress(CheckpointError):  # some are no checkpoints
-        read_checkpoint(path, trust=True)
+        read_checkpoint(path)
     assert canary.exists()
 
 

@@ -219,14 +219,14 @@ def test_own_files_in_demo_set_are_not_deleted(tmp_path, name):
 def test_failure_leaves_no_new_files(tmp_path, monkeypatch, exists):
     root = tmp_path / "set"
     before = contents(make(root)) if exists else {}
-    calls, imwrite = [], cv2.imwrite
+    calls, imencode = [], cv2.imencode
 
     def fail_at_third(*args):
         calls.append(args)
-        return len(calls) < 3 and imwrite(*args)
+        return imencode(*args) if len(calls) < 3 else (False, None)
 
-    monkeypatch.setattr(cv2, "imwrite", fail_at_third)
-    with pytest.raises(OSError, match="could not write"):
+    monkeypatch.setattr(cv2, "imencode", fail_at_third)
+    with pytest.raises(OSError, match="cannot encode"):
         make(root, seed=1)
     assert len(calls) == 3
     assert names(tmp_path) == ({"set"} if exists else set())

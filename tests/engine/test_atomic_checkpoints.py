@@ -153,7 +153,7 @@ def test_a_damaged_pointer(tmp_path, content, monkeypatch):
     pointer = tmp_path / "last_checkpoint"
     if content is None:
         pointer.mkdir()
-        with pytest.raises(CheckpointError, match=r"last_checkpoint is a folder.*: remove it"):
+        with pytest.raises(CheckpointError, match=r"last_checkpoint is a folder.*; remove it"):
             find_whole_checkpoint(tmp_path)
         return
     pointer.write_bytes(content)

@@ -143,7 +143,7 @@ def test_load_from_refuses_another_segmentor():
     def wider(state):
         return {"state_dict": {k: torch.zeros(2, *v.shape) for k, v in state.items()}}
 
-    with pytest.raises(CheckpointError, match=r"\(it holds another segmentor\): give one"):
+    with pytest.raises(CheckpointError, match=r"\(it holds another segmentor\); give one"):
         loaded(wider)
 
 

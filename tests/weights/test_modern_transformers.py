@@ -7,7 +7,7 @@ from mmseg.registry import MODELS
 from safetensors.torch import save_file
 from timm.layers import SwiGLUPacked
 
-from mmseg_deepvit.checkpoints import convert_checkpoint
+from mmseg_deepvit.checkpoints import Checkpoint, convert_checkpoint
 from mmseg_deepvit.checkpoints.normalization import CLIP, HALF, IMAGENET, SATELLITE
 from mmseg_deepvit.errors import CheckpointError
 from mmseg_deepvit.weights import calibrate_map_norms
@@ -329,7 +329,9 @@ def test_own_files_load_again(save, images, family):
 
 def test_converted_files_tell_their_rotary_positions(save):
     name, theirs, ours, _ = FAMILIES["EVA-02 T, S"]
-    state = convert_checkpoint(plain_transformer(name, **theirs).state_dict(), "a.pth").state
+    state = convert_checkpoint(
+        Checkpoint(plain_transformer(name, **theirs).state_dict(), "a.pth")
+    ).state
     path = save({"state_dict": state, "meta": {"family": "eva02"}})
     warm_started(path, **ours)
     with pytest.raises(CheckpointError, match="the model has none; set rope='eva02'"):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..decoding import NO_CLASS, UNREADABLE, DataError
+from ..pairs import name_some
 
 Results = dict[str, Any]
 NO_MASK = "image without mask"
@@ -75,8 +76,7 @@ class PairReader:
         pixels = dict(zip(values.tolist(), counts.tolist(), strict=True))
         wrong = [v for v in pixels if not 0 <= v < self.num_classes and v != self.ignore_index]
         if wrong:
-            more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
-            said = f"{', '.join(map(str, wrong[:5]))}{more}"
+            said = name_some([str(label) for label in wrong], most=5)
             problems.append(Problem(NO_CLASS, self.infos[i]["seg_map_path"], said))
         return PairFacts(size, pixels, tuple(problems))
 

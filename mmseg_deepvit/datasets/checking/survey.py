@@ -169,7 +169,6 @@ def survey_dataset(
         Subset(reader, numbers),  # type: ignore[arg-type]
         batch_size=None,
         num_workers=num_workers,
-        collate_fn=_unchanged,
         worker_init_fn=_one_thread,
     )
     if progress is not None:
@@ -204,10 +203,6 @@ def _unpaired(dataset: BaseSegDataset, infos: list[Results]) -> tuple[dict[int, 
     paths = [info.get("seg_map_path", "").replace("\\", "/") for info in infos]
     missing = {i: path for i, path in enumerate(paths) if path not in there}
     return missing, [f"{root}/{stem}{mask_suffix}" for stem in extra]
-
-
-def _unchanged(facts: Any) -> Any:
-    return facts
 
 
 def _one_thread(worker: int) -> None:

@@ -91,9 +91,10 @@ def find_disagreements(segmentor: BaseSegmentor, parts: Sequence[Part]) -> list[
     Returns:
         A sentence for each kind of disagreement, with the options to set.
     """
-    found = [line for part in parts for line in _without_images(part)]
-    found += _numbers_of_classes(segmentor, parts)
-    return found + _ignored_labels(segmentor, parts)
+    empty = [p.name for p in parts if hasattr(p.dataset, "__len__") and len(p.dataset) == 0]
+    look = "finds no images: look at its data_root, data_prefix, ann_file and img_suffix"
+    found = [f"{name}_dataloader.dataset {look}" for name in empty]
+    return [*found, *_numbers_of_classes(segmentor, parts), *_ignored_labels(segmentor, parts)]
 
 
 def find_unmeasured(hooks: Sequence[Any], validation: Part) -> list[str]:
@@ -150,14 +151,6 @@ def ignored_label(segmentor: BaseSegmentor) -> int | None:
     """The label that the last decoding head ignores; None for none."""
     heads = [head for name, head in named_heads(segmentor).items() if "decode_head" in name]
     return getattr(heads[-1], "ignore_index", _LEFT_OUT) if heads else _LEFT_OUT
-
-
-def _without_images(part: Part) -> Iterator[str]:
-    if hasattr(part.dataset, "__len__") and len(part.dataset) == 0:
-        place = f"{part.name}_dataloader.dataset"
-        yield (
-            f"{place} finds no images: look at its data_root, data_prefix, ann_file and img_suffix"
-        )
 
 
 def _numbers_of_classes(segmentor: BaseSegmentor, parts: Sequence[Part]) -> list[str]:

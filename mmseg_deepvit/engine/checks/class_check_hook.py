@@ -33,38 +33,35 @@ class ClassCheckHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Check training and validation."""
-        found = self._disagreements(runner, "train", "val")
-        validation = parts_of(runner, ["val"])
-        self._refuse([*found, *(find_unmeasured(runner.hooks, *validation) if validation else ())])
+        self._check(runner, "train", "val")
 
     def before_val(self, runner: Runner) -> None:
         """Check validation, which may run without training."""
-        self._refuse(self._disagreements(runner, "val"))
+        self._check(runner, "val")
 
     def before_test(self, runner: Runner) -> None:
         """Check testing."""
-        self._refuse(self._disagreements(runner, "test"))
+        self._check(runner, "test")
 
-    def _disagreements(self, runner: Runner, *names: str) -> list[str]:
-        return find_disagreements(unwrap_segmentor(runner.model), parts_of(runner, names))
-
-    def _refuse(self, found: list[str]) -> None:
+    def _check(self, runner: Runner, *names: str) -> None:
+        parts = parts_of(runner, names)
+        found = find_disagreements(unwrap_segmentor(runner.model), parts)
+        for part in parts:
+            if part.name == "val" and "train" in names:
+                found += find_unmeasured(runner.hooks, part)
         if found:
             raise UserError("; ".join(found))
 
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict[str, Any] | None = None
     ) -> None:
-        """Check the labels of a batch, on the CPU, before they reach the device."""
+        """Check the labels of a batch, on the CPU, before they reach the device.
+
+        mmseg's metric would skip labels that are no class, in validation and test.
+        """
         check_labels(unwrap_segmentor(runner.model), data_batch)
 
-    def before_val_iter(
-        self, runner: Runner, batch_idx: int, data_batch: dict[str, Any] | None = None
-    ) -> None:
-        """Check the labels, since mmseg's metric skips labels that are no class."""
-        check_labels(unwrap_segmentor(runner.model), data_batch)
-
-    before_test_iter = before_val_iter
+    before_val_iter = before_test_iter = before_train_iter
 
 
 def check_labels(segmentor: BaseSegmentor, data_batch: Mapping[str, Any] | None) -> None:

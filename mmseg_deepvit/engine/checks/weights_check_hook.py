@@ -13,10 +13,15 @@ from mmseg.models import BaseSegmentor
 from mmseg.registry import HOOKS
 from torch import Tensor
 
-from ...checkpoints import Normalization, saved_normalization, segmentor_state_dict, summarize_keys
+from ...checkpoints import (
+    Checkpoint,
+    Normalization,
+    saved_normalization,
+    segmentor_state_dict,
+    summarize_keys,
+)
 from ...checkpoints.compatibility import check_kinds
 from ...checkpoints.normalization import normalization_from
-from ...errors import CheckpointError
 from .class_check_hook import unwrap_segmentor
 
 
@@ -45,47 +50,43 @@ class WeightsCheckHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Check a checkpoint, and rename published weights, before mmengine loads it."""
         segmentor = unwrap_segmentor(runner.model)
-        path = str(getattr(runner, "_load_from", None) or "to load")
-        fit_segmentor(segmentor.state_dict(), checkpoint, path)
-        warn_of_normalization(segmentor, saved_normalization(checkpoint), path)
+        content = Checkpoint(checkpoint, str(getattr(runner, "_load_from", None) or "to load"))
+        checkpoint.update(fit_segmentor(segmentor.state_dict(), content))
+        warn_of_normalization(segmentor, saved_normalization(content), content.path)
 
 
-def fit_segmentor(own: Mapping[str, Tensor], checkpoint: dict[str, Any], path: str) -> None:
+def fit_segmentor(own: Mapping[str, Tensor], checkpoint: Checkpoint) -> dict[str, Checkpoint]:
     """Rename published weights in a checkpoint as in mmseg 1.x, and compare them with a segmentor.
 
     Args:
         own: The segmentor's ``state_dict()``.
-        checkpoint: Content of the file; its ``state_dict`` may be replaced.
-        path: Path of the file, named in errors.
+        checkpoint: Content of the file.
+
+    Returns:
+        The ``state_dict`` to put in the place of the file's, or nothing.
 
     Raises:
         CheckpointError: Less than half of the model's and of the file's tensors fit, or numbers are
             of another kind.
     """
-    held = checkpoint.get("state_dict", checkpoint)
-    tensors = held.items() if isinstance(held, Mapping) else ()
-    names = [str(k).removeprefix("module.") for k, v in tensors if isinstance(v, Tensor)]
-    state = segmentor_state_dict(checkpoint, path) if names else {}
+    held = checkpoint.tensors(checkpoint.get("state_dict", checkpoint))
+    names = [name.removeprefix("module.") for name in held]
+    state = segmentor_state_dict(checkpoint) if names else held
     shared = [k for k, v in own.items() if k in state and state[k].shape == v.shape]
     if 2 * len(shared) < min(len(own), len(state) or 1):
-        raise CheckpointError(
-            f"checkpoint {path} fits {len(shared)} of the model's {len(own)} tensors "
-            f"{_remedy(names, path)}"
+        fits = f"fits {len(shared)} of the model's {len(own)} tensors"
+        if any(name.startswith("decode_head.") for name in names):
+            remedy = "give one that was trained with this model's config"
+            raise checkpoint.error(f"{fits} (it holds another segmentor)", remedy)
+        holds = f"it holds {summarize_keys(names[:3])}, …" if names else "it holds no state_dict"
+        raise checkpoint.error(
+            f"{fits} ({holds}), and load_from takes full segmentors",
+            "give a backbone's file as model.backbone.init_cfg.type=Pretrained "
+            f"model.backbone.init_cfg.checkpoint={checkpoint.path}",
         )
-    check_kinds(own, state, path)
-    if "state_dict" not in checkpoint or state.keys() != set(names):
-        checkpoint["state_dict"] = state
-
-
-def _remedy(names: list[str], path: str) -> str:
-    """Content of a file that does not fit, and the way to use it."""
-    if any(name.startswith("decode_head.") for name in names):
-        return "(it holds another segmentor): give one that was trained with this model's config"
-    holds = f"it holds {summarize_keys(names[:3])}, …" if names else "it holds no state_dict"
-    return (
-        f"({holds}), and load_from takes full segmentors: give a backbone's file as "
-        f"model.backbone.init_cfg.type=Pretrained model.backbone.init_cfg.checkpoint={path}"
-    )
+    check_kinds(own, state)
+    renamed = "state_dict" not in checkpoint or state.keys() != set(names)
+    return {"state_dict": state} if renamed else {}
 
 
 def warn_of_normalization(
@@ -100,7 +101,10 @@ def warn_of_normalization(
     """
     if trained is None:
         return
-    own = _own_normalization(segmentor)
+    preprocessor = segmentor.data_preprocessor
+    values = {name: getattr(preprocessor, name, None) for name in ("mean", "std")}
+    plain = {k: v.flatten().tolist() for k, v in values.items() if isinstance(v, Tensor)}
+    own = normalization_from(plain)
     if own is not None and own.agrees(trained):
         return
     does = f"mean {_list(own.mean)} and std {_list(own.std)}" if own else "no normalisation"
@@ -112,14 +116,6 @@ def warn_of_normalization(
         "current",
         logging.WARNING,
     )
-
-
-def _own_normalization(segmentor: BaseSegmentor) -> Normalization | None:
-    preprocessor = segmentor.data_preprocessor
-    mean, std = (getattr(preprocessor, name, None) for name in ("mean", "std"))
-    if not isinstance(mean, Tensor) or not isinstance(std, Tensor):
-        return None
-    return normalization_from({"mean": mean.flatten().tolist(), "std": std.flatten().tolist()})
 
 
 def _list(values: tuple[float, ...]) -> str:

@@ -125,11 +125,11 @@ class FSDP2Strategy(DDPStrategy):
                 callback=callback,
             )
         self.logger.info(f"Load checkpoint from {filename}")
+        rest = load_from_path(f"{filename}/{REST}")
         if is_distributed():
-            rest = load_from_path(f"{filename}/{REST}")
-            checkpoint = fill(filename, rest, self._target(filename), alone=False)
+            checkpoint = fill(rest, self._target(filename), alone=False)
         else:
-            checkpoint = read_sharded(filename, load_from_path)
+            checkpoint = read_sharded(rest)
         if callback is not None:
             callback(checkpoint)
         self.load_model_state_dict(checkpoint.pop("state_dict"), strict=strict)

@@ -55,7 +55,8 @@ def join_processes(cfg: Config) -> None:
     set_multi_processing(**(environment.get("mp_cfg") or {}), distributed=True)
     if torch.cuda.is_available():
         _check_gpus()
-        if not _connects_itself(cfg):
+        strategy = (cfg.get("strategy") or {}).get("type", "DDPStrategy")
+        if strategy in ("DDPStrategy", "FSDP2Strategy"):  # others, as DeepSpeed's, connect them
             init_dist(cfg.launcher, **settings)
         return
     timeout = settings.get("timeout")
@@ -63,12 +64,6 @@ def join_processes(cfg: Config) -> None:
     _wrap_on_cpus(cfg)
     if get_rank() == 0:
         print(f"no GPU: {dist.get_world_size()} processes train on CPUs and talk through gloo")
-
-
-def _connects_itself(cfg: Config) -> bool:
-    """Whether mmengine's strategy, such as DeepSpeed's, connects the processes itself."""
-    kind = (cfg.get("strategy") or {}).get("type", "DDPStrategy")
-    return kind not in ("DDPStrategy", "FSDP2Strategy")
 
 
 def _set_variables(launcher: str) -> None:

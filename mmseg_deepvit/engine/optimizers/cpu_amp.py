@@ -43,12 +43,10 @@ class CPUAmpOptimWrapper(AmpOptimWrapper):
             raise ValueError(f"dtype is {dtype!r}: give one of {', '.join(_DTYPES)}")
         OptimWrapper.__init__(self, **kwargs)  # mmengine's wrapper asks for a GPU
         self._scale_update_param = loss_scale if isinstance(loss_scale, float) else None
-        if isinstance(loss_scale, dict):
-            self.loss_scaler = GradScaler("cpu", **loss_scale)
-        elif isinstance(loss_scale, float):
-            self.loss_scaler = GradScaler("cpu", init_scale=loss_scale)
-        else:
-            self.loss_scaler = GradScaler("cpu")
+        if isinstance(loss_scale, float):
+            loss_scale = dict(init_scale=loss_scale)
+        settings = loss_scale if isinstance(loss_scale, dict) else {}
+        self.loss_scaler = GradScaler("cpu", **settings)
         self.cast_dtype = getattr(torch, dtype)
 
     @contextmanager

@@ -53,7 +53,7 @@ def find_whole_checkpoint(
         return str(path)
     if damaged:
         raise CheckpointError(
-            f"none of the {len(damaged)} checkpoints in {folder} can be read: start again without "
+            f"none of the {len(damaged)} checkpoints in {folder} can be read; start again without "
             "--resume, in another --work-dir"
         )
     return None
@@ -64,7 +64,7 @@ def _candidates(work_dir: Path, folder: Path) -> list[Path]:
     newest = numbered_checkpoints(folder)
     pointer = work_dir / POINTER
     if pointer.is_dir():
-        raise CheckpointError(f"{pointer} is a folder, in the place of a file: remove it")
+        raise CheckpointError(f"{pointer} is a folder, in the place of a file; remove it")
     if not pointer.is_file():
         return newest
     with pointer.open("rb") as file:
@@ -80,14 +80,15 @@ def _candidates(work_dir: Path, folder: Path) -> list[Path]:
 def _check(path: Path) -> None:
     if is_sharded(path):
         content = read_checkpoint(path / REST)
-        check_sharded(path, content)
+        check_sharded(content)
     elif path.is_dir():  # other strategies'
         if not any(part.is_file() for part in path.rglob("*")):
-            raise CheckpointError(f"checkpoint {path} is an empty folder: take an earlier one")
+            raise CheckpointError(f"checkpoint {path} is an empty folder; take an earlier one")
         return
     else:
         content = read_checkpoint(path)
     if missing := _NEEDED - content.keys():
         raise CheckpointError(
-            f"checkpoint {path} holds no {', '.join(sorted(missing))}: training cannot go on there"
+            f"checkpoint {path} holds no {', '.join(sorted(missing))}, with which training goes "
+            "on; take an earlier one"
         )

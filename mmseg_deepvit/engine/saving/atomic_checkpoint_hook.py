@@ -145,7 +145,8 @@ class AtomicCheckpointHook(CheckpointHook):
             self._due = False
             runner.logger.info(f"Saving checkpoint at {runner.iter + 1} iterations")
             self._save_checkpoint(runner)
-        if self._all_asked_to_stop():
+        # If any process was asked, all must save and stop in the same iteration.
+        if self._vote(self._asked_to_stop):
             self._save_and_stop(runner, runner.iter + 1)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, *args: Any, **kwargs: Any) -> None:
@@ -155,7 +156,7 @@ class AtomicCheckpointHook(CheckpointHook):
         common = len(loader.dataset) // get_world_size() // (loader.batch_size or 1)
         if runner.iter == 0 or _gradients_wait(runner) or batch_idx >= max(common, 1):
             return
-        if self._all_asked_to_stop():
+        if self._vote(self._asked_to_stop):
             for hook in runner.hooks:
                 if isinstance(hook, EMAHook):
                     hook.after_val_epoch(runner)  # gives the model its weights back
@@ -173,10 +174,6 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def _ask_to_stop(self, *signal_and_frame: Any) -> None:
         self._asked_to_stop = True
-
-    def _all_asked_to_stop(self) -> bool:
-        """Whether any process was asked: all must save and stop in the same iteration."""
-        return self._vote(self._asked_to_stop)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         """Save a checkpoint, write its path to the pointer, then delete the surplus one."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.fileio import LocalBackend, register_backend
 
 from ...checkpoints.sharded import cause_of
-from ...errors import UserError
+from ...errors import UserError, reason
 from ...files import replacing
 
 #: Name under which mmengine finds :class:`AtomicLocalBackend`.
@@ -17,11 +17,9 @@ BACKEND = "atomic_local"
 
 def cannot_write(path: str | os.PathLike[str], error: BaseException) -> UserError:
     """The error of a checkpoint that cannot be written, because a disk is full for example."""
-    cause = cause_of(error)
-    said = getattr(cause, "strerror", None) or " ".join(str(cause).split())[:200]
     return UserError(
-        f"{path} cannot be written ({said}): make room or choose another --work-dir; "
-        "earlier checkpoints are as they were, and --resume goes on from them"
+        f"{path} cannot be written ({reason(cause_of(error))}): make room or choose another "
+        "--work-dir; earlier checkpoints are as they were, and --resume goes on from them"
     )
 
 

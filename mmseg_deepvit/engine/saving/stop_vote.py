@@ -29,7 +29,12 @@ class StopVote:
         """
         if get_world_size() == 1:
             return asked
-        answer = self._answer()
+        answer = False
+        if self._before is not None:
+            vote, event = self._before
+            if event is not None:
+                event.synchronize()
+            answer = bool(vote)
         device = get_comm_device()
         vote = torch.full((1,), int(asked), device=device)  # does not wait for a GPU
         dist.all_reduce(vote, dist.ReduceOp.MAX)
@@ -40,11 +45,3 @@ class StopVote:
             event.record()
         self._before = vote, event
         return answer
-
-    def _answer(self) -> bool:
-        if self._before is None:
-            return False
-        vote, event = self._before
-        if event is not None:
-            event.synchronize()
-        return bool(vote)

@@ -4,8 +4,7 @@ from mmengine.hooks import EMAHook
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from mmseg_deepvit.checkpoints import find_state_dict, read_checkpoint, segmentor_state_dict
-from mmseg_deepvit.checkpoints.containers import find_weights
+from mmseg_deepvit.checkpoints import Checkpoint, read_checkpoint, segmentor_state_dict
 from mmseg_deepvit.errors import CheckpointError
 
 
@@ -29,7 +28,7 @@ def test_a_model_and_its_moving_average(script, weights):
     keys, ema, model = SCRIPTS[script]
     content = {key: container(i) for i, key in enumerate(keys)} | {"epoch": 3, "args": None}
     expected = {"ema": ema, "model": model}[weights or PUBLISHED[script]]
-    found = find_state_dict(content, "a.pth", weights)
+    found = Checkpoint(content, "a.pth").find_backbone(weights)
     assert found["a"].equal(content[expected]["module.a"])
 
 
@@ -45,7 +44,10 @@ def test_mmengine_exchanges_the_two_when_it_saves(weights):
     hook.before_save_checkpoint(None, content)
     expected = hook.ema_model.module if weights == "ema" else model
     torch.testing.assert_close(
-        find_state_dict(content, "a", weights), dict(expected.state_dict()), rtol=0, atol=0
+        dict(Checkpoint(content, "a").find_backbone(weights)),
+        dict(expected.state_dict()),
+        rtol=0,
+        atol=0,
     )
 
 
@@ -60,16 +62,16 @@ def test_mmengine_exchanges_the_two_when_it_saves(weights):
 )
 def test_weights_that_are_not_there(content, weights, message):
     with pytest.raises(CheckpointError, match=message):
-        find_weights(content, "a.pth", weights)
+        Checkpoint(content, "a.pth").find_weights(weights)
 
 
 def test_a_choice_that_is_none():
     with pytest.raises(ValueError, match="weights must be one of ema, model or None, got 'best'"):
-        find_weights({"model": container(1)}, "a.pth", "best")
+        Checkpoint({"model": container(1)}, "a.pth").find_weights("best")
 
 
 def test_flat_files_hold_the_model():
-    assert find_weights(container(1), "a.pth", "model").keys() == {"module.a"}
+    assert Checkpoint(container(1), "a.pth").find_weights("model").keys() == {"module.a"}
 
 
 SPECIAL = {
@@ -87,8 +89,8 @@ def test_tensors_without_plain_values(kind, tmp_path):
     torch.save({"state_dict": {"a": torch.ones(2), "b": SPECIAL[kind]()}}, path)
     content = read_checkpoint(path)
     for take in (
-        lambda: find_weights(content, path),
-        lambda: segmentor_state_dict(content, path),
+        content.find_weights,
+        lambda: segmentor_state_dict(content),
         lambda: CheckpointLoader.load_checkpoint(str(path)),
     ):
         with pytest.raises(
