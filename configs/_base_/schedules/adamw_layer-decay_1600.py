@@ -1,9 +1,8 @@
 # For small models from pretrained weights: blocks near the images learn slowest.
 _base_ = "./adamw_1500.py"
-max_iters = 1200
+max_iters = 1600
 optim_wrapper = dict(
     constructor="BlockDecayOptimWrapperConstructor",
-    optimizer=dict(lr=3e-4),
     paramwise_cfg=dict(layer_decay_rate=0.75),
 )
 param_scheduler = [
