@@ -10,6 +10,7 @@ constexpr int64_t NEAR_BYTES = 512 * 1024, MOST_TILES = 4;
 static void write_gradients(const Call& call, const Sizes& s, const Image& image, int h,
                             const std::vector<const float*>& keys,
                             const std::vector<const float*>& values) {
+  const int64_t map = image.index * s.heads + h;
   const float weight = call.norm_weight ? call.norm_weight[h] : 1.0f;
   const bool adds_bias = call.bias && !call.drops_mixed;
   float added[MOST_WIDTH] = {};
@@ -32,27 +33,26 @@ static void write_gradients(const Call& call, const Sizes& s, const Image& image
   float row[MOST_WIDTH];
   for (int j = 0; j < s.tokens; ++j) {
     for (int c = 0; c < s.width; ++c) row[c] = entry(keys, j, c);
-    write_row(call.grad_k, image.index, h, j, s.width, row);
+    write_row(call, call.grad_k, map, j, row);
     for (int c = 0; c < s.width; ++c) row[c] = weight * entry(values, j, c) + added[c];
-    write_row(call.grad_v, image.index, h, j, s.width, row);
+    write_row(call, call.grad_v, map, j, row);
   }
 }
 
 // Σ grad · out of each head; Σ over images of Σ grad · Σ v over tokens.
 static void add_totals(const Call& call) {
-  const Sizes s(call);
+  const Sizes s(call, TOTALS);
   std::vector<double> parts(2 * call.batch * s.heads);
   in_threads(call.parallel, call.threads, [&](int64_t t) {
     const int64_t units = call.batch * s.heads;
     for (int64_t i = t * units / call.threads; i < (t + 1) * units / call.threads; ++i) {
-      const int64_t image = i / s.heads, h = i % s.heads;
       double values[MOST_WIDTH], grads[MOST_WIDTH] = {}, product = 0;
       float grad[MOST_WIDTH], out[MOST_WIDTH];
-      sum_tokens(call.v, image, h, s, values);
+      sum_tokens(call, call.v, i, s, values);
       for (int j = 0; j < s.tokens; ++j) {
-        read_row(call.grad, image, h, j, s.width, grad);
+        read_row(call, call.grad, i, j, grad);
         for (int c = 0; c < s.width; ++c) grads[c] += grad[c];
-        read_row(call.out, image, h, j, s.width, out);
+        read_row(call, call.out, i, j, out);
         for (int c = 0; c < s.width; ++c) product += double(grad[c]) * out[c];
       }
       parts[2 * i] = product;
@@ -81,7 +81,7 @@ template <int R>
 class Schedule {
  public:
   Schedule(const Call& call, Pass pass, int64_t threads)
-      : call_(call), pass_(pass), s_(call), threads_(threads),
+      : call_(call), pass_(pass), s_(call, pass), threads_(threads),
         tiles_((call.tokens + R - 1) / R), tiles_a_block_(tiles_a_block(pass, threads)) {
     Memory counted(nullptr);
     lay_out(counted);
@@ -96,19 +96,19 @@ class Schedule {
 
   void run() {
     in_threads(call_.parallel, threads_, [&](int64_t t) { workers_[t].start(); });
-    const int64_t rounds = call_.batch / threads_, rest = call_.batch % threads_;
+    const int64_t rounds = s_.images / threads_, rest = s_.images % threads_;
     if (rounds)
       in_threads(call_.parallel, threads_, [&](int64_t t) {
         for (int64_t i = 0; i < rounds; ++i) do_image(t, i * threads_ + t);
       });
-    if (rest) share_images(call_.batch - rest, rest);
+    if (rest) share_images(s_.images - rest, rest);
     for (Worker<R>& worker : workers_) worker.finish();
     add_totals();
   }
 
  private:
   // Images of which threads have one each, or that all threads share.
-  int64_t images_at_once() const { return std::min(call_.batch, threads_); }
+  int64_t images_at_once() const { return std::min(s_.images, threads_); }
 
   void lay_out(Memory& memory) {
     for (int64_t i = 0; i < images_at_once(); ++i) images_.emplace_back(call_, s_, pass_, memory);
@@ -124,7 +124,7 @@ class Schedule {
     const int64_t kept = int64_t(R) * s_.heads * s_.panels * PANEL * sizeof(float);
     const bool keeps = pass == MOMENTS || (pass == FORWARD && !call_.lse_known);
     const int64_t near = keeps ? NEAR_BYTES / kept : MOST_TILES;
-    const int64_t fair = (tiles_ * call_.batch + threads - 1) / threads;
+    const int64_t fair = (tiles_ * s_.images + threads - 1) / threads;
     return std::max<int64_t>(1, std::min<int64_t>({near, fair, MOST_TILES}));
   }
 
@@ -242,10 +242,10 @@ class Schedule {
 };
 
 // Rows that tiles of R take in the thread that has most of them.
-static double cost_of_rows(const Call& call, int64_t threads, int rows) {
-  const int64_t tiles = (call.tokens + rows - 1) / rows;
-  const int64_t rest = call.batch % threads;
-  return double(rows) * (call.batch / threads * tiles + (rest * tiles + threads - 1) / threads);
+static double cost_of_rows(const Sizes& s, int64_t threads, int rows) {
+  const int64_t tiles = (s.tokens + rows - 1) / rows;
+  const int64_t rest = s.images % threads;
+  return double(rows) * (s.images / threads * tiles + (rest * tiles + threads - 1) / threads);
 }
 
 static void run(const Call& call, Pass pass) {
@@ -255,7 +255,8 @@ static void run(const Call& call, Pass pass) {
   const int64_t threads =
       std::max<int64_t>(1, std::min<int64_t>(call.threads, int64_t(work / WORK_A_THREAD)));
   // Fewer rows hold fewer sums in registers, so they are a little slower.
-  if (cost_of_rows(call, threads, MOST_ROWS) <= 1.04 * cost_of_rows(call, threads, LEAST_ROWS)) {
+  const Sizes s(call, pass);
+  if (cost_of_rows(s, threads, MOST_ROWS) <= 1.04 * cost_of_rows(s, threads, LEAST_ROWS)) {
     Schedule<MOST_ROWS>(call, pass, threads).run();
   } else {
     Schedule<LEAST_ROWS>(call, pass, threads).run();

@@ -8,6 +8,8 @@ typedef float Floats __attribute__((vector_size(4 * LANES), may_alias));
 typedef int32_t Ints __attribute__((vector_size(4 * LANES), may_alias));
 typedef uint32_t Words __attribute__((vector_size(4 * LANES), may_alias));
 
+typedef float Anywhere __attribute__((vector_size(4 * LANES), may_alias, aligned(4)));
+
 static INLINE Floats load(const float* x) { return *(const Floats*)x; }
 static INLINE void store(float* x, Floats value) { *(Floats*)x = value; }
 static INLINE Floats all(float x) { return x - Floats{}; }

@@ -57,6 +57,8 @@ class StreamingBackend:
             gradients.
         totals: Function of (grad, out, v), of which the first two are (B, N, H, d), that returns
             two sums over images, as :func:`totals` does.
+        reads_out: Whether ``backward`` takes the output as its last argument too, and reads that of
+            calls that mix nothing.
     """
 
     map_dtype: Callable[[Tensor, bool], torch.dtype]
@@ -64,6 +66,7 @@ class StreamingBackend:
     forward: Callable[..., Tensor]
     backward: Callable[..., Gradients]
     totals: Callable[[Tensor, Tensor, Tensor], Tensor] = totals
+    reads_out: bool = False
 
 
 #: Backends by name; each registers itself.
@@ -137,6 +140,13 @@ class _Call:
         """Division of the query rows into blocks."""
         return RowSplit(self.q.shape[2], self.block_rows)
 
+    @property
+    def needs_out(self) -> bool:
+        """Whether the backward pass needs the output."""
+        mixes = self.pre_weight is not None or self.post_weight is not None
+        reads_out = STREAMING_BACKENDS[self.passes].reads_out
+        return self.norm == "batch" or (reads_out and not mixes)
+
     def no_autocast(self) -> torch.autocast:
         """Context that turns autocast off, so that maps keep their dtype."""
         return torch.autocast(self.q.device.type, enabled=False)
@@ -201,12 +211,14 @@ def _backward(
 ) -> tuple[Tensor, ...]:
     """Compute the gradients of the differentiable arguments; an empty one for each None."""
     call = _Call(*args)
+    passes = STREAMING_BACKENDS[call.passes]
     statistics = call.statistics(sums)
     with call.no_autocast():
         coupling = None if statistics is None else _coupling(call, statistics, grad, out)
         settings = call.settings(statistics)
-        found = STREAMING_BACKENDS[call.passes].backward(
-            grad, call.q, call.k, call.v, settings, call.rows, lse, coupling
+        more = (out,) if passes.reads_out else ()
+        found = passes.backward(
+            grad, call.q, call.k, call.v, settings, call.rows, lse, coupling, *more
         )
     gradients = {"q": found.q, "k": found.k, "v": found.v, "pre_weight": found.pre}
     if statistics is not None:
@@ -265,7 +277,7 @@ def _(grad: Tensor, out: Tensor, lse: Tensor, sums: Tensor, *args: Any) -> tuple
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     out, lse, sums = output
     ctx.options = inputs[len(_DIFFERENTIABLE) + 1 :]
-    kept_out = out if sums.numel() else None  # only batch statistics need the output
+    kept_out = out if _Call(*inputs).needs_out else None
     ctx.save_for_backward(kept_out, lse, sums, *inputs[: len(_DIFFERENTIABLE) + 1])
     ctx.set_materialize_grads(False)
 
