@@ -25,7 +25,7 @@ from .passes import backward, forward, moments, totals
 __all__ = ["native_attention", "serves"]
 
 STREAMING_BACKENDS["native"] = StreamingBackend(
-    lambda q, batch_statistics: torch.float32, moments, forward, backward, totals, True
+    lambda q, batch_statistics: torch.float32, moments, forward, backward, totals, reads_out=True
 )
 
 

@@ -72,84 +72,84 @@ struct Image {
   void pack(const Call& call, const Sizes& s, Pass pass, int h);
 };
 
-// Rows of an array are far apart, so that no processor fetches the next ones by itself.
+// Rows of a head may lie kilobytes apart, where no processor fetches the next ones by itself.
 constexpr int ROWS_AHEAD = 8;
 
-template <int WRITES>
-static INLINE void fetch(const Array& x, const char* row, int width) {
-  const int64_t size = x.dtype == FLOAT32 ? 4 : 2;
-  const uintptr_t ahead = reinterpret_cast<uintptr_t>(row) + ROWS_AHEAD * x.tokens * size;
-  for (int64_t i = 0; i < width * size; i += 64)
-    __builtin_prefetch(reinterpret_cast<const void*>(ahead + i), WRITES);
-}
+// One head of an array, in floats. Heads of all images are counted through.
+class Rows {
+ public:
+  Rows(const Call& call, const Array& x, int64_t map)
+      : is_float_(x.dtype == FLOAT32), is_half_(x.dtype == FLOAT16), width_(call.width),
+        columns_(x.columns), step_(x.tokens * size()),
+        start_(static_cast<char*>(x.data)) {
+    const uint32_t heads = call.heads, image = uint32_t(map) / heads, head = uint32_t(map) % heads;
+    start_ += (image * x.images + head * x.heads) * size();
+  }
 
-static INLINE void copy_row(const float* from, int width, float* to) {
-  int c = 0;
-  for (; c + LANES <= width; c += LANES) *(Anywhere*)(to + c) = *(const Anywhere*)(from + c);
-  for (; c < width; ++c) to[c] = from[c];
-}
-
-// A row of a map; maps of all images are counted through, head by head.
-static INLINE const char* at(const Call& call, const Array& x, int64_t map, int64_t token) {
-  const int64_t size = x.dtype == FLOAT32 ? 4 : 2;
-  const uint32_t heads = call.heads, image = uint32_t(map) / heads, head = uint32_t(map) % heads;
-  return static_cast<const char*>(x.data) +
-         size * (image * x.images + head * x.heads + token * x.tokens);
-}
-
-// The d entries of a row, in floats.
-static INLINE void read_row(const Call& call, const Array& x, int64_t map, int64_t token,
-                            float* row) {
-  const char* from = at(call, x, map, token);
-  const int width = call.width;
-  fetch<0>(x, from, width);
-  if (x.dtype == FLOAT32) {
-    const float* f = reinterpret_cast<const float*>(from);
-    if (x.columns == 1) {
-      copy_row(f, width, row);
-    } else {
-      for (int c = 0; c < width; ++c) row[c] = f[c * x.columns];
-    }
-  } else {
-    const uint16_t* f = reinterpret_cast<const uint16_t*>(from);
-    const bool half = x.dtype == FLOAT16;
-    for (int c = 0; c < width; ++c) {
-      const uint16_t bits = f[c * x.columns];
-      row[c] = half ? float_of_half(bits) : float_of_bfloat(bits);
+  INLINE void read(int64_t token, float* row) const {
+    const char* from = start_ + token * step_;
+    fetch<0>(from);
+    if (is_float_ && columns_ == 1) return copy(reinterpret_cast<const float*>(from), width_, row);
+    for (int c = 0; c < width_; ++c) {
+      const char* entry = from + c * columns_ * size();
+      if (is_float_) {
+        row[c] = *reinterpret_cast<const float*>(entry);
+      } else {
+        const uint16_t bits = *reinterpret_cast<const uint16_t*>(entry);
+        row[c] = is_half_ ? float_of_half(bits) : float_of_bfloat(bits);
+      }
     }
   }
-}
 
-static INLINE void write_row(const Call& call, const Array& x, int64_t map, int64_t token,
-                             const float* row) {
-  char* to = const_cast<char*>(at(call, x, map, token));
-  const int width = call.width;
-  fetch<1>(x, to, width);
-  if (x.dtype == FLOAT32) {
-    float* f = reinterpret_cast<float*>(to);
-    if (x.columns == 1) {
-      copy_row(row, width, f);
-    } else {
-      for (int c = 0; c < width; ++c) f[c * x.columns] = row[c];
+  INLINE void write(int64_t token, const float* row) const {
+    char* to = start_ + token * step_;
+    fetch<1>(to);
+    if (is_float_ && columns_ == 1) return copy(row, width_, reinterpret_cast<float*>(to));
+    for (int c = 0; c < width_; ++c) {
+      char* entry = to + c * columns_ * size();
+      if (is_float_) {
+        *reinterpret_cast<float*>(entry) = row[c];
+      } else {
+        *reinterpret_cast<uint16_t*>(entry) =
+            is_half_ ? half_of_float(row[c]) : bfloat_of_float(row[c]);
+      }
     }
-  } else {
-    uint16_t* f = reinterpret_cast<uint16_t*>(to);
-    const bool half = x.dtype == FLOAT16;
-    for (int c = 0; c < width; ++c)
-      f[c * x.columns] = half ? half_of_float(row[c]) : bfloat_of_float(row[c]);
   }
-}
+
+ private:
+  int64_t size() const { return is_float_ ? 4 : 2; }
+
+  template <int WRITES>
+  INLINE void fetch(const char* row) const {
+    const uintptr_t ahead = reinterpret_cast<uintptr_t>(row) + ROWS_AHEAD * step_;
+    for (int64_t i = 0; i < width_ * size(); i += 64)
+      __builtin_prefetch(reinterpret_cast<const void*>(ahead + i), WRITES);
+  }
+
+  static INLINE void copy(const float* from, int width, float* to) {
+    typedef float Four __attribute__((vector_size(16), may_alias, aligned(4)));
+    int c = 0;
+    for (; c + LANES <= width; c += LANES) *(Anywhere*)(to + c) = *(const Anywhere*)(from + c);
+    for (; c + 4 <= width; c += 4) *(Four*)(to + c) = *(const Four*)(from + c);
+    for (; c < width; ++c) to[c] = from[c];
+  }
+
+  bool is_float_, is_half_;
+  int width_;
+  int64_t columns_, step_;
+  char* start_;
+};
 
 // Tokens whose rows are summed in floats before they are added to doubles.
 constexpr int TOKENS_A_SUM = 32;
 
-static void sum_tokens(const Call& call, const Array& x, int64_t map, const Sizes& s, double* sum) {
+static void sum_tokens(const Rows& rows, const Sizes& s, double* sum) {
   alignas(64) float row[MOST_WIDTH] = {}, part[MOST_WIDTH];
   std::fill(sum, sum + s.width, 0.0);
   for (int j = 0; j < s.tokens;) {
     std::fill(part, part + s.columns, 0.0f);
     for (const int end = std::min(j + TOKENS_A_SUM, s.tokens); j < end; ++j) {
-      read_row(call, x, map, j, row);
+      rows.read(j, row);
       for (int c = 0; c < s.columns; c += LANES) store(part + c, load(part + c) + load(row + c));
     }
     for (int c = 0; c < s.width; ++c) sum[c] += part[c];
@@ -158,15 +158,17 @@ static void sum_tokens(const Call& call, const Array& x, int64_t map, const Size
 
 // Lays out what a head of the image has, so that passes read it in order.
 inline void Image::pack(const Call& call, const Sizes& s, Pass pass, int h) {
-  float mean[MOST_WIDTH] = {}, longest = 0;
+  alignas(64) float mean[MOST_WIDTH] = {}, row[MOST_WIDTH] = {};
+  Floats longest = {};
   const int64_t map = index * s.heads + h;
+  const Rows k(call, call.k, map), v(call, call.v, map);
   const bool sums = pass != MOMENTS && call.bias && !call.drops_mixed;
   if (pass != MOMENTS && (sums || call.centred)) {
-    sum_tokens(call, call.v, map, s, values + h * s.width);
+    sum_tokens(v, s, values + h * s.width);
     if (call.centred)
       for (int c = 0; c < s.width; ++c) mean[c] = values[h * s.width + c] / s.tokens;
   }
-  if (pass == BACKWARD && sums) sum_tokens(call, call.grad, map, s, grads + h * s.width);
+  if (pass == BACKWARD && sums) sum_tokens(Rows(call, call.grad, map), s, grads + h * s.width);
   for (int p = 0; p < s.panels; ++p) {
     float* k_columns = key_columns + p * s.panel_columns + int64_t(h) * s.columns * PANEL;
     float *k_rows = nullptr, *v_rows = nullptr, *v_columns = nullptr;
@@ -176,25 +178,33 @@ inline void Image::pack(const Call& call, const Sizes& s, Pass pass, int h) {
       v_columns = value_columns + p * s.panel_columns + int64_t(h) * s.columns * PANEL;
     }
     for (int j = 0; j < PANEL; ++j) {
-      alignas(64) float row[MOST_WIDTH];
-      std::fill(row, row + s.columns, 0.0f);
       const bool there = j < s.keys(p);
-      if (there) read_row(call, call.k, map, p * PANEL + j, row);
+      if (there) {
+        k.read(p * PANEL + j, row);
+      } else {
+        std::fill(row, row + s.columns, 0.0f);
+      }
       for (int c = 0; c < s.width; ++c) k_columns[c * PANEL + j] = row[c];
-      const float length = square_length(row, s.columns);
-      longest = length <= longest ? longest : length;  // NaN stays
-      if (k_rows) copy_row(row, s.columns, k_rows + j * s.columns);
+      if (k_rows) copy_vectors(row, s.columns, k_rows + j * s.columns);
       if (pass == MOMENTS) continue;
       if (there) {
-        read_row(call, call.v, map, p * PANEL + j, row);
-        for (int c = 0; c < s.width; ++c) row[c] -= mean[c];
+        v.read(p * PANEL + j, row);
+        for (int c = 0; c < s.columns; c += LANES) store(row + c, load(row + c) - load(mean + c));
       }
-      if (v_rows) copy_row(row, s.columns, v_rows + j * s.columns);
+      if (v_rows) copy_vectors(row, s.columns, v_rows + j * s.columns);
       if (v_columns)
         for (int c = 0; c < s.width; ++c) v_columns[c * PANEL + j] = row[c];
     }
+    for (int v = 0; v < 2; ++v) {
+      Floats square = {};
+      for (int c = 0; c < s.width; ++c) {
+        const Floats x = load(k_columns + c * PANEL + v * LANES);
+        square += x * x;
+      }
+      longest = larger(square, longest);
+    }
   }
-  key_length[h] = std::sqrt(longest);
+  key_length[h] = std::sqrt(max_of(longest));
 }
 
 // Sums of parameters' gradients, or of moments, of one thread. Products of heads are summed up for
@@ -292,6 +302,8 @@ class Worker {
   int there(int t) const { return std::min<int64_t>(R, s_.tokens - row_ - t * R); }
 
   void start_block(const Image& image, int64_t first, int count);
+  void lay_out(const Array& x, int t, int h, float factor, float* columns, float* to) const;
+  void multiply_outputs(int t, const float* grads);
   void probabilities(const Image& image, int p, bool divides, float* maps);
   void exponentials(const Image& image, bool is_safe);
   void start_sums(float start);
@@ -339,33 +351,55 @@ void Worker<R>::start_block(const Image& image, int64_t first, int count) {
   image_ = image.index;
   row_ = first * R;
   count_ = count;
-  const float scale = call_.scale;
-  float row[MOST_WIDTH];
+  const bool knows_lse = call_.lse_known || pass_ == BACKWARD;
   for (int t = 0; t < count; ++t)
-    for (int h = 0; h < s_.heads; ++h)
-      for (int r = 0; r < R; ++r) {
-        const bool is_there = r < there(t);
-        const int64_t token = row_ + t * R + r, at_row = place(t, h) * R + r;
-        std::fill(row, row + s_.width, 0.0f);
-        if (is_there) read_row(call_, call_.q, map(h), token, row);
-        float* column = queries_ + place(t, h) * s_.width * R + r;
-        for (int c = 0; c < s_.width; ++c) column[c * R] = scale * row[c];
-        if (call_.lse_known || pass_ == BACKWARD)
-          lse_[at_row] = is_there ? call_.lse[map(h) * s_.tokens + token] : 0.0f;
-        if (pass_ != BACKWARD) continue;
-        float* to = query_rows_ + at_row * s_.columns;
-        for (int c = 0; c < s_.columns; ++c) to[c] = c < s_.width ? scale * row[c] : 0.0f;
-        if (is_there) read_row(call_, call_.grad, map(h), token, row);
-        to = grad_rows_ + at_row * s_.columns;
-        for (int c = 0; c < s_.columns; ++c) to[c] = c < s_.width ? row[c] : 0.0f;
-        column = grad_columns_ + place(t, h) * s_.width * R + r;
-        for (int c = 0; c < s_.width; ++c) column[c * R] = row[c];
-        if (!s_.unmixed) continue;
-        float out[MOST_WIDTH] = {};
-        if (is_there) read_row(call_, call_.out, map(h), token, out);
-        along_[at_row] = 0;
-        for (int c = 0; c < s_.width; ++c) along_[at_row] += row[c] * out[c];
+    for (int h = 0; h < s_.heads; ++h) {
+      const int64_t rows = place(t, h) * R;
+      float* to = pass_ == BACKWARD ? query_rows_ + rows * s_.columns : nullptr;
+      lay_out(call_.q, t, h, call_.scale, queries_ + rows * s_.width, to);
+      if (knows_lse) {
+        std::fill(lse_ + rows, lse_ + rows + R, 0.0f);
+        std::copy_n(call_.lse + map(h) * s_.tokens + row_ + t * R, there(t), lse_ + rows);
       }
+      if (pass_ != BACKWARD) continue;
+      to = grad_rows_ + rows * s_.columns;
+      lay_out(call_.grad, t, h, 1, grad_columns_ + rows * s_.width, to);
+      if (s_.unmixed) multiply_outputs(t, to);
+    }
+}
+
+// Rows of a tile and a head, times a factor: by columns, and by rows too if asked; zeros where there
+// are none.
+template <int R>
+void Worker<R>::lay_out(const Array& x, int t, int h, float factor, float* columns, float* to) const {
+  const Rows source(call_, x, map(h));
+  alignas(64) float row[MOST_WIDTH] = {};
+  for (int r = 0; r < R; ++r) {
+    if (r < there(t)) {
+      source.read(row_ + t * R + r, row);
+      for (int c = 0; c < s_.columns; c += LANES) store(row + c, load(row + c) * factor);
+    } else {
+      std::fill(row, row + s_.columns, 0.0f);
+    }
+    for (int c = 0; c < s_.width; ++c) columns[c * R + r] = row[c];
+    if (to) copy_vectors(row, s_.columns, to + r * s_.columns);
+  }
+}
+
+// Σ dO · O of the rows of a tile.
+template <int R>
+void Worker<R>::multiply_outputs(int t, const float* grads) {
+  const Rows out(call_, call_.out, map(0));
+  alignas(64) float row[MOST_WIDTH] = {};
+  for (int r = 0; r < R; ++r) {
+    Floats sum = {};
+    if (r < there(t)) {
+      out.read(row_ + t * R + r, row);
+      for (int c = 0; c < s_.columns; c += LANES)
+        sum += load(row + c) * load(grads + r * s_.columns + c);
+    }
+    along_[t * R + r] = sum_of(sum);
+  }
 }
 
 // Whether exp of the block's logits stays in the range of floats without a row maximum.
@@ -658,7 +692,8 @@ void Worker<R>::forward(const Image& image, int64_t first, int count) {
   if (!sums_first && divides) keep_lse();
   const bool adds_bias = call_.bias && !call_.drops_mixed;
   for (int t = 0; t < count; ++t)
-    for (int h = 0; h < s_.heads; ++h)
+    for (int h = 0; h < s_.heads; ++h) {
+      const Rows out(call_, call_.out, map(h));
       for (int r = 0; r < there(t); ++r) {
         float* row = rows_ + (place(t, h) * R + r) * s_.columns;
         // A sum that no mix has divided by, and a weight of full maps, act on rows.
@@ -668,8 +703,9 @@ void Worker<R>::forward(const Image& image, int64_t first, int count) {
         const float bias = adds_bias ? call_.bias[h] : 0.0f;
         for (int c = 0; c < s_.width; ++c)
           row[c] = factor * row[c] + (adds_bias ? bias * static_cast<float>(total[c]) : 0.0f);
-        write_row(call_, call_.out, map(h), row_ + t * R + r, row);
+        out.write(row_ + t * R + r, row);
       }
+    }
 }
 
 // Gradient of centred mixes from that of A: LayerNorm over the heads, in place.
@@ -847,10 +883,12 @@ void Worker<R>::backward_unmixed(const Image& image, bool divides, float* grad_k
 template <int R>
 void Worker<R>::write_grad_queries() {
   for (int t = 0; t < count_; ++t)
-    for (int h = 0; h < s_.heads; ++h)
+    for (int h = 0; h < s_.heads; ++h) {
+      const Rows grad_q(call_, call_.grad_q, map(h));
       for (int r = 0; r < there(t); ++r) {
         float* row = rows_ + (place(t, h) * R + r) * s_.columns;
         for (int c = 0; c < s_.width; ++c) row[c] *= float(call_.scale);
-        write_row(call_, call_.grad_q, map(h), row_ + t * R + r, row);
+        grad_q.write(row_ + t * R + r, row);
       }
+    }
 }

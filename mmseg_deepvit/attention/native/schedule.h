@@ -6,36 +6,56 @@ constexpr double WORK_A_THREAD = 2e6;
 // Memory that stays near while a block of rows is worked on, and most tiles of a block.
 constexpr int64_t NEAR_BYTES = 512 * 1024, MOST_TILES = 4;
 
-// Adds up what threads summed apart, in their order, and writes the gradients of a head.
+// Gradients of keys and values that one thread sums up for one image, in panels of columns.
+struct Sums {
+  float *keys, *values;
+
+  Sums(const Sizes& s, Memory& memory)
+      : keys(memory.take<float>(s.panels * s.panel_columns)),
+        values(memory.take<float>(s.panels * s.panel_columns)) {}
+  void clear(const Sizes& s) {
+    for (float* x : {keys, values}) std::fill(x, x + s.panels * s.panel_columns, 0.0f);
+  }
+  // Adds what another thread summed up for a head.
+  void add(const Sizes& s, const Sums& other, int h) {
+    const int64_t count = int64_t(s.columns) * PANEL;
+    for (int64_t i = h * count; i < s.panels * s.panel_columns; i += s.panel_columns)
+      for (int64_t j = i; j < i + count; j += LANES) {
+        store(keys + j, load(keys + j) + load(other.keys + j));
+        store(values + j, load(values + j) + load(other.values + j));
+      }
+  }
+};
+
+// Writes the gradients of a head.
 static void write_gradients(const Call& call, const Sizes& s, const Image& image, int h,
-                            const std::vector<const float*>& keys,
-                            const std::vector<const float*>& values) {
+                            const Sums& sums) {
   const int64_t map = image.index * s.heads + h;
+  const Rows grad_k(call, call.grad_k, map), grad_v(call, call.grad_v, map);
   const float weight = call.norm_weight ? call.norm_weight[h] : 1.0f;
   const bool adds_bias = call.bias && !call.drops_mixed;
   float added[MOST_WIDTH] = {};
   if (adds_bias)
     for (int c = 0; c < s.width; ++c)
       added[c] = call.bias[h] * static_cast<float>(image.grads[h * s.width + c]);
-  const auto entry = [&](const std::vector<const float*>& parts, int j, int c) {
-    const int64_t place =
-        j / PANEL * s.panel_columns + (int64_t(h) * s.columns + c) * PANEL + j % PANEL;
-    float sum = 0;
-    for (const float* part : parts) sum += part[place];
-    return sum;
-  };
-  if (call.centred) {
-    double mean[MOST_WIDTH] = {};
-    for (int j = 0; j < s.tokens; ++j)
-      for (int c = 0; c < s.width; ++c) mean[c] += entry(values, j, c);
-    for (int c = 0; c < s.width; ++c) added[c] -= mean[c] / s.tokens;
-  }
+  const int64_t place = int64_t(h) * s.columns * PANEL;
+  if (call.centred)
+    for (int c = 0; c < s.width; ++c) {
+      double sum = 0;
+      for (int p = 0; p < s.panels; ++p) {
+        const float* value = sums.values + p * s.panel_columns + place + c * PANEL;
+        for (int j = 0; j < s.keys(p); ++j) sum += value[j];
+      }
+      added[c] -= sum / s.tokens;
+    }
   float row[MOST_WIDTH];
   for (int j = 0; j < s.tokens; ++j) {
-    for (int c = 0; c < s.width; ++c) row[c] = entry(keys, j, c);
-    write_row(call, call.grad_k, map, j, row);
-    for (int c = 0; c < s.width; ++c) row[c] = weight * entry(values, j, c) + added[c];
-    write_row(call, call.grad_v, map, j, row);
+    const int64_t at_key = j / PANEL * s.panel_columns + place + j % PANEL;
+    const float *key = sums.keys + at_key, *value = sums.values + at_key;
+    for (int c = 0; c < s.width; ++c) row[c] = key[c * PANEL];
+    grad_k.write(j, row);
+    for (int c = 0; c < s.width; ++c) row[c] = weight * value[c * PANEL] + added[c];
+    grad_v.write(j, row);
   }
 }
 
@@ -46,13 +66,14 @@ static void add_totals(const Call& call) {
   in_threads(call.parallel, call.threads, [&](int64_t t) {
     const int64_t units = call.batch * s.heads;
     for (int64_t i = t * units / call.threads; i < (t + 1) * units / call.threads; ++i) {
+      const Rows v(call, call.v, i), grads_of(call, call.grad, i), outputs(call, call.out, i);
       double values[MOST_WIDTH], grads[MOST_WIDTH] = {}, product = 0;
       float grad[MOST_WIDTH], out[MOST_WIDTH];
-      sum_tokens(call, call.v, i, s, values);
+      sum_tokens(v, s, values);
       for (int j = 0; j < s.tokens; ++j) {
-        read_row(call, call.grad, i, j, grad);
+        grads_of.read(j, grad);
         for (int c = 0; c < s.width; ++c) grads[c] += grad[c];
-        read_row(call, call.out, i, j, out);
+        outputs.read(j, out);
         for (int c = 0; c < s.width; ++c) product += double(grad[c]) * out[c];
       }
       parts[2 * i] = product;
@@ -64,18 +85,6 @@ static void add_totals(const Call& call) {
     call.totals[s.heads + i % s.heads] += parts[2 * i + 1];
   }
 }
-
-// Gradients of keys and values that one thread sums up for one image.
-struct Sums {
-  float *keys, *values;
-
-  Sums(const Sizes& s, Memory& memory)
-      : keys(memory.take<float>(s.panels * s.panel_columns)),
-        values(memory.take<float>(s.panels * s.panel_columns)) {}
-  void clear(const Sizes& s) {
-    for (float* x : {keys, values}) std::fill(x, x + s.panels * s.panel_columns, 0.0f);
-  }
-};
 
 template <int R>
 class Schedule {
@@ -138,10 +147,9 @@ class Schedule {
     }
   }
 
-  // Gradients of an image's head, from what threads summed up; thread t writes them.
-  void write(int64_t t, const Image& image, int h, const std::vector<const float*>& keys,
-             const std::vector<const float*>& values) {
-    write_gradients(call_, s_, image, h, keys, values);
+  // Gradients of an image's head; thread t writes them.
+  void write(int64_t t, const Image& image, int h, const Sums& sums) {
+    write_gradients(call_, s_, image, h, sums);
     if (!call_.grad_bias || call_.drops_mixed) return;
     // A bias of outputs alone: Σ over tokens of gradients, times Σ of values.
     const double *value = image.values + h * s_.width, *grad = image.grads + h * s_.width;
@@ -157,7 +165,7 @@ class Schedule {
     for (int h = 0; h < s_.heads; ++h) image.pack(call_, s_, pass_, h);
     do_tiles(t, image, 0, tiles_, sums);
     if (!sums) return;
-    for (int h = 0; h < s_.heads; ++h) write(t, image, h, {sums->keys}, {sums->values});
+    for (int h = 0; h < s_.heads; ++h) write(t, image, h, *sums);
   }
 
   // All threads share fewer images than there are threads: a thread's rows lie in at most two.
@@ -185,15 +193,19 @@ class Schedule {
     in_threads(call_.parallel, threads_, [&](int64_t t) {
       for (int64_t i = t * heads / threads_; i < (t + 1) * heads / threads_; ++i) {
         const int64_t image = i / s_.heads;
-        std::vector<const float*> keys, values;
+        Sums* first_part = nullptr;
         for (int64_t u = 0; u < threads_; ++u) {
           if (start(u) == start(u + 1)) continue;
           const int64_t from = start(u) / tiles_, to = (start(u + 1) - 1) / tiles_;
           if (image < from || image > to) continue;
-          keys.push_back(sums_[2 * u + (image - from)].keys);
-          values.push_back(sums_[2 * u + (image - from)].values);
+          Sums& part = sums_[2 * u + (image - from)];
+          if (first_part) {
+            first_part->add(s_, part, i % s_.heads);
+          } else {
+            first_part = &part;
+          }
         }
-        write(t, images_[image], i % s_.heads, keys, values);
+        write(t, images_[image], i % s_.heads, *first_part);
       }
     });
   }

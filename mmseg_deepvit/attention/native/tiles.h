@@ -73,7 +73,8 @@ static void add_outputs(const float* map, const float* x, int stride, int keys, 
 }
 
 // out[c][key] += Σ over rows of map[row][key] x[row][c]; rows of x are `width` apart.
-static void add_transposed(const float* map, const float* x, int rows, int width, float* out) {
+static INLINE void add_transposed(const float* map, const float* x, int rows, int width,
+                                 float* out) {
   for (int c = 0; c < width; c += COLUMNS, out += COLUMNS * PANEL) {
     Floats sum[COLUMNS][2];
     UNROLL for (int i = 0; i < COLUMNS; ++i) UNROLL for (int v = 0; v < 2; ++v)
