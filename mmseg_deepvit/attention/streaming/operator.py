@@ -345,14 +345,16 @@ class _Streamed(Function):
     backward = staticmethod(_differentiate)
 
 
+def is_plain(q: Tensor) -> bool:
+    """Whether neither a dispatch mode nor the kind of tensor must see what is done to it."""
+    if type(q) not in (Tensor, nn.Parameter):
+        return False
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() == 0
+
+
 def _is_watched(q: Tensor) -> bool:
     """Whether a compiler, a dispatch mode, a profiler or a kind of tensor must see the operator."""
-    return (
-        torch.compiler.is_compiling()
-        or type(q) not in (Tensor, nn.Parameter)
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch.autograd._profiler_enabled()
-    )
+    return torch.compiler.is_compiling() or not is_plain(q) or torch.autograd._profiler_enabled()
 
 
 def streamed(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
