@@ -59,7 +59,7 @@ def explicit_attention(
     """
     dtype = torch.promote_types(q.dtype, torch.float32)
     dropout_p, position = settings.dropout_p, settings.dropout_position
-    with _without_autocast(q.device.type):
+    with without_autocast(q.device.type):
         logits = settings.scale * (q.to(dtype) @ k.to(dtype).transpose(-2, -1))
         logits = mix_heads(logits, settings.pre_weight, settings.pre_bias)
         probabilities = maps = logits.softmax(dim=-1)
@@ -74,9 +74,9 @@ def explicit_attention(
         return (maps @ v.to(dtype)).to(v.dtype), AttentionMaps(probabilities, maps)
 
 
-def _without_autocast(device_type: str) -> AbstractContextManager[object]:
+def without_autocast(device_type: str) -> AbstractContextManager[object]:
     """Turn autocast off. Not every device has it: FLOPs are counted on meta, which has none."""
-    if torch.amp.is_autocast_available(device_type):
+    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
         return torch.autocast(device_type, enabled=False)
     return nullcontext()
 

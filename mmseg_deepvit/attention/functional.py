@@ -62,7 +62,9 @@ def head_mixing_attention(
       32 heads of width 128, no dropout.
     * ``'auto'`` takes the first of these that fits:
 
-      1. PyTorch's ``scaled_dot_product_attention``, if nothing is mixed;
+      1. if nothing is mixed, ``'native'`` for large calls on CPUs (see
+         :func:`~mmseg_deepvit.attention.native.outruns_pytorch`), else PyTorch's
+         ``scaled_dot_product_attention``;
       2. ``'explicit'``, in exports and for calls that the others refuse, such as dropout of
          normalised maps;
       3. ``'native'``, if it supports the call and was compiled when the package was installed;
@@ -70,7 +72,8 @@ def head_mixing_attention(
       5. ``'explicit'``, if all maps of the call take at most 2 MiB;
       6. ``'blockwise'``.
 
-    Inside :func:`observe_maps` the backend is always ``'explicit'``.
+    Inside :func:`observe_maps` the backend is always ``'explicit'``. Only ``'explicit'`` has second
+    derivatives, and PyTorch's attention where it builds maps.
     :class:`~mmseg_deepvit.attention.call_settings.CallSettings` tells how ``scale`` and
     the arguments up to ``dropout_position`` act on the maps.
 
@@ -128,10 +131,11 @@ def _attend(
     # Compilers cannot watch a context variable.
     receive = None if torch.compiler.is_compiling() else _observer.get()
     if backend == "auto" and receive is None:
-        if settings.changes_nothing:
+        chosen = _choose(q, k, v, settings)
+        if chosen == "pytorch":
             p, scale = settings.dropout_p, settings.scale
             return F.scaled_dot_product_attention(q, k, v, dropout_p=p, scale=scale)
-        backend = _choose(q, k, v, settings)
+        backend = chosen
     if backend == "fused" and receive is None:
         return fused.fused_attention(q, k, v, settings)
     if backend == "native" and receive is None:
@@ -144,8 +148,12 @@ def _attend(
     return out
 
 
-def _choose(q: Tensor, k: Tensor, v: Tensor, settings: CallSettings) -> Backend:
-    """Choose the backend of ``'auto'`` for a call that mixes something."""
+def _choose(
+    q: Tensor, k: Tensor, v: Tensor, settings: CallSettings
+) -> Backend | Literal["pytorch"]:
+    """Choose the backend of ``'auto'``."""
+    if settings.changes_nothing:
+        return "native" if native.outruns_pytorch(q, k, v, settings) else "pytorch"
     if unsupported(settings) or is_exporting():
         return "explicit"
     if q.device.type == "cpu" and native.serves(q, k, v, settings):

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .map_statistics import BatchStatistics
 from .sync_norm import sync_group, update_running
 
 
@@ -67,9 +66,9 @@ def fold_norm(
         return FoldedNorm(_times(mix_scale, post_weight), bias)
     if not isinstance(norm, (_BatchNorm, nn.LayerNorm)):
         raise TypeError(f"expected a BatchNorm or a LayerNorm of maps, got {type(norm).__name__}")
-    ones = post_weight.new_ones(len(post_weight))
-    gamma = _times(mix_scale, ones if norm.weight is None else norm.weight)
-    beta = _times(mix_scale, torch.zeros_like(ones) if norm.bias is None else norm.bias)
+    heads = len(post_weight)
+    gamma = _times(mix_scale, post_weight.new_ones(heads) if norm.weight is None else norm.weight)
+    beta = _times(mix_scale, post_weight.new_zeros(heads) if norm.bias is None else norm.bias)
     if isinstance(norm, nn.LayerNorm):
         centred = post_weight - post_weight.mean(0)
         bias = None if post_bias is None else post_bias - post_bias.mean()
@@ -79,7 +78,7 @@ def fold_norm(
         return FoldedNorm(post_weight, post_bias, "batch", gamma, beta, norm.eps, group)
     factor = gamma * (norm.running_var + norm.eps).rsqrt()
     shift = -norm.running_mean if post_bias is None else post_bias - norm.running_mean
-    return FoldedNorm(factor[:, None] * post_weight, factor * shift + beta)
+    return FoldedNorm(factor[:, None] * post_weight, torch.addcmul(beta, factor, shift))
 
 
 def _times(factor: float | Tensor, tensor: Tensor) -> Tensor:
@@ -88,18 +87,15 @@ def _times(factor: float | Tensor, tensor: Tensor) -> Tensor:
 
 @torch.no_grad()
 def update_running_statistics(
-    norm: nn.Module | None, sums: Tensor, post_weight: Tensor, post_bias: Tensor | None
+    norm: nn.Module | None, moments: Tensor, post_bias: Tensor | None
 ) -> None:
-    """Update running statistics like nn.BatchNorm2d, by the sums of a batch.
+    """Update running statistics like nn.BatchNorm2d, by the moments of a batch.
 
     Args:
         norm: BatchNorm, with or without running statistics.
-        sums: Sums from :func:`~mmseg_deepvit.attention.map_statistics.pack_sums`.
-        post_weight: Mix, (H, H).
+        moments: What :func:`~mmseg_deepvit.attention.map_statistics.mixed_moments` gave.
         post_bias: Bias of the mix, (H,), or None.
     """
     assert isinstance(norm, _BatchNorm)
-    # Mean and variance need no γ and β, so anything may stand for them.
-    moments = BatchStatistics.from_sums(sums, post_weight, sums, sums, norm.eps)
-    mean = moments.mean if post_bias is None else moments.mean + post_bias
-    update_running(norm, mean, moments.var, sums[0])
+    count, _, mean, var = moments[:4].unbind()
+    update_running(norm, mean if post_bias is None else mean + post_bias, var, count[0])

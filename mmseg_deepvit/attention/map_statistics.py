@@ -3,9 +3,9 @@
 Paper: BatchNorm, https://arxiv.org/abs/1502.03167; DeepViT, https://arxiv.org/abs/2103.11886,
 applies it after the mix.
 Deviations: none in the result. The mixed map is M = post P + bias. Each head has n = B·N·N entries.
-Let m_g be the mean of P_g, and C_hg the mean of P_h P_g. Then
+Let m_g be the mean of P_g, and K_hg the covariance of P_h and P_g. Then
 
-    mean_h = (post m)_h + bias_h        var_h = (post C postᵀ)_hh − (post m)_h²
+    mean_h = (post m)_h + bias_h        var_h = (post K postᵀ)_hh
 
 Norm and mix fold into one mix, A = W P + b, in which the bias cancels:
 
@@ -34,51 +34,47 @@ class BatchStatistics:
     Attributes:
         count: Number n of entries of a head, (); SyncBatchNorm counts all processes.
         first: Means m, (H,).
-        second: Means C of products, (H, H).
+        mean: Mean of each mixed map without the bias of the mix, (H,).
+        var: Biased variance of each mixed map, (H,).
+        half_grad: Half the derivative of the variance by the mix, post K, (H, H).
         post: Mix, (H, H).
         weight: Weight γ of the norm, (H,).
         bias: Bias β of the norm, (H,).
-        mean: Mean of each mixed map without the bias of the mix, (H,).
-        var: Biased variance of each mixed map, (H,).
         rstd: 1 / σ, (H,).
+        weight_folded: Folded mix W, (H, H).
     """
 
     count: Tensor
     first: Tensor
-    second: Tensor
+    mean: Tensor
+    var: Tensor
+    half_grad: Tensor
     post: Tensor
     weight: Tensor
     bias: Tensor
-    mean: Tensor
-    var: Tensor
     rstd: Tensor
+    weight_folded: Tensor
 
     @classmethod
-    def from_sums(
-        cls, sums: Tensor, post: Tensor, weight: Tensor, bias: Tensor, eps: float
+    def of(
+        cls, moments: Tensor, post: Tensor, weight: Tensor, bias: Tensor, eps: float
     ) -> BatchStatistics:
-        """Divide the sums of :func:`pack_sums`; an empty batch has moments of zero."""
-        heads = len(post)
-        count = sums[0].clamp(min=1)
-        means = sums[1:] / count
+        """Norm of a batch whose moments :func:`mixed_moments` gave."""
+        count, first, mean, var = moments[:4].unbind()
         post, weight, bias = (t.detach().double() for t in (post, weight, bias))
-        first, second = means[:heads], means[heads:].view(heads, heads)
-        mean = post @ first
-        var = (((post @ second) * post).sum(1) - mean.square()).clamp_(min=0)
-        return cls(count, first, second, post, weight, bias, mean, var, (var + eps).rsqrt())
-
-    @property
-    def weight_folded(self) -> Tensor:
-        """Folded mix W, (H, H)."""
-        return (self.weight * self.rstd)[:, None] * self.post
+        rstd = (var + eps).rsqrt_()
+        folded = (weight * rstd)[:, None] * post
+        return cls(count[0], first, mean, var, moments[4:], post, weight, bias, rstd, folded)
 
     @property
     def bias_folded(self) -> Tensor:
         """Folded bias b, (H,)."""
         return self.bias - self.weight_folded @ self.first
 
-    def grad_var(self, grad_dot_out: Tensor, grad_bias: Tensor) -> Tensor:
-        """Compute the gradient of the variance, before the backward pass over the maps.
+    def reach(
+        self, grad_dot_out: Tensor, grad_bias: Tensor, constant: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Gradient of P through the statistics, before the backward pass over the maps.
 
         Let dW be the gradient of W, including its effect through b. Then Σ_g dW[h, g] W[h, g] is
         Σ dA_h A_h − β_h Σ dA_h, and Σ dA_h A_h is Σ dO_h O_h. The gradient of σ needs no more.
@@ -86,20 +82,20 @@ class BatchStatistics:
         Args:
             grad_dot_out: Sums Σ dO_h · O_h over images, tokens, widths and processes, (H,).
             grad_bias: Gradient of b, Σ dA_h, summed over all processes, (H,).
+            constant: Whether the second result is wanted.
 
         Returns:
-            (H,).
+            F, (H, H), and f, (H,), or None: the gradient of P gains F P + f.
         """
-        return -0.5 * (grad_dot_out - self.bias * grad_bias) * self.rstd.square()
-
-    def grad_second(self, grad_var: Tensor) -> Tensor:
-        """Compute the gradient of C, (H, H), from that of the variance, (H,)."""
-        return self.post.t() @ (grad_var[:, None] * self.post)
-
-    def grad_first(self, grad_var: Tensor, grad_bias: Tensor) -> Tensor:
-        """Compute the gradient of m, (H,), from those of the variance and of b, (H,)."""
-        through_var = 2 * grad_var * self.mean
-        return -(self.weight_folded.t() @ grad_bias) - self.post.t() @ through_var
+        along = torch.addcmul(grad_dot_out, self.bias, grad_bias, value=-1)
+        # Gradient of the variance, times 2 / n.
+        pull = along * self.rstd.square() / -self.count
+        transposed = self.post.t()
+        products = transposed @ (pull[:, None] * self.post)
+        if not constant:
+            return products, None
+        through_bias = self.weight_folded.t() @ (grad_bias / self.count)
+        return products, -(through_bias + transposed @ (pull * self.mean))
 
     def parameter_gradients(self, grad_weight: Tensor) -> tuple[Tensor, Tensor]:
         """Compute a process's share of the gradients of post and γ; β has the gradient of b.
@@ -110,14 +106,33 @@ class BatchStatistics:
         Returns:
             The gradients of post, (H, H), and γ, (H,).
         """
-        rstd = self.rstd
-        along = (grad_weight * self.post).sum(1)
-        grad_var = -0.5 * rstd**3 * self.weight * along
-        through_var = 2 * (self.post @ self.second - self.mean[:, None] * self.first)
-        grad_post = (self.weight * rstd)[:, None] * grad_weight + grad_var[:, None] * through_var
-        return grad_post, rstd * along
+        grad_gamma = self.rstd * (grad_weight * self.post).sum(1)
+        pull = (self.rstd * grad_gamma)[:, None]
+        through_var = torch.addcmul(grad_weight, pull, self.half_grad, value=-1)
+        return (self.weight * self.rstd)[:, None] * through_var, grad_gamma
 
 
 def pack_sums(count: int, first: Tensor, second: Tensor) -> Tensor:
     """Join the count of entries and the sums of moments to a (1 + H + H²,) vector to all-reduce."""
     return torch.cat([first.new_full((1,), count), first, second.flatten()])
+
+
+def mixed_moments(sums: Tensor, post: Tensor) -> Tensor:
+    """Moments of mixed maps, in float64; those of an empty batch are zero.
+
+    Args:
+        sums: Sums of the maps before the mix, from :func:`pack_sums`.
+        post: Mix, (H, H).
+
+    Returns:
+        (4 + H, H), row by row: the count n, repeated; the means m; mean and biased variance of the
+        mixed maps, without the bias of the mix; post K.
+    """
+    heads = len(post)
+    count = sums[:1]
+    first, second = (sums[1:] / count.clamp(min=1)).split([heads, heads**2])
+    post = post.detach().double()
+    half_grad = post @ second.view(heads, heads).addr(first, first, alpha=-1)
+    var = (half_grad * post).sum(1).clamp_(min=0)
+    rows = [count.expand(heads), first, post @ first, var, half_grad.flatten()]
+    return torch.cat(rows).view(-1, heads)

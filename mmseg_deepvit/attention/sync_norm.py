@@ -87,10 +87,10 @@ def update_running(norm: _BatchNorm, mean: Tensor, var: Tensor, count: Tensor) -
         if momentum is None:
             momentum = 1.0 / norm.num_batches_tracked
     assert momentum is not None
-    unbiased = var * count / (count - 1)
+    share = (count.clamp(max=1) * momentum).to(norm.running_mean.dtype)
+    unbiased = var * (count / (count - 1))
     for running, new in ((norm.running_mean, mean), (norm.running_var, unbiased)):
-        moved = (1 - momentum) * running + (momentum * new).to(running.dtype)
-        running.copy_(torch.where(count > 0, moved, running))
+        running.lerp_(new.to(running.dtype), share)
 
 
 def sync_group(norm: _BatchNorm) -> str:

@@ -1,8 +1,11 @@
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.autograd import forward_ad
+from torch.utils.flop_counter import FlopCounterMode
 
 from mmseg_deepvit.attention import (
     BACKENDS,
@@ -48,15 +51,91 @@ def test_auto_without_compiled_passes_streams_large_maps_and_builds_small_ones(m
     assert torch.equal(head_mixing_attention(**call), explicit_head_mixing_attention(**call))
 
 
-def test_auto_leaves_plain_attention_to_pytorch():
+def by_pytorch(q, k, v, scale, **options):
+    return F.scaled_dot_product_attention(q, k, v, scale=scale, **options)
+
+
+def test_auto_leaves_small_plain_attention_to_pytorch():
     call = make_call(LARGE, post=False)
-    scale = call["scale"]
     ours = head_mixing_attention(**call)
-    assert torch.equal(
-        ours, F.scaled_dot_product_attention(call["q"], call["k"], call["v"], scale=scale)
-    )
+    assert torch.equal(ours, by_pytorch(**call))
     scaled = head_mixing_attention(**call, mix_scale=0.5)
     torch.testing.assert_close(scaled, 0.5 * ours)
+
+
+#: Plain attention that compiled passes do faster than PyTorch, where they have AVX2 or AVX-512.
+PLAIN = (1, 4, 730, 8)
+fast = pytest.mark.skipif(
+    library.AVAILABLE[:1] not in (("avx2",), ("avx512",)), reason="no AVX2, or no C++ compiler"
+)
+
+
+@fast
+@pytest.mark.parametrize(
+    ("shape", "dtype", "options"),
+    [
+        (PLAIN, torch.float32, {}),
+        (PLAIN, torch.bfloat16, {}),
+        ((2, 3, 190, 11), torch.float32, dict(dropout_p=0.1)),
+    ],
+)
+def test_auto_takes_compiled_passes_for_large_plain_attention(shape, dtype, options, monkeypatch):
+    monkeypatch.setattr("mmseg_deepvit.attention.native._has_amx", lambda: False)
+    call = make_call(shape, post=False)
+    call.update({name: call[name].to(dtype) for name in "qkv"}, **options)
+    outputs = []
+    for backend in ("auto", "native"):
+        torch.manual_seed(1)
+        outputs.append(head_mixing_attention(**call, backend=backend))
+    assert torch.equal(*outputs)
+    assert not torch.equal(outputs[0], by_pytorch(**make_call(shape, post=False)).to(dtype))
+    monkeypatch.setattr(library, "AVAILABLE", ("portable",))
+    if not options:
+        assert torch.equal(head_mixing_attention(**call), by_pytorch(**call))
+
+
+class Kind(torch.Tensor):
+    """A kind of tensor, as users make them."""
+
+
+@fast
+@pytest.mark.parametrize("watcher", ["mode", "kind", "trace", "AMX", "transform"])
+def test_auto_leaves_plain_attention_to_pytorch_where_others_watch(watcher, monkeypatch):
+    call = make_call(PLAIN, post=False)
+    attend = partial(head_mixing_attention, **call)
+    if watcher == "AMX":
+        monkeypatch.setattr("mmseg_deepvit.attention.native._has_amx", lambda: True)
+        call.update({name: call[name].bfloat16() for name in "qkv"})
+        assert torch.equal(head_mixing_attention(**call), by_pytorch(**call))
+    elif watcher == "mode":
+        with FlopCounterMode(display=False) as counter:
+            attend()
+        assert counter.get_total_flops() == 2 * 2 * 4 * 730**2 * 8
+    elif watcher == "kind":
+        call["q"] = call["q"].as_subclass(Kind)
+        assert torch.equal(head_mixing_attention(**call), by_pytorch(**call))
+    elif watcher == "trace":
+        q = call.pop("q")
+        traced = torch.jit.trace(lambda q: head_mixing_attention(q, **call), q)
+        assert "mmseg_deepvit::" not in str(traced.inlined_graph)
+    else:
+        q = call.pop("q")
+        ours = torch.func.grad(lambda q: head_mixing_attention(q, **call).square().sum())(q)
+        exact = torch.func.grad(lambda q: by_pytorch(q, **call).square().sum())(q)
+        assert torch.equal(ours, exact)
+
+
+@fast
+def test_large_plain_attention_compiles_to_one_graph():
+    call = {k: x.requires_grad_() for k, x in make_call(PLAIN, post=False).items() if k in "qkv"}
+    torch._dynamo.reset()
+    compiled = torch.compile(head_mixing_attention, backend="aot_eager", fullgraph=True)
+    out, expected = compiled(**call, scale=0.3), by_pytorch(**call, scale=0.3)
+    torch.testing.assert_close(out, expected)
+    grads, exact = (
+        torch.autograd.grad(x.square().sum(), list(call.values())) for x in (out, expected)
+    )
+    torch.testing.assert_close(grads, exact, rtol=1e-4, atol=1e-5)
 
 
 def test_auto_builds_maps_for_what_blockwise_cannot_do():

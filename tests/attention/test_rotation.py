@@ -6,6 +6,7 @@ from timm.layers import apply_rot_embed_cat
 from torch import nn
 
 from mmseg_deepvit.attention import HeadMixingAttention, Rotation, rotate
+from mmseg_deepvit.attention.native import library
 
 TOKENS, PREFIX, WIDTH = 11, 2, 8
 
@@ -42,6 +43,10 @@ def test_rotates_the_patches_as_timm_does(interleaved):
         ("auto", "cpu"),
         ("explicit", "cpu"),
         ("blockwise", "cpu"),
+        pytest.param(
+            *("native", "cpu"),
+            marks=pytest.mark.skipif(not library.AVAILABLE, reason="no C++ compiler at install"),
+        ),
         pytest.param("fused", "cuda", marks=pytest.mark.gpu),
     ],
 )
@@ -53,7 +58,8 @@ def test_rotates_the_patches_as_timm_does(interleaved):
 def test_every_backend_attends_with_rotated_queries_and_keys(
     backend, device, mix, training, interleaved
 ):
-    dtype = torch.float32 if backend == "fused" else torch.float64
+    in_fp32 = backend in ("native", "fused")
+    dtype = torch.float32 if in_fp32 else torch.float64
     module = HeadMixingAttention(3 * WIDTH, 3, **mix, backend=backend).to(device, dtype)
     module.train(training)
     x = torch.randn(2, TOKENS, 3 * WIDTH, dtype=dtype, device=device, requires_grad=True)
@@ -76,7 +82,8 @@ def test_every_backend_attends_with_rotated_queries_and_keys(
     else:
         maps = maps.softmax(-1)
     expected = module.proj((maps @ v).transpose(1, 2).flatten(2))
-    tolerance = dict(rtol=1e-3, atol=1e-4) if backend == "fused" else {}
+    tolerance = {"native": dict(rtol=1e-4, atol=1e-5), "fused": dict(rtol=1e-3, atol=1e-4)}
+    tolerance = tolerance.get(backend, {})
     torch.testing.assert_close(actual, expected, **tolerance)
     upstream = torch.randn_like(actual)
     inputs = [x, module.qkv.weight]

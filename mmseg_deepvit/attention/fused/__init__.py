@@ -127,5 +127,8 @@ def _lazy_pass(name: str) -> Callable[..., Any]:
 
 
 STREAMING_BACKENDS["fused"] = StreamingBackend(
-    lambda q, batch_statistics: torch.float32, *map(_lazy_pass, ("moments", "forward", "backward"))
+    lambda q, batch_statistics: torch.float32,
+    moments=_lazy_pass("moments"),
+    forward=_lazy_pass("forward"),
+    backward=_lazy_pass("backward"),
 )

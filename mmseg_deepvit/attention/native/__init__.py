@@ -12,20 +12,27 @@ them in the nearest cache.
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
 from ..call_settings import CallSettings
+from ..explicit import is_exporting
 from ..streaming import streamed_attention, unsupported
-from ..streaming.operator import STREAMING_BACKENDS, StreamingBackend
+from ..streaming.operator import STREAMING_BACKENDS, StreamingBackend, is_plain
 from . import library
 from .library import DTYPES, MOST_HEADS, MOST_WIDTH
 from .passes import backward, forward, moments, totals
 
-__all__ = ["native_attention", "serves"]
+__all__ = ["native_attention", "outruns_pytorch", "serves"]
+
+#: Products of numbers, B · H · N² · d, from which unmixed calls are faster than PyTorch's; and with
+#: dropout, for which PyTorch builds maps.
+LEAST_PRODUCTS, LEAST_DROPPED_PRODUCTS = 2**24, 2**20
 
 STREAMING_BACKENDS["native"] = StreamingBackend(
-    lambda q, batch_statistics: torch.float32, moments, forward, backward, totals
+    lambda q, batch_statistics: torch.float32, moments, forward, backward, totals, reads_out=True
 )
 
 
@@ -54,6 +61,27 @@ def serves(q: Tensor, k: Tensor, v: Tensor, settings: CallSettings) -> bool:
     if not library.AVAILABLE and not torch.compiler.is_compiling():
         library.note_absence()
     return _unsupported(q, k, v, settings) is None
+
+
+def outruns_pytorch(q: Tensor, k: Tensor, v: Tensor, settings: CallSettings) -> bool:
+    """Whether the passes are faster than PyTorch's fused attention in a call that mixes nothing.
+
+    They are with AVX2 or AVX-512, from a size on at which a call in Python costs less than they
+    gain. Exports, dispatch modes and other kinds of tensors know PyTorch's operator better.
+    """
+    if is_exporting() or not is_plain(q) or _unsupported(q, k, v, settings):
+        return False
+    if library.AVAILABLE[0] == "portable" or (q.dtype != torch.float32 and _has_amx()):
+        return False
+    least = LEAST_DROPPED_PRODUCTS if settings.dropout_p > 0 else LEAST_PRODUCTS
+    return q.numel() * q.shape[2] >= least
+
+
+@torch.compiler.assume_constant_result
+@cache
+def _has_amx() -> bool:
+    """Whether the processor multiplies matrices of 16 bits, as PyTorch's attention does with it."""
+    return bool(torch.cpu._is_amx_tile_supported())
 
 
 def _unsupported(q: Tensor, k: Tensor, v: Tensor, settings: CallSettings) -> str | None:

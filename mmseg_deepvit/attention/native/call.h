@@ -19,7 +19,7 @@ using Parallel = void (*)(void (*work)(void*), void* data, unsigned threads, uns
 struct Call {
   int64_t batch, heads, tokens, width;
   Array q, k, v;
-  Array out;                     // written by forward, read by totals
+  Array out;                     // written by forward; read by totals, and backward without mixes
   Array grad;                    // gradient of the output
   Array grad_q, grad_k, grad_v;  // written by backward
   const float* pre;              // (H, H) mix of the logits, or null; so all that follows

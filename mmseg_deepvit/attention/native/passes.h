@@ -10,13 +10,18 @@ constexpr float SAFE_LOGIT = 30.0f;
 // Panels whose products of heads are summed in floats before they are added to doubles.
 constexpr int PANELS_A_SUM = 8;
 
-// Sizes of a call. Widths are filled up to whole vectors, tokens to whole panels.
+// Sizes of a call. Widths are filled up to whole vectors, tokens to whole panels. Where nothing is
+// mixed, each head counts as an image of its own: what is kept of it stays nearer.
 struct Sizes {
+  bool unmixed;
+  int64_t images;
   int heads, tokens, width, columns, panels;
   int64_t panel_rows, panel_columns;  // floats of all heads' panels: [head][key][column], or turned
 
-  explicit Sizes(const Call& call)
-      : heads(call.heads), tokens(call.tokens), width(call.width) {
+  Sizes(const Call& call, Pass pass)
+      : unmixed(!call.pre && !call.post && (pass == FORWARD || pass == BACKWARD)),
+        images(unmixed ? call.batch * call.heads : call.batch),
+        heads(unmixed ? 1 : call.heads), tokens(call.tokens), width(call.width) {
     constexpr int unit = LANES > 8 ? LANES : 8;
     columns = (width + unit - 1) / unit * unit;
     panels = (tokens + PANEL - 1) / PANEL;
@@ -67,61 +72,84 @@ struct Image {
   void pack(const Call& call, const Sizes& s, Pass pass, int h);
 };
 
-static INLINE const char* at(const Array& x, int64_t image, int64_t head, int64_t token) {
-  const int64_t size = x.dtype == FLOAT32 ? 4 : 2;
-  return static_cast<const char*>(x.data) +
-         size * (image * x.images + head * x.heads + token * x.tokens);
-}
+// Rows of a head may lie kilobytes apart, where no processor fetches the next ones by itself.
+constexpr int ROWS_AHEAD = 8;
 
-// The d entries of a row, in floats.
-static INLINE void read_row(const Array& x, int64_t image, int64_t head, int64_t token, int width,
-                            float* row) {
-  const char* from = at(x, image, head, token);
-  if (x.dtype == FLOAT32) {
-    const float* f = reinterpret_cast<const float*>(from);
-    if (x.columns == 1) {
-      std::memcpy(row, f, width * sizeof(float));
-    } else {
-      for (int c = 0; c < width; ++c) row[c] = f[c * x.columns];
-    }
-  } else {
-    const uint16_t* f = reinterpret_cast<const uint16_t*>(from);
-    const bool half = x.dtype == FLOAT16;
-    for (int c = 0; c < width; ++c) {
-      const uint16_t bits = f[c * x.columns];
-      row[c] = half ? float_of_half(bits) : float_of_bfloat(bits);
+// One head of an array, in floats. Heads of all images are counted through.
+class Rows {
+ public:
+  Rows(const Call& call, const Array& x, int64_t map)
+      : is_float_(x.dtype == FLOAT32), is_half_(x.dtype == FLOAT16), width_(call.width),
+        columns_(x.columns), step_(x.tokens * size()),
+        start_(static_cast<char*>(x.data)) {
+    const uint32_t heads = call.heads, image = uint32_t(map) / heads, head = uint32_t(map) % heads;
+    start_ += (image * x.images + head * x.heads) * size();
+  }
+
+  INLINE void read(int64_t token, float* row) const {
+    const char* from = start_ + token * step_;
+    fetch<0>(from);
+    if (is_float_ && columns_ == 1) return copy(reinterpret_cast<const float*>(from), width_, row);
+    for (int c = 0; c < width_; ++c) {
+      const char* entry = from + c * columns_ * size();
+      if (is_float_) {
+        row[c] = *reinterpret_cast<const float*>(entry);
+      } else {
+        const uint16_t bits = *reinterpret_cast<const uint16_t*>(entry);
+        row[c] = is_half_ ? float_of_half(bits) : float_of_bfloat(bits);
+      }
     }
   }
-}
 
-static INLINE void write_row(const Array& x, int64_t image, int64_t head, int64_t token, int width,
-                             const float* row) {
-  char* to = const_cast<char*>(at(x, image, head, token));
-  if (x.dtype == FLOAT32) {
-    float* f = reinterpret_cast<float*>(to);
-    if (x.columns == 1) {
-      std::memcpy(f, row, width * sizeof(float));
-    } else {
-      for (int c = 0; c < width; ++c) f[c * x.columns] = row[c];
+  INLINE void write(int64_t token, const float* row) const {
+    char* to = start_ + token * step_;
+    fetch<1>(to);
+    if (is_float_ && columns_ == 1) return copy(row, width_, reinterpret_cast<float*>(to));
+    for (int c = 0; c < width_; ++c) {
+      char* entry = to + c * columns_ * size();
+      if (is_float_) {
+        *reinterpret_cast<float*>(entry) = row[c];
+      } else {
+        *reinterpret_cast<uint16_t*>(entry) =
+            is_half_ ? half_of_float(row[c]) : bfloat_of_float(row[c]);
+      }
     }
-  } else {
-    uint16_t* f = reinterpret_cast<uint16_t*>(to);
-    const bool half = x.dtype == FLOAT16;
-    for (int c = 0; c < width; ++c)
-      f[c * x.columns] = half ? half_of_float(row[c]) : bfloat_of_float(row[c]);
   }
-}
+
+ private:
+  int64_t size() const { return is_float_ ? 4 : 2; }
+
+  template <int WRITES>
+  INLINE void fetch(const char* row) const {
+    const uintptr_t ahead = reinterpret_cast<uintptr_t>(row) + ROWS_AHEAD * step_;
+    for (int64_t i = 0; i < width_ * size(); i += 64)
+      __builtin_prefetch(reinterpret_cast<const void*>(ahead + i), WRITES);
+  }
+
+  static INLINE void copy(const float* from, int width, float* to) {
+    typedef float Four __attribute__((vector_size(16), may_alias, aligned(4)));
+    int c = 0;
+    for (; c + LANES <= width; c += LANES) *(Anywhere*)(to + c) = *(const Anywhere*)(from + c);
+    for (; c + 4 <= width; c += 4) *(Four*)(to + c) = *(const Four*)(from + c);
+    for (; c < width; ++c) to[c] = from[c];
+  }
+
+  bool is_float_, is_half_;
+  int width_;
+  int64_t columns_, step_;
+  char* start_;
+};
 
 // Tokens whose rows are summed in floats before they are added to doubles.
 constexpr int TOKENS_A_SUM = 32;
 
-static void sum_tokens(const Array& x, int64_t image, int head, const Sizes& s, double* sum) {
+static void sum_tokens(const Rows& rows, const Sizes& s, double* sum) {
   alignas(64) float row[MOST_WIDTH] = {}, part[MOST_WIDTH];
   std::fill(sum, sum + s.width, 0.0);
   for (int j = 0; j < s.tokens;) {
     std::fill(part, part + s.columns, 0.0f);
     for (const int end = std::min(j + TOKENS_A_SUM, s.tokens); j < end; ++j) {
-      read_row(x, image, head, j, s.width, row);
+      rows.read(j, row);
       for (int c = 0; c < s.columns; c += LANES) store(part + c, load(part + c) + load(row + c));
     }
     for (int c = 0; c < s.width; ++c) sum[c] += part[c];
@@ -130,14 +158,17 @@ static void sum_tokens(const Array& x, int64_t image, int head, const Sizes& s, 
 
 // Lays out what a head of the image has, so that passes read it in order.
 inline void Image::pack(const Call& call, const Sizes& s, Pass pass, int h) {
-  float mean[MOST_WIDTH] = {}, longest = 0;
+  alignas(64) float mean[MOST_WIDTH] = {}, row[MOST_WIDTH] = {};
+  Floats longest = {};
+  const int64_t map = index * s.heads + h;
+  const Rows k(call, call.k, map), v(call, call.v, map);
   const bool sums = pass != MOMENTS && call.bias && !call.drops_mixed;
   if (pass != MOMENTS && (sums || call.centred)) {
-    sum_tokens(call.v, index, h, s, values + h * s.width);
+    sum_tokens(v, s, values + h * s.width);
     if (call.centred)
       for (int c = 0; c < s.width; ++c) mean[c] = values[h * s.width + c] / s.tokens;
   }
-  if (pass == BACKWARD && sums) sum_tokens(call.grad, index, h, s, grads + h * s.width);
+  if (pass == BACKWARD && sums) sum_tokens(Rows(call, call.grad, map), s, grads + h * s.width);
   for (int p = 0; p < s.panels; ++p) {
     float* k_columns = key_columns + p * s.panel_columns + int64_t(h) * s.columns * PANEL;
     float *k_rows = nullptr, *v_rows = nullptr, *v_columns = nullptr;
@@ -147,25 +178,33 @@ inline void Image::pack(const Call& call, const Sizes& s, Pass pass, int h) {
       v_columns = value_columns + p * s.panel_columns + int64_t(h) * s.columns * PANEL;
     }
     for (int j = 0; j < PANEL; ++j) {
-      alignas(64) float row[MOST_WIDTH];
-      std::fill(row, row + s.columns, 0.0f);
       const bool there = j < s.keys(p);
-      if (there) read_row(call.k, index, h, p * PANEL + j, s.width, row);
+      if (there) {
+        k.read(p * PANEL + j, row);
+      } else {
+        std::fill(row, row + s.columns, 0.0f);
+      }
       for (int c = 0; c < s.width; ++c) k_columns[c * PANEL + j] = row[c];
-      const float length = square_length(row, s.columns);
-      longest = length <= longest ? longest : length;  // NaN stays
-      if (k_rows) std::memcpy(k_rows + j * s.columns, row, s.columns * sizeof(float));
+      if (k_rows) copy_vectors(row, s.columns, k_rows + j * s.columns);
       if (pass == MOMENTS) continue;
       if (there) {
-        read_row(call.v, index, h, p * PANEL + j, s.width, row);
-        for (int c = 0; c < s.width; ++c) row[c] -= mean[c];
+        v.read(p * PANEL + j, row);
+        for (int c = 0; c < s.columns; c += LANES) store(row + c, load(row + c) - load(mean + c));
       }
-      if (v_rows) std::memcpy(v_rows + j * s.columns, row, s.columns * sizeof(float));
+      if (v_rows) copy_vectors(row, s.columns, v_rows + j * s.columns);
       if (v_columns)
         for (int c = 0; c < s.width; ++c) v_columns[c * PANEL + j] = row[c];
     }
+    for (int v = 0; v < 2; ++v) {
+      Floats square = {};
+      for (int c = 0; c < s.width; ++c) {
+        const Floats x = load(k_columns + c * PANEL + v * LANES);
+        square += x * x;
+      }
+      longest = larger(square, longest);
+    }
   }
-  key_length[h] = std::sqrt(longest);
+  key_length[h] = std::sqrt(max_of(longest));
 }
 
 // Sums of parameters' gradients, or of moments, of one thread. Products of heads are summed up for
@@ -215,7 +254,8 @@ class Worker {
       query_rows_ = memory.take<float>(heads * R * s_.columns);
       grad_rows_ = memory.take<float>(heads * R * s_.columns);
       grad_columns_ = memory.take<float>(heads * s_.width * R);
-      grads_ = memory.take<float>(entries * s_.panels);
+      if (s_.unmixed) along_ = memory.take<float>(heads * R);
+      else grads_ = memory.take<float>(entries * s_.panels);
       grad_maps_ = memory.take<float>(entries);
       dropped_ = memory.take<float>(s_.heads * TILE);
       factors_ = memory.take<float>(TILE);
@@ -253,6 +293,7 @@ class Worker {
   enum class Softmax { SUMS, LOGITS, KNOWN };
 
   // Tiles lie in memory as [panel][tile][head]; all that rows have as [tile][head][row].
+  int64_t map(int h) const { return image_ * s_.heads + h; }
   int64_t place(int t, int h) const { return int64_t(t) * s_.heads + h; }
   float* tile(float* tiles, int t, int h = 0) const { return tiles + place(t, h) * TILE; }
   float* panel(float* tiles, int p) const { return tiles + p * place(tiles_, 0) * TILE; }
@@ -261,8 +302,12 @@ class Worker {
   int there(int t) const { return std::min<int64_t>(R, s_.tokens - row_ - t * R); }
 
   void start_block(const Image& image, int64_t first, int count);
-  bool has_exponentials(const Image& image, bool known);
+  void lay_out(const Array& x, int t, int h, float factor, float* columns, float* to) const;
+  void multiply_outputs(int t, const float* grads);
+  void probabilities(const Image& image, int p, bool divides, float* maps);
   void exponentials(const Image& image, bool is_safe);
+  void start_sums(float start);
+  void keep_lse();
   template <Softmax M>
   void softmax_panel(const Image& image, int p, float* to);
   template <Softmax M, int V>
@@ -279,6 +324,8 @@ class Worker {
   void add_map_bias(float* maps) const;
   void add_total(const float* maps, double* total) const;
   void backward_tile(int t, int p, float* maps, float* mixed, float* grads);
+  void backward_unmixed(const Image& image, bool divides, float* grad_keys, float* grad_values);
+  void write_grad_queries();
   void grad_probabilities(int t, int p, float* probabilities, float* grad_maps, float* grads);
   void clear_pairs();
   void add_pairs();
@@ -295,7 +342,7 @@ class Worker {
   float *queries_, *maps_, *mixed_, *lse_, *inverse_, *raw_ = nullptr;
   float *pre_ = nullptr, *post_ = nullptr, *products_ = nullptr;
   float *rows_ = nullptr, *query_rows_, *grad_rows_, *grad_columns_, *grads_, *dropped_;
-  float *grad_maps_, *factors_;
+  float *grad_maps_, *factors_, *along_;
   Floats *sums_, *pairs_ = nullptr, *pre_pairs_ = nullptr;
 };
 
@@ -304,29 +351,55 @@ void Worker<R>::start_block(const Image& image, int64_t first, int count) {
   image_ = image.index;
   row_ = first * R;
   count_ = count;
-  const float scale = call_.scale;
-  float row[MOST_WIDTH];
+  const bool knows_lse = call_.lse_known || pass_ == BACKWARD;
   for (int t = 0; t < count; ++t)
-    for (int h = 0; h < s_.heads; ++h)
-      for (int r = 0; r < R; ++r) {
-        const bool is_there = r < there(t);
-        const int64_t token = row_ + t * R + r, at_row = place(t, h) * R + r;
-        std::fill(row, row + s_.width, 0.0f);
-        if (is_there) read_row(call_.q, image_, h, token, s_.width, row);
-        float* column = queries_ + place(t, h) * s_.width * R + r;
-        for (int c = 0; c < s_.width; ++c) column[c * R] = scale * row[c];
-        if (call_.lse_known || pass_ == BACKWARD)
-          lse_[at_row] =
-              is_there ? call_.lse[(image_ * s_.heads + h) * s_.tokens + token] : 0.0f;
-        if (pass_ != BACKWARD) continue;
-        float* to = query_rows_ + at_row * s_.columns;
-        for (int c = 0; c < s_.columns; ++c) to[c] = c < s_.width ? scale * row[c] : 0.0f;
-        if (is_there) read_row(call_.grad, image_, h, token, s_.width, row);
-        to = grad_rows_ + at_row * s_.columns;
-        for (int c = 0; c < s_.columns; ++c) to[c] = c < s_.width ? row[c] : 0.0f;
-        column = grad_columns_ + place(t, h) * s_.width * R + r;
-        for (int c = 0; c < s_.width; ++c) column[c * R] = row[c];
+    for (int h = 0; h < s_.heads; ++h) {
+      const int64_t rows = place(t, h) * R;
+      float* to = pass_ == BACKWARD ? query_rows_ + rows * s_.columns : nullptr;
+      lay_out(call_.q, t, h, call_.scale, queries_ + rows * s_.width, to);
+      if (knows_lse) {
+        std::fill(lse_ + rows, lse_ + rows + R, 0.0f);
+        std::copy_n(call_.lse + map(h) * s_.tokens + row_ + t * R, there(t), lse_ + rows);
       }
+      if (pass_ != BACKWARD) continue;
+      to = grad_rows_ + rows * s_.columns;
+      lay_out(call_.grad, t, h, 1, grad_columns_ + rows * s_.width, to);
+      if (s_.unmixed) multiply_outputs(t, to);
+    }
+}
+
+// Rows of a tile and a head, times a factor: by columns, and by rows too if asked; zeros where there
+// are none.
+template <int R>
+void Worker<R>::lay_out(const Array& x, int t, int h, float factor, float* columns, float* to) const {
+  const Rows source(call_, x, map(h));
+  alignas(64) float row[MOST_WIDTH] = {};
+  for (int r = 0; r < R; ++r) {
+    if (r < there(t)) {
+      source.read(row_ + t * R + r, row);
+      for (int c = 0; c < s_.columns; c += LANES) store(row + c, load(row + c) * factor);
+    } else {
+      std::fill(row, row + s_.columns, 0.0f);
+    }
+    for (int c = 0; c < s_.width; ++c) columns[c * R + r] = row[c];
+    if (to) copy_vectors(row, s_.columns, to + r * s_.columns);
+  }
+}
+
+// Σ dO · O of the rows of a tile.
+template <int R>
+void Worker<R>::multiply_outputs(int t, const float* grads) {
+  const Rows out(call_, call_.out, map(0));
+  alignas(64) float row[MOST_WIDTH] = {};
+  for (int r = 0; r < R; ++r) {
+    Floats sum = {};
+    if (r < there(t)) {
+      out.read(row_ + t * R + r, row);
+      for (int c = 0; c < s_.columns; c += LANES)
+        sum += load(row + c) * load(grads + r * s_.columns + c);
+    }
+    along_[t * R + r] = sum_of(sum);
+  }
 }
 
 // Whether exp of the block's logits stays in the range of floats without a row maximum.
@@ -421,9 +494,7 @@ void Worker<R>::softmax_panel(const Image& image, int p, float* to) {
 // Exponentials of the block's rows, their log-sum-exp and the inverse of their sums.
 template <int R>
 void Worker<R>::exponentials(const Image& image, bool is_safe) {
-  const float start = is_safe ? 0.0f : -std::numeric_limits<float>::infinity();
-  std::fill(sums_, sums_ + rows(), all(start));
-  std::fill(lse_, lse_ + rows(), 0.0f);
+  start_sums(is_safe ? 0.0f : -std::numeric_limits<float>::infinity());
   for (int p = 0; p < s_.panels; ++p)
     if (is_safe) {
       softmax_panel<Softmax::SUMS>(image, p, panel(maps_, p));
@@ -431,6 +502,18 @@ void Worker<R>::exponentials(const Image& image, bool is_safe) {
       softmax_panel<Softmax::LOGITS>(image, p, panel(maps_, p));
     }
   if (!is_safe) subtract_maxima();
+  keep_lse();
+}
+
+template <int R>
+void Worker<R>::start_sums(float start) {
+  std::fill(sums_, sums_ + rows(), all(start));
+  std::fill(lse_, lse_ + rows(), 0.0f);
+}
+
+// From sums of exponentials, less what lse_ holds, to their inverse and the log-sum-exp.
+template <int R>
+void Worker<R>::keep_lse() {
   for (int i = 0; i < rows(); ++i) {
     const float sum = sum_of(sums_[i]);
     inverse_[i] = 1 / sum;
@@ -439,17 +522,16 @@ void Worker<R>::exponentials(const Image& image, bool is_safe) {
   for (int t = 0; t < count_; ++t)
     for (int h = 0; h < s_.heads; ++h)
       std::copy_n(lse_ + place(t, h) * R, there(t),
-                  call_.lse + (image_ * s_.heads + h) * s_.tokens + row_ + t * R);
+                  call_.lse + map(h) * s_.tokens + row_ + t * R);
 }
 
-// Makes the exponentials of the block's rows where probabilities do not follow from a known
-// log-sum-exp: a large one has too few digits after the point. Returns whether it made them.
+// Probabilities of a panel from the known log-sum-exp; of exponentials that lie there, from sums.
 template <int R>
-bool Worker<R>::has_exponentials(const Image& image, bool known) {
-  const bool is_safe = safe(image);
-  if (known && is_safe) return false;
-  exponentials(image, is_safe);
-  return true;
+void Worker<R>::probabilities(const Image& image, int p, bool divides, float* maps) {
+  if (!divides) return softmax_panel<Softmax::KNOWN>(image, p, maps);
+  for (int i = 0; i < rows(); ++i)
+    for (float* x = maps + int64_t(i) * PANEL; x < maps + int64_t(i + 1) * PANEL; x += LANES)
+      store(x, load(x) * inverse_[i]);
 }
 
 // From logits and their maxima, in vectors of sums_, to exponentials and their sums.
@@ -476,7 +558,7 @@ void Worker<R>::drop(float* maps, int t, int p) const {
   const Floats kept = all(static_cast<float>(1 / (1 - call_.dropout_p)));
   for (int h = 0; h < s_.heads; ++h)
     for (int r = 0; r < R; ++r) {
-      const uint64_t row = (image_ * s_.heads + h) * int64_t(s_.tokens) + row_ + t * R + r;
+      const uint64_t row = map(h) * s_.tokens + row_ + t * R + r;
       const uint32_t seed = word_of(call_.seed, row);
       for (int v = 0; v < 2; ++v) {
         const Words key = (Words)(iota() + (p * PANEL + v * LANES)) * 0x9e3779b9u + seed;
@@ -575,11 +657,19 @@ void Worker<R>::moments(const Image& image, int64_t first, int count) {
 template <int R>
 void Worker<R>::forward(const Image& image, int64_t first, int count) {
   start_block(image, first, count);
-  const bool divides = has_exponentials(image, call_.lse_known);
+  const bool is_safe = safe(image), known = is_safe && call_.lse_known, divides = !known;
+  // A mix needs the rows' sums first. Sums divide outputs alone where there is none.
+  const bool sums_first = divides && (post_ || !is_safe);
+  if (sums_first) exponentials(image, is_safe);
+  if (!sums_first && divides) start_sums(0.0f);
   std::fill(rows_, rows_ + int64_t(rows()) * s_.columns, 0.0f);
   for (int p = 0; p < s_.panels; ++p) {
-    float* maps = divides ? panel(maps_, p) : maps_;
-    if (!divides) softmax_panel<Softmax::KNOWN>(image, p, maps);
+    float* maps = sums_first ? panel(maps_, p) : maps_;
+    if (known) {
+      softmax_panel<Softmax::KNOWN>(image, p, maps);
+    } else if (!sums_first) {
+      softmax_panel<Softmax::SUMS>(image, p, maps);
+    }
     for (int t = 0; t < count; ++t) {
       if (call_.drops_probabilities) drop(tile(maps, t), t, p);
       float* mixed = post_ ? tile(mixed_, t) : tile(maps, t);
@@ -599,9 +689,11 @@ void Worker<R>::forward(const Image& image, int64_t first, int count) {
         add_outputs<R>(tile(post_ ? mixed_ : maps, t, h), values + h * PANEL * s_.columns,
                        s_.columns, s_.keys(p), rows_ + place(t, h) * R * s_.columns);
   }
+  if (!sums_first && divides) keep_lse();
   const bool adds_bias = call_.bias && !call_.drops_mixed;
   for (int t = 0; t < count; ++t)
-    for (int h = 0; h < s_.heads; ++h)
+    for (int h = 0; h < s_.heads; ++h) {
+      const Rows out(call_, call_.out, map(h));
       for (int r = 0; r < there(t); ++r) {
         float* row = rows_ + (place(t, h) * R + r) * s_.columns;
         // A sum that no mix has divided by, and a weight of full maps, act on rows.
@@ -611,8 +703,9 @@ void Worker<R>::forward(const Image& image, int64_t first, int count) {
         const float bias = adds_bias ? call_.bias[h] : 0.0f;
         for (int c = 0; c < s_.width; ++c)
           row[c] = factor * row[c] + (adds_bias ? bias * static_cast<float>(total[c]) : 0.0f);
-        write_row(call_.out, image_, h, row_ + t * R + r, s_.width, row);
+        out.write(row_ + t * R + r, row);
       }
+    }
 }
 
 // Gradient of centred mixes from that of A: LayerNorm over the heads, in place.
@@ -697,18 +790,15 @@ void Worker<R>::backward(const Image& image, int64_t first, int count, float* gr
   start_block(image, first, count);
   const int heads = s_.heads;
   const int64_t head_columns = int64_t(s_.columns) * PANEL, head_rows = int64_t(R) * s_.columns;
-  const bool divides = has_exponentials(image, true);
+  // A large log-sum-exp has too few digits after the point.
+  const bool divides = !safe(image);
+  if (divides) exponentials(image, false);
   std::fill(rows_, rows_ + int64_t(rows()) * s_.columns, 0.0f);
+  if (s_.unmixed) return backward_unmixed(image, divides, grad_keys, grad_values);
   std::fill(sums_, sums_ + rows(), Floats{});
   for (int p = 0; p < s_.panels; ++p) {
     float *maps = panel(maps_, p), *grads = panel(grads_, p);
-    if (divides) {
-      for (int i = 0; i < rows(); ++i)
-        for (float* x = maps + int64_t(i) * PANEL; x < maps + int64_t(i + 1) * PANEL; x += LANES)
-          store(x, load(x) * inverse_[i]);
-    } else {
-      softmax_panel<Softmax::KNOWN>(image, p, maps);
-    }
+    probabilities(image, p, divides, maps);
     const float* value = image.value_columns + p * s_.panel_columns;
     for (int h = 0; h < heads; ++h)
       for (int t = 0; t < count; ++t)
@@ -726,8 +816,8 @@ void Worker<R>::backward(const Image& image, int64_t first, int count, float* gr
     float* grad_value = grad_values + p * s_.panel_columns;
     for (int h = 0; h < heads; ++h)
       for (int t = 0; t < count; ++t)
-        add_transposed<R>(tile(mixed_, t, h), grad_rows_ + place(t, h) * head_rows, s_.columns,
-                          grad_value + h * head_columns);
+        add_transposed(tile(mixed_, t, h), grad_rows_ + place(t, h) * head_rows, R, s_.columns,
+                       grad_value + h * head_columns);
   }
   for (int i = 0; i < rows(); ++i) inverse_[i] = sum_of(sums_[i]);
   for (int p = 0; p < s_.panels; ++p) {
@@ -751,15 +841,54 @@ void Worker<R>::backward(const Image& image, int64_t first, int count, float* gr
       for (int t = 0; t < count; ++t) {
         add_outputs<R>(tile(grads, t, h), key + int64_t(h) * PANEL * s_.columns, s_.columns,
                        s_.keys(p), rows_ + place(t, h) * head_rows);
-        add_transposed<R>(tile(grads, t, h), query_rows_ + place(t, h) * head_rows, s_.columns,
-                          grad_key + h * head_columns);
+        add_transposed(tile(grads, t, h), query_rows_ + place(t, h) * head_rows, R, s_.columns,
+                       grad_key + h * head_columns);
       }
   }
-  for (int t = 0; t < count; ++t)
-    for (int h = 0; h < heads; ++h)
+  write_grad_queries();
+}
+
+// One sweep over the keys of a head: Σ P · dP of a row, which the softmax needs, is Σ dO · O.
+template <int R>
+void Worker<R>::backward_unmixed(const Image& image, bool divides, float* grad_keys,
+                                 float* grad_values) {
+  const int64_t head_rows = int64_t(R) * s_.columns;
+  const bool drops = call_.drops_probabilities || call_.drops_mixed;
+  for (int p = 0; p < s_.panels; ++p) {
+    float *maps = divides ? panel(maps_, p) : maps_, *dropped = drops ? mixed_ : maps;
+    probabilities(image, p, divides, maps);
+    if (drops) std::copy_n(maps, rows() * PANEL, dropped);
+    for (int t = 0; t < count_; ++t) {
+      float* grads = tile(grad_maps_, t);
+      scores_to<R>(grad_columns_ + t * s_.width * R, image.value_columns + p * s_.panel_columns,
+                   s_.width, grads);
+      if (drops) drop(tile(dropped, t), t, p);
+      if (drops) drop(grads, t, p);
+      for (int r = 0; r < R; ++r)
+        for (int v = 0; v < 2; ++v) {
+          float* grad = grads + r * PANEL + v * LANES;
+          const Floats map = load(tile(maps, t) + r * PANEL + v * LANES);
+          store(grad, map * (load(grad) - along_[t * R + r]));
+        }
+      add_outputs<R>(grads, image.key_rows + p * s_.panel_rows, s_.columns, s_.keys(p),
+                     rows_ + t * head_rows);
+    }
+    add_transposed(dropped, grad_rows_, count_ * R, s_.columns, grad_values + p * s_.panel_columns);
+    add_transposed(grad_maps_, query_rows_, count_ * R, s_.columns,
+                   grad_keys + p * s_.panel_columns);
+  }
+  write_grad_queries();
+}
+
+template <int R>
+void Worker<R>::write_grad_queries() {
+  for (int t = 0; t < count_; ++t)
+    for (int h = 0; h < s_.heads; ++h) {
+      const Rows grad_q(call_, call_.grad_q, map(h));
       for (int r = 0; r < there(t); ++r) {
         float* row = rows_ + (place(t, h) * R + r) * s_.columns;
         for (int c = 0; c < s_.width; ++c) row[c] *= float(call_.scale);
-        write_row(call_.grad_q, image_, h, row_ + t * R + r, s_.width, row);
+        grad_q.write(row_ + t * R + r, row);
       }
+    }
 }

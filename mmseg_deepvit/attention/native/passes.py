@@ -78,6 +78,7 @@ def backward(
     rows: RowSplit,
     lse: Tensor,
     coupling: Coupling | None = None,
+    out: Tensor | None = None,
 ) -> Gradients:
     """Gradients of head-mixing attention in one pass over the blocks.
 
@@ -90,6 +91,7 @@ def backward(
         rows: One block of N.
         lse: (B, 1, H, N), as the forward pass left it.
         coupling: Of batch statistics, or None.
+        out: The output, (B, N, H, d), of a call that mixes nothing.
 
     Returns:
         The gradients.
@@ -97,6 +99,9 @@ def backward(
     found = empty_gradients(q, k, v, settings)
     call = _Arguments.of_maps(q, k, settings, lse)
     call.arrays(v=v, grad=grad.transpose(1, 2), grad_q=found.q, grad_k=found.k, grad_v=found.v)
+    if settings.pre is None and settings.post is None:
+        assert out is not None
+        call.arrays(out=out.transpose(1, 2))
     if coupling is not None:
         call.point(products=coupling.products, constant=coupling.constant)
     call.point(grad_pre=found.pre, grad_post=found.post, grad_bias=found.bias)

@@ -6,53 +6,74 @@ constexpr double WORK_A_THREAD = 2e6;
 // Memory that stays near while a block of rows is worked on, and most tiles of a block.
 constexpr int64_t NEAR_BYTES = 512 * 1024, MOST_TILES = 4;
 
-// Adds up what threads summed apart, in their order, and writes the gradients of a head.
+// Gradients of keys and values that one thread sums up for one image, in panels of columns.
+struct Sums {
+  float *keys, *values;
+
+  Sums(const Sizes& s, Memory& memory)
+      : keys(memory.take<float>(s.panels * s.panel_columns)),
+        values(memory.take<float>(s.panels * s.panel_columns)) {}
+  void clear(const Sizes& s) {
+    for (float* x : {keys, values}) std::fill(x, x + s.panels * s.panel_columns, 0.0f);
+  }
+  // Adds what another thread summed up for a head.
+  void add(const Sizes& s, const Sums& other, int h) {
+    const int64_t count = int64_t(s.columns) * PANEL;
+    for (int64_t i = h * count; i < s.panels * s.panel_columns; i += s.panel_columns)
+      for (int64_t j = i; j < i + count; j += LANES) {
+        store(keys + j, load(keys + j) + load(other.keys + j));
+        store(values + j, load(values + j) + load(other.values + j));
+      }
+  }
+};
+
+// Writes the gradients of a head.
 static void write_gradients(const Call& call, const Sizes& s, const Image& image, int h,
-                            const std::vector<const float*>& keys,
-                            const std::vector<const float*>& values) {
+                            const Sums& sums) {
+  const int64_t map = image.index * s.heads + h;
+  const Rows grad_k(call, call.grad_k, map), grad_v(call, call.grad_v, map);
   const float weight = call.norm_weight ? call.norm_weight[h] : 1.0f;
   const bool adds_bias = call.bias && !call.drops_mixed;
   float added[MOST_WIDTH] = {};
   if (adds_bias)
     for (int c = 0; c < s.width; ++c)
       added[c] = call.bias[h] * static_cast<float>(image.grads[h * s.width + c]);
-  const auto entry = [&](const std::vector<const float*>& parts, int j, int c) {
-    const int64_t place =
-        j / PANEL * s.panel_columns + (int64_t(h) * s.columns + c) * PANEL + j % PANEL;
-    float sum = 0;
-    for (const float* part : parts) sum += part[place];
-    return sum;
-  };
-  if (call.centred) {
-    double mean[MOST_WIDTH] = {};
-    for (int j = 0; j < s.tokens; ++j)
-      for (int c = 0; c < s.width; ++c) mean[c] += entry(values, j, c);
-    for (int c = 0; c < s.width; ++c) added[c] -= mean[c] / s.tokens;
-  }
+  const int64_t place = int64_t(h) * s.columns * PANEL;
+  if (call.centred)
+    for (int c = 0; c < s.width; ++c) {
+      double sum = 0;
+      for (int p = 0; p < s.panels; ++p) {
+        const float* value = sums.values + p * s.panel_columns + place + c * PANEL;
+        for (int j = 0; j < s.keys(p); ++j) sum += value[j];
+      }
+      added[c] -= sum / s.tokens;
+    }
   float row[MOST_WIDTH];
   for (int j = 0; j < s.tokens; ++j) {
-    for (int c = 0; c < s.width; ++c) row[c] = entry(keys, j, c);
-    write_row(call.grad_k, image.index, h, j, s.width, row);
-    for (int c = 0; c < s.width; ++c) row[c] = weight * entry(values, j, c) + added[c];
-    write_row(call.grad_v, image.index, h, j, s.width, row);
+    const int64_t at_key = j / PANEL * s.panel_columns + place + j % PANEL;
+    const float *key = sums.keys + at_key, *value = sums.values + at_key;
+    for (int c = 0; c < s.width; ++c) row[c] = key[c * PANEL];
+    grad_k.write(j, row);
+    for (int c = 0; c < s.width; ++c) row[c] = weight * value[c * PANEL] + added[c];
+    grad_v.write(j, row);
   }
 }
 
 // Σ grad · out of each head; Σ over images of Σ grad · Σ v over tokens.
 static void add_totals(const Call& call) {
-  const Sizes s(call);
+  const Sizes s(call, TOTALS);
   std::vector<double> parts(2 * call.batch * s.heads);
   in_threads(call.parallel, call.threads, [&](int64_t t) {
     const int64_t units = call.batch * s.heads;
     for (int64_t i = t * units / call.threads; i < (t + 1) * units / call.threads; ++i) {
-      const int64_t image = i / s.heads, h = i % s.heads;
+      const Rows v(call, call.v, i), grads_of(call, call.grad, i), outputs(call, call.out, i);
       double values[MOST_WIDTH], grads[MOST_WIDTH] = {}, product = 0;
       float grad[MOST_WIDTH], out[MOST_WIDTH];
-      sum_tokens(call.v, image, h, s, values);
+      sum_tokens(v, s, values);
       for (int j = 0; j < s.tokens; ++j) {
-        read_row(call.grad, image, h, j, s.width, grad);
+        grads_of.read(j, grad);
         for (int c = 0; c < s.width; ++c) grads[c] += grad[c];
-        read_row(call.out, image, h, j, s.width, out);
+        outputs.read(j, out);
         for (int c = 0; c < s.width; ++c) product += double(grad[c]) * out[c];
       }
       parts[2 * i] = product;
@@ -65,23 +86,11 @@ static void add_totals(const Call& call) {
   }
 }
 
-// Gradients of keys and values that one thread sums up for one image.
-struct Sums {
-  float *keys, *values;
-
-  Sums(const Sizes& s, Memory& memory)
-      : keys(memory.take<float>(s.panels * s.panel_columns)),
-        values(memory.take<float>(s.panels * s.panel_columns)) {}
-  void clear(const Sizes& s) {
-    for (float* x : {keys, values}) std::fill(x, x + s.panels * s.panel_columns, 0.0f);
-  }
-};
-
 template <int R>
 class Schedule {
  public:
   Schedule(const Call& call, Pass pass, int64_t threads)
-      : call_(call), pass_(pass), s_(call), threads_(threads),
+      : call_(call), pass_(pass), s_(call, pass), threads_(threads),
         tiles_((call.tokens + R - 1) / R), tiles_a_block_(tiles_a_block(pass, threads)) {
     Memory counted(nullptr);
     lay_out(counted);
@@ -96,19 +105,19 @@ class Schedule {
 
   void run() {
     in_threads(call_.parallel, threads_, [&](int64_t t) { workers_[t].start(); });
-    const int64_t rounds = call_.batch / threads_, rest = call_.batch % threads_;
+    const int64_t rounds = s_.images / threads_, rest = s_.images % threads_;
     if (rounds)
       in_threads(call_.parallel, threads_, [&](int64_t t) {
         for (int64_t i = 0; i < rounds; ++i) do_image(t, i * threads_ + t);
       });
-    if (rest) share_images(call_.batch - rest, rest);
+    if (rest) share_images(s_.images - rest, rest);
     for (Worker<R>& worker : workers_) worker.finish();
     add_totals();
   }
 
  private:
   // Images of which threads have one each, or that all threads share.
-  int64_t images_at_once() const { return std::min(call_.batch, threads_); }
+  int64_t images_at_once() const { return std::min(s_.images, threads_); }
 
   void lay_out(Memory& memory) {
     for (int64_t i = 0; i < images_at_once(); ++i) images_.emplace_back(call_, s_, pass_, memory);
@@ -124,7 +133,7 @@ class Schedule {
     const int64_t kept = int64_t(R) * s_.heads * s_.panels * PANEL * sizeof(float);
     const bool keeps = pass == MOMENTS || (pass == FORWARD && !call_.lse_known);
     const int64_t near = keeps ? NEAR_BYTES / kept : MOST_TILES;
-    const int64_t fair = (tiles_ * call_.batch + threads - 1) / threads;
+    const int64_t fair = (tiles_ * s_.images + threads - 1) / threads;
     return std::max<int64_t>(1, std::min<int64_t>({near, fair, MOST_TILES}));
   }
 
@@ -138,10 +147,9 @@ class Schedule {
     }
   }
 
-  // Gradients of an image's head, from what threads summed up; thread t writes them.
-  void write(int64_t t, const Image& image, int h, const std::vector<const float*>& keys,
-             const std::vector<const float*>& values) {
-    write_gradients(call_, s_, image, h, keys, values);
+  // Gradients of an image's head; thread t writes them.
+  void write(int64_t t, const Image& image, int h, const Sums& sums) {
+    write_gradients(call_, s_, image, h, sums);
     if (!call_.grad_bias || call_.drops_mixed) return;
     // A bias of outputs alone: Σ over tokens of gradients, times Σ of values.
     const double *value = image.values + h * s_.width, *grad = image.grads + h * s_.width;
@@ -157,7 +165,7 @@ class Schedule {
     for (int h = 0; h < s_.heads; ++h) image.pack(call_, s_, pass_, h);
     do_tiles(t, image, 0, tiles_, sums);
     if (!sums) return;
-    for (int h = 0; h < s_.heads; ++h) write(t, image, h, {sums->keys}, {sums->values});
+    for (int h = 0; h < s_.heads; ++h) write(t, image, h, *sums);
   }
 
   // All threads share fewer images than there are threads: a thread's rows lie in at most two.
@@ -185,15 +193,19 @@ class Schedule {
     in_threads(call_.parallel, threads_, [&](int64_t t) {
       for (int64_t i = t * heads / threads_; i < (t + 1) * heads / threads_; ++i) {
         const int64_t image = i / s_.heads;
-        std::vector<const float*> keys, values;
+        Sums* first_part = nullptr;
         for (int64_t u = 0; u < threads_; ++u) {
           if (start(u) == start(u + 1)) continue;
           const int64_t from = start(u) / tiles_, to = (start(u + 1) - 1) / tiles_;
           if (image < from || image > to) continue;
-          keys.push_back(sums_[2 * u + (image - from)].keys);
-          values.push_back(sums_[2 * u + (image - from)].values);
+          Sums& part = sums_[2 * u + (image - from)];
+          if (first_part) {
+            first_part->add(s_, part, i % s_.heads);
+          } else {
+            first_part = &part;
+          }
         }
-        write(t, images_[image], i % s_.heads, keys, values);
+        write(t, images_[image], i % s_.heads, *first_part);
       }
     });
   }
@@ -242,10 +254,10 @@ class Schedule {
 };
 
 // Rows that tiles of R take in the thread that has most of them.
-static double cost_of_rows(const Call& call, int64_t threads, int rows) {
-  const int64_t tiles = (call.tokens + rows - 1) / rows;
-  const int64_t rest = call.batch % threads;
-  return double(rows) * (call.batch / threads * tiles + (rest * tiles + threads - 1) / threads);
+static double cost_of_rows(const Sizes& s, int64_t threads, int rows) {
+  const int64_t tiles = (s.tokens + rows - 1) / rows;
+  const int64_t rest = s.images % threads;
+  return double(rows) * (s.images / threads * tiles + (rest * tiles + threads - 1) / threads);
 }
 
 static void run(const Call& call, Pass pass) {
@@ -255,7 +267,8 @@ static void run(const Call& call, Pass pass) {
   const int64_t threads =
       std::max<int64_t>(1, std::min<int64_t>(call.threads, int64_t(work / WORK_A_THREAD)));
   // Fewer rows hold fewer sums in registers, so they are a little slower.
-  if (cost_of_rows(call, threads, MOST_ROWS) <= 1.04 * cost_of_rows(call, threads, LEAST_ROWS)) {
+  const Sizes s(call, pass);
+  if (cost_of_rows(s, threads, MOST_ROWS) <= 1.04 * cost_of_rows(s, threads, LEAST_ROWS)) {
     Schedule<MOST_ROWS>(call, pass, threads).run();
   } else {
     Schedule<LEAST_ROWS>(call, pass, threads).run();

@@ -73,13 +73,13 @@ static void add_outputs(const float* map, const float* x, int stride, int keys, 
 }
 
 // out[c][key] += Σ over rows of map[row][key] x[row][c]; rows of x are `width` apart.
-template <int R>
-static void add_transposed(const float* map, const float* x, int width, float* out) {
+static INLINE void add_transposed(const float* map, const float* x, int rows, int width,
+                                 float* out) {
   for (int c = 0; c < width; c += COLUMNS, out += COLUMNS * PANEL) {
     Floats sum[COLUMNS][2];
     UNROLL for (int i = 0; i < COLUMNS; ++i) UNROLL for (int v = 0; v < 2; ++v)
         sum[i][v] = load(out + i * PANEL + v * LANES);
-    for (int r = 0; r < R; ++r) {
+    for (int r = 0; r < rows; ++r) {
       const Floats low = load(map + r * PANEL), high = load(map + r * PANEL + LANES);
       UNROLL for (int i = 0; i < COLUMNS; ++i) {
         const Floats factor = all(x[r * width + c + i]);

@@ -8,8 +8,13 @@ typedef float Floats __attribute__((vector_size(4 * LANES), may_alias));
 typedef int32_t Ints __attribute__((vector_size(4 * LANES), may_alias));
 typedef uint32_t Words __attribute__((vector_size(4 * LANES), may_alias));
 
+typedef float Anywhere __attribute__((vector_size(4 * LANES), may_alias, aligned(4)));
+
 static INLINE Floats load(const float* x) { return *(const Floats*)x; }
 static INLINE void store(float* x, Floats value) { *(Floats*)x = value; }
+static INLINE void copy_vectors(const float* from, int count, float* to) {
+  for (int i = 0; i < count; i += LANES) store(to + i, load(from + i));
+}
 static INLINE Floats all(float x) { return x - Floats{}; }
 
 static INLINE Ints iota() {
@@ -25,16 +30,6 @@ static INLINE float sum_of(Floats x) {
   for (int n = LANES / 2; n; n /= 2)
     for (int i = 0; i < n; ++i) lanes[i] += lanes[i + n];
   return lanes[0];
-}
-
-// Of a row that is filled up with zeros to whole vectors.
-static INLINE float square_length(const float* row, int columns) {
-  Floats sum = {};
-  for (int c = 0; c < columns; c += LANES) {
-    const Floats x = load(row + c);
-    sum += x * x;
-  }
-  return sum_of(sum);
 }
 
 static INLINE float max_of(Floats x) {

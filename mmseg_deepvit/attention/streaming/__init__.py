@@ -62,7 +62,7 @@ def streamed_attention(
             "give more images or tokens"
         )
     out: Tensor
-    out, _, sums = streamed(
+    out, _, moments = streamed(
         q,
         k,
         v,
@@ -83,7 +83,7 @@ def streamed_attention(
         passes,
     )
     if norm.kind == "batch" and post_weight is not None:
-        update_running_statistics(settings.map_norm, sums, post_weight, post_bias)
+        update_running_statistics(settings.map_norm, moments, post_bias)
     if post_weight is None and settings.scales_maps:
         out = settings.mix_scale * out
     return out.transpose(1, 2)

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from functools import cached_property
+from typing import Any, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from ..map_statistics import BatchStatistics, pack_sums
+from ..explicit import without_autocast
+from ..map_statistics import BatchStatistics, mixed_moments, pack_sums
 from ..sync_norm import sum_over
 from .gradients import Coupling, Gradients
 from .pass_settings import Dropout, LayerNormOverHeads, PassSettings
@@ -57,6 +59,8 @@ class StreamingBackend:
             gradients.
         totals: Function of (grad, out, v), of which the first two are (B, N, H, d), that returns
             two sums over images, as :func:`totals` does.
+        reads_out: Whether ``backward`` takes the output as its last argument too, and reads that of
+            calls that mix nothing.
     """
 
     map_dtype: Callable[[Tensor, bool], torch.dtype]
@@ -64,6 +68,7 @@ class StreamingBackend:
     forward: Callable[..., Tensor]
     backward: Callable[..., Gradients]
     totals: Callable[[Tensor, Tensor, Tensor], Tensor] = totals
+    reads_out: bool = False
 
 
 #: Backends by name; each registers itself.
@@ -75,6 +80,9 @@ _PARAMETERS = (
     "str norm, float eps, float dropout_p, bool dropout_after_mix, int block_rows, str group, "
     "str passes"
 )
+
+
+_Prepared: TypeAlias = "tuple[BatchStatistics | None, PassSettings]"
 
 
 @dataclass(frozen=True)
@@ -102,73 +110,91 @@ class _Call:
 
     def settings(self, statistics: BatchStatistics | None) -> PassSettings:
         """Settings of the passes, with all tensors in the dtype of the maps."""
-        pre, post, bias = map(self._cast, (self.pre_weight, self.post_weight, self.post_bias))
         norm = dropout = None
         if self.seed is not None:
             dropout = Dropout(self.dropout_p, int(self.seed), self.dropout_after_mix)
+        post, bias = self.post_weight, self.post_bias
         if statistics is not None:
-            post = self._cast(statistics.weight_folded)
-            bias = self._cast(statistics.bias if dropout is None else statistics.bias_folded)
+            post = statistics.weight_folded
+            bias = statistics.bias if dropout is None else statistics.bias_folded
         elif self.norm == "layer":
-            weight = self._cast(self.norm_weight)
+            weight = self.cast(self.norm_weight)
             assert weight is not None
-            norm = LayerNormOverHeads(weight, bias, self.eps)
-            bias = self._cast(self.norm_bias)
+            norm = LayerNormOverHeads(weight, self.cast(bias), self.eps)
+            bias = self.norm_bias
         centred = statistics is not None and dropout is None
+        pre, post, bias = map(self.cast, (self.pre_weight, post, bias))
         return PassSettings(self.scale, pre, post, bias, norm, dropout, centred)
 
-    def statistics(self, sums: Tensor) -> BatchStatistics | None:
-        """Statistics of the batch from its sums; None if no norm needs them."""
+    def statistics(self, moments: Tensor) -> BatchStatistics | None:
+        """Statistics of the batch from its moments; None if no norm needs them."""
         if self.norm != "batch":
             return None
         post, weight, bias = self.post_weight, self.norm_weight, self.norm_bias
         assert post is not None
         assert weight is not None
         assert bias is not None
-        return BatchStatistics.from_sums(sums, post, weight, bias, self.eps)
+        return BatchStatistics.of(moments, post, weight, bias, self.eps)
 
-    @property
+    def prepared(self, moments: Tensor) -> _Prepared:
+        """Statistics and settings of the passes that follow the moments."""
+        statistics = self.statistics(moments)
+        return statistics, self.settings(statistics)
+
+    @cached_property
     def dtype(self) -> torch.dtype:
         """Dtype of the maps."""
         return STREAMING_BACKENDS[self.passes].map_dtype(self.q, self.norm == "batch")
 
-    @property
+    @cached_property
     def rows(self) -> RowSplit:
         """Division of the query rows into blocks."""
         return RowSplit(self.q.shape[2], self.block_rows)
 
-    def no_autocast(self) -> torch.autocast:
-        """Context that turns autocast off, so that maps keep their dtype."""
-        return torch.autocast(self.q.device.type, enabled=False)
+    @property
+    def needs_out(self) -> bool:
+        """Whether the backward pass needs the output."""
+        mixes = self.pre_weight is not None or self.post_weight is not None
+        reads_out = STREAMING_BACKENDS[self.passes].reads_out
+        return self.norm == "batch" or (reads_out and not mixes)
 
-    def _cast(self, tensor: Tensor | None) -> Tensor | None:
+    def empty_lse(self) -> Tensor:
+        """Memory for the log-sum-exp of the rows, (B, n, H, R)."""
+        batch, heads, _, _ = self.q.shape
+        return self.q.new_empty(batch, self.rows.blocks, heads, self.rows.size, dtype=self.dtype)
+
+    def cast(self, tensor: Tensor | None) -> Tensor | None:
+        """The tensor in the dtype of the maps."""
         return None if tensor is None else tensor.to(self.dtype)
-
-
-def _lse_shape(q: Tensor, rows: RowSplit) -> tuple[int, int, int, int]:
-    return q.shape[0], rows.blocks, q.shape[1], rows.size
 
 
 def _forward(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Compute the output and the tensors that the backward pass needs.
 
     Returns:
-        The output, (B, N, H, d); the log-sum-exp of the rows, (B, n, H, R); the sums of
-        :func:`~mmseg_deepvit.attention.map_statistics.pack_sums`, empty without batch statistics.
+        The output, (B, N, H, d); the log-sum-exp of the rows, (B, n, H, R); what
+        :func:`~mmseg_deepvit.attention.map_statistics.mixed_moments` gives, empty without batch
+        statistics.
     """
-    call = _Call(*args)
+    return _run(_Call(*args))[:3]
+
+
+def _run(call: _Call) -> tuple[Tensor, Tensor, Tensor, _Prepared]:
     passes = STREAMING_BACKENDS[call.passes]
-    lse = call.q.new_empty(_lse_shape(call.q, call.rows), dtype=call.dtype)
-    sums = lse.new_empty(0, dtype=torch.float64)
-    with call.no_autocast():
+    lse = call.empty_lse()
+    with without_autocast(call.q.device.type):
         if call.norm == "batch":
+            assert call.post_weight is not None
             first, second = passes.moments(call.q, call.k, call.settings(None), call.rows, lse)
             entries = len(call.q) * call.rows.tokens**2
             sums = sum_over(call.group, pack_sums(entries, first, second))
-        settings = call.settings(call.statistics(sums))
+            moments = mixed_moments(sums, call.post_weight)
+        else:
+            moments = lse.new_empty(0, dtype=torch.float64)
+        prepared = call.prepared(moments)
         known = call.norm == "batch"
-        out = passes.forward(call.q, call.k, call.v, settings, call.rows, lse, known)
-    return out, lse, sums
+        out = passes.forward(call.q, call.k, call.v, prepared[1], call.rows, lse, known)
+    return out, lse, moments, prepared
 
 
 _forward_operator = torch.library.custom_op(
@@ -183,11 +209,11 @@ _forward_operator = torch.library.custom_op(
 def _(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
     call = _Call(*args)
     batch, heads, tokens, _ = call.q.shape
-    sums = 1 + heads + heads**2 if call.norm == "batch" else 0
+    moments = (4 + heads, heads) if call.norm == "batch" else (0,)
     return (
         call.v.new_empty(batch, tokens, heads, call.v.shape[-1]),
-        call.q.new_empty(_lse_shape(call.q, call.rows), dtype=call.dtype),
-        call.q.new_empty(sums, dtype=torch.float64),
+        call.empty_lse(),
+        call.q.new_empty(moments, dtype=torch.float64),
     )
 
 
@@ -197,16 +223,16 @@ _DIFFERENTIABLE = _NAMES[: _NAMES.index("seed")]
 
 
 def _backward(
-    grad: Tensor, out: Tensor, lse: Tensor, sums: Tensor, *args: Any
-) -> tuple[Tensor, ...]:
-    """Compute the gradients of the differentiable arguments; an empty one for each None."""
-    call = _Call(*args)
-    statistics = call.statistics(sums)
-    with call.no_autocast():
+    call: _Call, prepared: _Prepared, grad: Tensor, out: Tensor, lse: Tensor
+) -> list[Tensor | None]:
+    """Compute the gradients of the differentiable arguments; None for each None."""
+    passes = STREAMING_BACKENDS[call.passes]
+    statistics, settings = prepared
+    with without_autocast(call.q.device.type):
         coupling = None if statistics is None else _coupling(call, statistics, grad, out)
-        settings = call.settings(statistics)
-        found = STREAMING_BACKENDS[call.passes].backward(
-            grad, call.q, call.k, call.v, settings, call.rows, lse, coupling
+        more = (out,) if passes.reads_out else ()
+        found = passes.backward(
+            grad, call.q, call.k, call.v, settings, call.rows, lse, coupling, *more
         )
     gradients = {"q": found.q, "k": found.k, "v": found.v, "pre_weight": found.pre}
     if statistics is not None:
@@ -222,10 +248,11 @@ def _backward(
         gradients.update(norm_weight=found.norm_weight, norm_bias=found.bias)
     else:
         gradients.update(post_weight=found.post, post_bias=found.bias)
-    return tuple(
-        grad.new_empty(0) if argument is None else _like(argument, gradients.get(name))
-        for name, argument in zip(_DIFFERENTIABLE, args, strict=False)
-    )
+    arguments = {name: getattr(call, name) for name in _DIFFERENTIABLE}
+    return [
+        None if argument is None else _like(argument, gradients.get(name))
+        for name, argument in arguments.items()
+    ]
 
 
 def _like(argument: Tensor, gradient: Tensor | None) -> Tensor:
@@ -236,26 +263,32 @@ def _like(argument: Tensor, gradient: Tensor | None) -> Tensor:
 def _coupling(call: _Call, statistics: BatchStatistics, grad: Tensor, out: Tensor) -> Coupling:
     """Compute the share of the batch statistics in the gradient of P, before the pass."""
     own = STREAMING_BACKENDS[call.passes].totals(grad, out, call.v)
-    grad_dot_out, grad_bias = sum_over(call.group, own)
-    grad_var = statistics.grad_var(grad_dot_out, grad_bias)
-    products = (2 / statistics.count * statistics.grad_second(grad_var)).to(call.dtype)
-    if call.seed is None:  # rows of P sum to one, so the softmax cancels a constant
-        return Coupling(products, None)
-    constant = statistics.grad_first(grad_var, grad_bias) / statistics.count
-    return Coupling(products, constant.to(call.dtype))
+    # Rows of P sum to one unless they are dropped out, so the softmax cancels a constant.
+    grad_dot_out, grad_bias = sum_over(call.group, own).unbind()
+    products, constant = statistics.reach(grad_dot_out, grad_bias, call.seed is not None)
+    return Coupling(products.to(call.dtype), call.cast(constant))
+
+
+def _backward_of_tensors(
+    grad: Tensor, out: Tensor, lse: Tensor, moments: Tensor, *args: Any
+) -> tuple[Tensor, ...]:
+    """:func:`_backward` with an empty gradient for each None, which operators cannot return."""
+    call = _Call(*args)
+    found = _backward(call, call.prepared(moments), grad, out, lse)
+    return tuple(grad.new_empty(0) if x is None else x for x in found)
 
 
 _backward_operator = torch.library.custom_op(
     "mmseg_deepvit::streamed_backward",
-    _backward,
+    _backward_of_tensors,
     mutates_args=(),
-    schema=f"(Tensor grad, Tensor out, Tensor lse, Tensor sums, {_PARAMETERS}) "
+    schema=f"(Tensor grad, Tensor out, Tensor lse, Tensor moments, {_PARAMETERS}) "
     f"-> ({', '.join(['Tensor'] * len(_DIFFERENTIABLE))})",
 )
 
 
 @_backward_operator.register_fake
-def _(grad: Tensor, out: Tensor, lse: Tensor, sums: Tensor, *args: Any) -> tuple[Tensor, ...]:
+def _(grad: Tensor, out: Tensor, lse: Tensor, moments: Tensor, *args: Any) -> tuple[Tensor, ...]:
     return tuple(
         grad.new_empty(0) if argument is None else torch.empty_like(argument)
         for argument in args[: len(_DIFFERENTIABLE)]
@@ -263,28 +296,29 @@ def _(grad: Tensor, out: Tensor, lse: Tensor, sums: Tensor, *args: Any) -> tuple
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    out, lse, sums = output
+    out, lse, moments = output
     ctx.options = inputs[len(_DIFFERENTIABLE) + 1 :]
-    kept_out = out if sums.numel() else None  # only batch statistics need the output
-    ctx.save_for_backward(kept_out, lse, sums, *inputs[: len(_DIFFERENTIABLE) + 1])
+    kept_out = out if _Call(*inputs).needs_out else None
+    ctx.save_for_backward(kept_out, lse, moments, *inputs[: len(_DIFFERENTIABLE) + 1])
     ctx.set_materialize_grads(False)
 
 
 def _differentiate(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
-    kept_out, lse, sums, *tensors = ctx.saved_tensors
+    kept_out, lse, moments, *tensors = ctx.saved_tensors
     unused = (None,) * len(_NAMES)
     if grad is None:
         return unused
     out = grad if kept_out is None else kept_out
     # A graph of the backward pass, if it is wanted, must hold the operator that refuses its own.
-    watched = torch.is_grad_enabled() or _is_watched(grad)
-    backward = torch.ops.mmseg_deepvit.streamed_backward if watched else _backward
-    found = backward(grad, out, lse, sums, *tensors, *ctx.options)
-    gradients = [
-        None if tensor is None else gradient
-        for tensor, gradient in zip(tensors[: len(found)], found, strict=True)
-    ]
-    return (*gradients, *unused[len(gradients) :])
+    if torch.is_grad_enabled() or _is_watched(grad):
+        operator = torch.ops.mmseg_deepvit.streamed_backward
+        found = operator(grad, out, lse, moments, *tensors, *ctx.options)
+        found = [None if tensors[i] is None else gradient for i, gradient in enumerate(found)]
+    else:
+        call = _Call(*tensors, *ctx.options)
+        prepared = getattr(ctx, "prepared", None) or call.prepared(moments)
+        found = _backward(call, prepared, grad, out, lse)
+    return (*found, *unused[len(found) :])
 
 
 def _refuse(ctx: Any, *grads: Tensor) -> NoReturn:
@@ -303,26 +337,31 @@ class _Streamed(Function):
 
     @staticmethod
     def forward(ctx: Any, *args: Any) -> tuple[Tensor, Tensor, Tensor]:
-        output = _forward(*args)
-        _setup_context(ctx, args, output)
-        ctx.mark_non_differentiable(*output[1:])
-        return output
+        out, lse, moments, ctx.prepared = _run(_Call(*args))
+        _setup_context(ctx, args, (out, lse, moments))
+        ctx.mark_non_differentiable(lse, moments)
+        return out, lse, moments
 
     backward = staticmethod(_differentiate)
 
 
+def is_plain(q: Tensor) -> bool:
+    """Whether neither a dispatch mode nor the kind of tensor must see what is done to it."""
+    if type(q) not in (Tensor, nn.Parameter):
+        return False
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() == 0
+
+
 def _is_watched(q: Tensor) -> bool:
     """Whether a compiler, a dispatch mode, a profiler or a kind of tensor must see the operator."""
-    return (
-        torch.compiler.is_compiling()
-        or type(q) not in (Tensor, nn.Parameter)
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch.autograd._profiler_enabled()
-    )
+    return torch.compiler.is_compiling() or not is_plain(q) or torch.autograd._profiler_enabled()
 
 
 def streamed(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Take arguments as ``_PARAMETERS`` names them and return the results of :func:`_forward`."""
-    function = _forward_operator if _is_watched(args[0]) else _Streamed.apply
+    if _is_watched(args[0]):
+        function: Callable[..., Any] = _forward_operator
+    else:
+        function = _Streamed.apply if torch.is_grad_enabled() else _forward
     result: tuple[Tensor, Tensor, Tensor] = function(*args)
     return result
