@@ -158,7 +158,7 @@ def _choose(
         return "explicit"
     if q.device.type == "cpu" and native.serves(q, k, v, settings):
         return "native"
-    if q.is_cuda and fused.serves(q, k, v, settings):
+    if q.is_cuda and fused.serves(q, settings):
         return "fused"
     return "explicit" if _small_maps(q) else "blockwise"
 

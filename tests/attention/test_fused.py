@@ -205,12 +205,8 @@ def test_a_failed_trial_is_told_and_blockwise_serves(monkeypatch, caplog):
     assert not passes_trial(*kind)
     assert "RuntimeError: ptxas: no such option): blockwise attention is used" in caplog.text
     q = torch.randn(1, 5, 20, 16, device=DEVICE)
-    assert not fused.serves(
-        q,
-        q,
-        q,
-        CallSettings(0.3, q.new_ones(5, 5), None, q.new_ones(5, 5), map_norm=nn.BatchNorm2d(5)),
-    )
+    mix = q.new_ones(5, 5)
+    assert not fused.serves(q, CallSettings(0.3, mix, None, mix, map_norm=nn.BatchNorm2d(5)))
 
 
 def test_wrong_results_fail_the_trial(monkeypatch, caplog):
@@ -228,8 +224,8 @@ def test_what_auto_turns_away_is_logged_once(caplog):
     caplog.set_level("DEBUG")
     q = torch.randn(1, 2, 20, 16, dtype=torch.float64, device=DEVICE)
     settings = CallSettings(0.3, post_weight=torch.eye(2))
-    assert not fused.serves(q, q, q, settings)
-    assert not fused.serves(q, q, q, settings)
+    assert not fused.serves(q, settings)
+    assert not fused.serves(q, settings)
     assert caplog.text.count("inputs of torch.float64") == 1
 
 
@@ -241,7 +237,7 @@ def test_auto_takes_it_on_a_gpu_in_a_compiled_graph(monkeypatch):
     attend = fused.fused_attention
 
     def choose(q, k, v, settings):
-        return "fused" if fused.serves(q, k, v, settings) else "blockwise"
+        return "fused" if fused.serves(q, settings) else "blockwise"
 
     def watch(*args):
         taken.append(args)

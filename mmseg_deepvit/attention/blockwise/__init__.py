@@ -5,7 +5,7 @@ Deviations: none, up to rounding. Memory grows with N. Training with batch stati
 forward passes and one backward pass.
 
 :mod:`.forward` and :mod:`.backward` are the passes. :mod:`.row_blocks` builds the maps of a block.
-:mod:`.buffers` keeps memory.
+:mod:`.buffers` lends memory.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ from ..streaming.operator import STREAMING_BACKENDS, StreamingBackend
 from ..streaming.pass_settings import PassSettings
 from ..streaming.row_split import RowSplit
 from .backward import backward
-from .buffers import release_buffers
 from .forward import forward, moments
 
-__all__ = ["blockwise_attention", "default_block_rows", "passes", "release_buffers"]
+__all__ = ["blockwise_attention", "default_block_rows", "passes"]
 
 #: Largest size of a buffer of maps on a CPU, in bytes, so that it stays in a cache.
 CPU_BLOCK_BYTES = 8 * 2**20

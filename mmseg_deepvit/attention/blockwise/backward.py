@@ -38,11 +38,11 @@ def backward(
         The gradients.
     """
     sums = empty_gradients(q, k, v, settings)
-    with Buffers(q.shape[1], rows, lse) as buffers:
-        for b in range(len(q)):
-            image = ImageBlocks(q[b], k[b], settings, rows, buffers, lse[b])
-            step = _BackwardStep(image, settings, coupling, buffers, b)
-            _add_image(grad[b].transpose(0, 1), k[b], v[b], image, step, rows, sums)
+    buffers = Buffers(q.shape[1], rows, lse)
+    for b in range(len(q)):
+        image = ImageBlocks(q[b], k[b], settings, rows, buffers, lse[b])
+        step = _BackwardStep(image, settings, coupling, buffers, b)
+        _add_image(grad[b].transpose(0, 1), k[b], v[b], image, step, rows, sums)
     return sums
 
 

@@ -29,10 +29,10 @@ def moments(
     heads = q.shape[1]
     first = lse.new_zeros(heads, dtype=torch.float64)
     second = lse.new_zeros(heads, heads, dtype=torch.float64)
-    with Buffers(heads, rows, lse) as buffers:
-        for b in range(len(q)):
-            image = ImageBlocks(q[b], k[b], settings, rows, buffers, lse[b])
-            _add_moments(image, rows, settings, buffers, b, first, second)
+    buffers = Buffers(heads, rows, lse)
+    for b in range(len(q)):
+        image = ImageBlocks(q[b], k[b], settings, rows, buffers, lse[b])
+        _add_moments(image, rows, settings, buffers, b, first, second)
     if not settings.drops_probabilities:
         first += len(q) * rows.tokens  # rows of P sum to one
     return first, second
@@ -89,17 +89,17 @@ def forward(
         (B, N, H, d) in the dtype of ``v``.
     """
     out = v.new_empty(v.transpose(1, 2).shape)
-    with Buffers(q.shape[1], rows, lse) as buffers:
-        for b in range(len(q)):
-            image = ImageBlocks(q[b], k[b], settings, rows, buffers, lse[b])
-            values = buffers.lend("values", *v[b].shape).copy_(v[b])
-            total = values.sum(1, keepdim=True)
-            if settings.centred:
-                values.sub_(total / rows.tokens)
-            products = _outputs(image, values, settings, rows, buffers, b, lse_known)
-            if settings.output_bias is not None:
-                products.add_(settings.output_bias[:, None, None] * total)
-            rows.join(products, out[b].transpose(0, 1))
+    buffers = Buffers(q.shape[1], rows, lse)
+    for b in range(len(q)):
+        image = ImageBlocks(q[b], k[b], settings, rows, buffers, lse[b])
+        values = buffers.lend("values", *v[b].shape).copy_(v[b])
+        total = values.sum(1, keepdim=True)
+        if settings.centred:
+            values.sub_(total / rows.tokens)
+        products = _outputs(image, values, settings, rows, buffers, b, lse_known)
+        if settings.output_bias is not None:
+            products.add_(settings.output_bias[:, None, None] * total)
+        rows.join(products, out[b].transpose(0, 1))
     return out
 
 
@@ -120,31 +120,23 @@ def _outputs(
         image.start_exponentials()
     for i in range(rows.blocks):
         if lse_known:
-            maps, sums = image.probabilities(i, buffers.lend("maps")), None
+            maps = image.probabilities(i, buffers.lend("maps"))
         else:
-            maps, sums = image.exponentials(i, buffers.lend("maps")), image.sums[i]
-        maps = _mixed_maps(maps, sums, settings, buffers, b, i)
+            maps = image.exponentials(i, buffers.lend("maps"))
+            maps.mul_(image.sums[i].reciprocal()[..., None])
+        maps = _mixed_maps(maps, settings, buffers, b, i)
         torch.bmm(maps, values, out=products[i])
     if not lse_known:
         image.keep_lse()
     return products
 
 
-def _mixed_maps(
-    maps: Tensor, sums: Tensor | None, settings: PassSettings, buffers: Buffers, b: int, i: int
-) -> Tensor:
-    """Compute A of a block without the output bias, overwriting ``maps``.
-
-    ``maps`` are probabilities, or with ``sums`` exponentials that are still to be divided by them.
-    """
+def _mixed_maps(maps: Tensor, settings: PassSettings, buffers: Buffers, b: int, i: int) -> Tensor:
+    """Compute A of a block without the output bias from P, which it may overwrite."""
     if settings.drops_probabilities:
         maps.mul_(dropout_factors(settings, buffers, b, i))
-    if settings.post is None:
-        maps = maps if sums is None else maps.mul_(sums.reciprocal()[..., None])
-    elif sums is None:
+    if settings.post is not None:
         maps = mix(settings.post, maps, buffers.lend("mixed"))
-    else:
-        maps = _divide_and_mix(settings.post, maps, sums, buffers.lend("mixed"))
     if settings.norm is not None:
         normalize_over_heads(maps, settings.norm)
         maps.mul_(settings.norm.weight[:, None, None])
@@ -153,15 +145,3 @@ def _mixed_maps(
     if settings.drops_mixed:
         maps.mul_(dropout_factors(settings, buffers, b, i))
     return maps
-
-
-def _divide_and_mix(weight: Tensor, exps: Tensor, sums: Tensor, out: Tensor) -> Tensor:
-    """Divide by the sums and mix in one product, with one mix for each row.
-
-    Returns:
-        (H, R, N), a transposed view.
-    """
-    heads, rows, tokens = exps.shape
-    weights = weight * sums.reciprocal().t().contiguous()[:, None]
-    out = out.view(rows, heads, tokens)
-    return torch.bmm(weights, exps.transpose(0, 1), out=out).transpose(0, 1)

@@ -20,9 +20,6 @@ from ..streaming.pass_settings import LayerNormOverHeads, PassSettings
 from ..streaming.row_split import RowSplit
 from .buffers import Buffers
 
-#: Largest logit that needs no row maximum: exponentials of ±30, summed over any N, fit in fp32.
-SAFE_LOGIT = 30.0
-
 
 class ImageBlocks:
     """Queries and keys of one image in a layout for which one GEMM gives a block of logits.
@@ -56,7 +53,6 @@ class ImageBlocks:
         self._keys = buffers.lend("keys", heads, width + 1, tokens)
         self._keys[:, :width] = k.transpose(1, 2)
         self._keys[:, width] = 1
-        self._key_lengths = k.norm(dim=-1).to(lse.dtype)
         self._augmented[..., width] = 0
 
     def use_lse(self) -> None:
@@ -72,23 +68,19 @@ class ImageBlocks:
 
     def start_exponentials(self) -> None:
         """Prepare for :meth:`exponentials`."""
-        self.sums = torch.empty_like(self.lse)
-        self._highest = torch.empty_like(self.lse) if self._needs_maxima() else None
+        self.sums, self._highest = torch.empty_like(self.lse), torch.empty_like(self.lse)
 
     def exponentials(self, i: int, out: Tensor) -> Tensor:
         """Compute P of block ``i`` times ``sums[i]`` into ``out``, (H, R, N)."""
         self._logits(i, out)
-        if self._highest is not None:
-            torch.amax(out, -1, out=self._highest[i])
-            out.sub_(self._highest[i, :, :, None])
+        torch.amax(out, -1, out=self._highest[i])
+        out.sub_(self._highest[i, :, :, None])
         torch.sum(out.exp_(), -1, out=self.sums[i])
         return out
 
     def keep_lse(self) -> None:
         """Fill in ``lse`` after :meth:`exponentials` of all blocks."""
-        torch.log(self.sums, out=self.lse)
-        if self._highest is not None:
-            self.lse.add_(self._highest)
+        torch.log(self.sums, out=self.lse).add_(self._highest)
 
     def _logits(self, i: int, out: Tensor) -> Tensor:
         """Compute the mixed logits of block ``i``; the buffer 'raw' keeps them before a mix."""
@@ -96,15 +88,6 @@ class ImageBlocks:
             return torch.bmm(self._augmented[i], self._keys, out=out)
         raw = torch.bmm(self._augmented[i], self._keys, out=self.buffers.lend("raw"))
         return mix(self.pre, raw, out)
-
-    def _needs_maxima(self) -> bool:
-        """Tell whether exp of the logits may overflow unless row maxima are subtracted."""
-        if self.lse.device.type != "cpu":
-            return True  # the answer would make the host wait for the device
-        reach = self.queries.norm(dim=-1).amax((0, 2)) * self._key_lengths.amax(-1)
-        if self.pre is not None:
-            reach = self.pre.abs() @ reach
-        return not bool(reach.max() <= SAFE_LOGIT)
 
 
 def mix(weight: Tensor, maps: Tensor, out: Tensor) -> Tensor:

@@ -80,7 +80,7 @@ def unsupported(q: Tensor, settings: CallSettings) -> str | None:
     return unsupported_mixing(settings)
 
 
-def serves(q: Tensor, k: Tensor, v: Tensor, settings: CallSettings) -> bool:
+def serves(q: Tensor, settings: CallSettings) -> bool:
     """Tell whether ``'auto'`` may use the kernels: they support the call and passed a trial.
 
     Each kind of call has one trial on a GPU, see :mod:`.trial`. The reason for a refusal is logged
