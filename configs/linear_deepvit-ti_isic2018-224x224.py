@@ -2,6 +2,6 @@
 # Paper:   DeepViT, https://arxiv.org/abs/2103.11886.
 # Start:   python tools/train.py configs/linear_deepvit-ti_isic2018-224x224.py --amp bf16
 # Cost:    5.5 M parameters, 3 GFLOPs at 224×224
-# Result:  results/isic2018-pretrained-steps/README.md.
+# Result:  not trained here.
 _base_ = ["_base_/backbones/deepvit-ti.py", "_base_/tasks/linear_isic2018-224x224.py"]
 model = {{_base_.under_linear}}
