@@ -43,10 +43,11 @@ class SplitHeads(nn.Module):
         self, qkv: Tensor, rotation: Rotation | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Split (B, N, 3·C) into q, k and v, (B, H, N, d) each; q and k are rotated."""
-        split = qkv.unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k, v = split.unbind(0)
+        # Gradients of chunks are joined by one copy, those of a permuted stack by two.
+        parts = qkv.chunk(3, dim=-1)
+        q, k, v = (part.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for part in parts)
         if rotation is not None:
-            q, k = rotate(split[:2], rotation).unbind(0)
+            q, k = rotate(q, rotation), rotate(k, rotation)
         return q, k, v
 
 
