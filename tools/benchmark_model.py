@@ -94,8 +94,8 @@ def parse_args() -> argparse.Namespace:
     cli.add_device_option(parser)
     cast = "under autocast to bfloat16, or with 'both' in both ways"
     parser.add_argument("--amp", nargs="?", const="bf16", choices=["bf16", "both"], help=cast)
-    share = "attention's share of the time, by PyTorch's profiler"
-    parser.add_argument("--profile", action="store_true", help=share)
+    shares = "shares of attention and linear layers in the time, by PyTorch's profiler"
+    parser.add_argument("--profile", action="store_true", help=shares)
     parser.add_argument("--no-error", action="store_true", help="skip the float64 comparison")
     parser.add_argument("--json", metavar="FILE", help="write the figures")
     cli.add_config_options(parser)
@@ -234,7 +234,7 @@ def measure(args: argparse.Namespace, candidates: list[Candidate]) -> list[Figur
             result[f"{mode}_seconds"] = times[result["name"]]
             result[f"{mode}_bytes"] = benchmark.peak_memory(call, args.device)
             if args.profile:
-                result[f"{mode}_attention"] = benchmark.attention_share(call, args.device)
+                result[f"{mode}_shares"] = benchmark.time_shares(call, args.device)
     if not (args.no_error or args.whole):
         for result, candidate in zip(results, candidates, strict=True):
             if isinstance(candidate.model, ViTTrunk):
@@ -248,7 +248,7 @@ def table(args: argparse.Namespace, results: list[Figures]) -> str:
     header = ["model"]
     for mode in args.mode:
         header += [f"{mode}, ms (quartiles)", ratio, "images/s", f"{mode}, MB"]
-        header += ["attention"] * args.profile
+        header += ["attention", "linear"] * args.profile
     rows = []
     for result in results:
         row = [result["name"]]
@@ -258,8 +258,8 @@ def table(args: argparse.Namespace, results: list[Figures]) -> str:
             row.append(f"{args.batch_size / times.median:.3g}")
             row.append(megabytes(result[f"{mode}_bytes"]))
             if args.profile:
-                share = result[f"{mode}_attention"]
-                row.append("" if share is None else f"{share:.0%}")
+                shares = result[f"{mode}_shares"]
+                row += ["", ""] if shares is None else [f"{share:.0%}" for share in shares]
         error = result.get("error")
         rows.append([*row, "" if error is None else f"{error:.1e}"])
     return markdown_table([*header, "error"], rows)

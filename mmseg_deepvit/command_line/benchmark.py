@@ -11,7 +11,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.benchmark import timer
@@ -101,15 +101,28 @@ def measure_limits(dtype: torch.dtype, device: torch.device) -> Limits:
     return Limits(2 * size**3 / product, 2 * source.nbytes / copy)
 
 
-#: Operators of attention that builds no maps.
+#: Operators of attention that builds no maps, and of linear layers.
 _ATTENTION = ("mmseg_deepvit::streamed", "aten::_scaled_dot_product")
+_LINEAR = ("aten::addmm", "aten::mm")
 
 
-def attention_share(function: Callable[[], object], device: torch.device) -> float | None:
-    """Share of a run's time that PyTorch's profiler sees in attention, projections left out.
+class Shares(NamedTuple):
+    """Shares of a run's time that PyTorch's profiler sees, each in [0, 1].
+
+    Attributes:
+        attention: Attention without its projections.
+        linear: Products of linear layers, these projections included.
+    """
+
+    attention: float
+    linear: float
+
+
+def time_shares(function: Callable[[], object], device: torch.device) -> Shares | None:
+    """Profile a run.
 
     Returns:
-        Share in [0, 1]; None where attention uses the same operators as other layers (full maps).
+        Shares; None where attention uses the same operators as other layers (full maps).
     """
     activities = [torch.profiler.ProfilerActivity.CPU]
     clock = "cpu"
@@ -119,8 +132,12 @@ def attention_share(function: Callable[[], object], device: torch.device) -> flo
     with torch.profiler.profile(activities=activities) as profiler:
         function()
     found = profiler.key_averages()
-    inside = sum(getattr(e, f"{clock}_time_total") for e in found if e.key.startswith(_ATTENTION))
-    return inside / sum(getattr(e, f"self_{clock}_time_total") for e in found) if inside else None
+    total = sum(getattr(e, f"self_{clock}_time_total") for e in found)
+    inside, linear = (
+        sum(getattr(e, f"{clock}_time_total") for e in found if chosen(e.key))
+        for chosen in (lambda key: key.startswith(_ATTENTION), lambda key: key in _LINEAR)
+    )
+    return Shares(inside / total, linear / total) if inside else None
 
 
 def peak_memory(function: Callable[[], object], device: torch.device) -> int | None:
