@@ -7,17 +7,22 @@ BIN := $(abspath $(VENV))/bin
 READY := $(VENV)/.mmseg_deepvit-ready
 export PATH := $(BIN):$(PATH)
 
-.PHONY: setup demo test test-slow test-gpu lint format clean
+.PHONY: setup demo docs test test-slow test-gpu lint format clean
 
 setup: $(READY)
 
 $(READY): setup.cfg setup.py pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[onedl,test,dev]'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[onedl,docs,test,dev]'
 	touch $@
 
 demo: $(READY)
 	$(BIN)/python tools/demo.py
+
+# A warning is an error: a link without an end, a docstring that does not read.
+docs: $(READY)
+	$(BIN)/python -m sphinx -E -W --keep-going -q -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
 
 # Files of tests are shared out to processes of one thread each: threads of several would wait for
 # each other's cores. JOBS=1 shows tests one by one.
@@ -43,4 +48,4 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf work_dirs/demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf work_dirs/demo docs/_build docs/generated build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

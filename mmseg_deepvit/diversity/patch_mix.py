@@ -48,8 +48,8 @@ class PatchMix:
         alpha: Parameter of the Beta distribution, at least 0.01; 1 is uniform.
         prob: Probability, in [0, 1], that a batch is mixed.
         aspect: Shape of the rectangles. ``'image'`` is that of the image, rounded to patches (mean
-            |log(height / width)| 0.07 on 14×14 patches); ``'random'`` draws the height uniformly
-            and derives the width from the area (0.62).
+            ``|log(height / width)|`` 0.07 on 14×14 patches); ``'random'`` draws the height
+            uniformly and derives the width from the area (0.62).
         shared: Whether the images of a batch share one rectangle.
 
     The published code's form is ``PatchMix(patch_size, **PUBLISHED)``, in a config

@@ -1,0 +1,41 @@
+"""Settings of the documentation site: `make docs`."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+
+from mmseg_deepvit.version import __version__  # noqa: E402
+
+project = "mmseg_deepvit"
+copyright = "the authors of mmseg_deepvit, Apache-2.0"
+release = version = __version__
+
+extensions = [
+    "generated_pages",
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build"]
+nitpicky = False  # classes of PyTorch and mmengine are named, not linked
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+suppress_warnings = ["myst.header"]  # studies' pages begin below their tables
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # attributes of named tuples are documented once
+
+html_theme = "furo"
+html_title = "mmseg_deepvit"
+html_show_sphinx = False
+copybutton_exclude = ".linenos, .gp"
