@@ -1,0 +1,144 @@
+"""What a model says about an image: classes, tokens, attention of a point, measures of collapse."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+from mmseg.models import BaseSegmentor
+
+from .. import inference
+from ..analysis.collapse import Collapse, measure_collapse
+from ..analysis.patch_grid import PatchGrid
+from ..analysis.point_attention import lay_grid, read_attention, trained_tokens
+from ..analysis.token_pca import TokenPCA, align_signs, token_pca
+from ..command_line import config_errors
+from ..tokens.backbone_facts import count_prefix_tokens
+from ..tokens.patch_tokens import read_layers
+from ..tokens.point_rows import PointRows
+from .uploads import shrink
+
+#: Longer side of the backbone's input where the config tells no training crop, in pixels.
+_DEFAULT_SIDE = 512
+
+
+@dataclass(frozen=True)
+class TokenLayer:
+    """Tokens of one layer.
+
+    Attributes:
+        name: Name of the block or output.
+        grid: Patches over the image.
+        pca: First three principal components, their signs aligned with those of the layer before.
+    """
+
+    name: str
+    grid: PatchGrid
+    pca: TokenPCA
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a model says about one image.
+
+    Attributes:
+        name: Name of the image's file.
+        full_size: Height and width of the file's image, in pixels.
+        pixels: Image that was segmented, (H, W, 3), uint8, BGR; smaller if the file's is large.
+        labels: Class indices, (H, W).
+        entered: The image as the backbone took it.
+        layers: Tokens layer by layer.
+    """
+
+    name: str
+    full_size: tuple[int, int]
+    pixels: np.ndarray
+    labels: np.ndarray
+    entered: inference.ModelInput
+    layers: list[TokenLayer]
+
+
+class ExploredModel:
+    """A segmentor that several windows ask; it answers one question at a time.
+
+    Args:
+        model: Segmentor of :func:`~mmseg_deepvit.inference.load_segmentor`.
+        config: Path of its config, for errors.
+        title: Name of the model for the page.
+    """
+
+    def __init__(self, model: BaseSegmentor, config: str, title: str) -> None:
+        self.title = title
+        self.kind = type(model.backbone).__name__
+        self.device = str(next(model.parameters()).device)
+        self.classes: list[str] = list(model.dataset_meta["classes"])
+        self.palette: list[list[int]] = [list(map(int, c)) for c in model.dataset_meta["palette"]]
+        self.num_prefix = count_prefix_tokens(model.backbone)
+        self._model = model
+        self._config = config
+        self._lock = threading.Lock()
+
+    def look(self, image: np.ndarray, name: str) -> Look:
+        """Segment an image, and read its tokens.
+
+        Args:
+            image: Image (H, W, 3), uint8, BGR.
+            name: Name of its file.
+
+        Raises:
+            UserError: The model cannot take the image.
+        """
+        pixels = shrink(image, len(self.classes))
+        with self._alone() as model:
+            labels = inference.segment_image(model, pixels)
+            entered = inference.prepare_image(model, pixels, self._shape())
+            tokens = read_layers(model.backbone, entered.images)
+            size = (pixels.shape[0], pixels.shape[1])
+            grids = [lay_grid(model.backbone, one.grid, entered, size) for one in tokens.values()]
+        components = align_signs([*map(token_pca, tokens.values())])
+        layers = [*map(TokenLayer, tokens, grids, components)]
+        return Look(name, (image.shape[0], image.shape[1]), pixels, labels, entered, layers)
+
+    def attend(self, look: Look, x: int, y: int) -> list[PointRows] | None:
+        """Attention of the patch under a point, block by block.
+
+        Args:
+            look: Image.
+            x: Column in ``look.pixels``.
+            y: Row likewise.
+
+        Returns:
+            Rows of each block, (1, heads, N); None where blocks do not attend from all patches to
+            all patches.
+
+        Raises:
+            UserError: The attention cannot be read.
+        """
+        with self._alone() as model:
+            grid = look.layers[0].grid
+            return read_attention(model.backbone, look.entered.images, grid, [(x, y)])
+
+    def measure(self, look: Look) -> Collapse:
+        """Measures of collapse on one image.
+
+        Raises:
+            UserError: The backbone's attention or tokens cannot be measured.
+        """
+        with self._alone() as model:
+            return measure_collapse(model.backbone, look.entered.images, (1,), with_cka=False)
+
+    def _shape(self) -> int | tuple[int, int]:
+        """Limit of the longer side, or the exact crop that the BatchNorms of the maps need."""
+        crop = inference.training_crop(self._model.cfg)
+        if crop and trained_tokens(self._model.backbone, self._model.cfg) is not None:
+            return crop
+        return max(crop or (_DEFAULT_SIDE,))
+
+    @contextmanager
+    def _alone(self) -> Iterator[BaseSegmentor]:
+        """The model for one thread, with errors that name the config."""
+        with self._lock, config_errors(self._config):
+            yield self._model
