@@ -67,7 +67,7 @@ def pick_port(host: str, asked: int | None) -> int:
                 free: int = server.getsockname()[1]
                 return free
         except OSError as error:
-            said = reason(error)
+            said = reason(error).partition(" (while")[0]  # Python adds the address
     if asked is None:
         raise UserError(f"--host {host} cannot be used ({said}); leave it out for 127.0.0.1")
     raise UserError(
