@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,16 +10,19 @@ from dataclasses import dataclass
 
 import numpy as np
 from mmseg.models import BaseSegmentor
+from torch import Tensor, nn
 
 from .. import inference
 from ..analysis.collapse import Collapse, measure_collapse
 from ..analysis.patch_grid import PatchGrid
-from ..analysis.point_attention import lay_grid, read_attention, trained_tokens
+from ..analysis.point_attention import lay_grid, trained_tokens
 from ..analysis.token_pca import TokenPCA, align_signs, token_pca
 from ..command_line import config_errors
+from ..errors import UserError
+from ..tokens.attention_rows import AttentionRows, attention_layers, catch_attention
 from ..tokens.backbone_facts import count_prefix_tokens
-from ..tokens.patch_tokens import read_layers
-from ..tokens.point_rows import PointRows
+from ..tokens.patch_tokens import PatchTokens, read_layers
+from ..tokens.point_rows import PointRows, is_over_all, point_rows
 from .uploads import shrink
 
 #: Longer side of the backbone's input where the config tells no training crop, in pixels.
@@ -51,6 +55,9 @@ class Look:
         labels: Class indices, (H, W).
         entered: The image as the backbone took it.
         layers: Tokens layer by layer.
+        attention: Queries and keys block by block, which give the maps' rows of any point; empty
+            where blocks do not attend from all patches to all patches.
+        num_prefix: Number of tokens before those of the patches.
     """
 
     name: str
@@ -59,6 +66,21 @@ class Look:
     labels: np.ndarray
     entered: inference.ModelInput
     layers: list[TokenLayer]
+    attention: list[AttentionRows]
+    num_prefix: int
+
+    def attend(self, x: int, y: int) -> list[PointRows] | None:
+        """Attention of the patch under a point, block by block.
+
+        Args:
+            x: Column in ``pixels``.
+            y: Row likewise.
+
+        Returns:
+            Rows of each block, (1, heads, N); None where there is no attention to show.
+        """
+        token = self.num_prefix + self.layers[0].grid.index(x, y)
+        return [point_rows(layer, [token]) for layer in self.attention] or None
 
 
 class ExploredModel:
@@ -76,7 +98,6 @@ class ExploredModel:
         self.device = str(next(model.parameters()).device)
         self.classes: list[str] = list(model.dataset_meta["classes"])
         self.palette: list[list[int]] = [list(map(int, c)) for c in model.dataset_meta["palette"]]
-        self.num_prefix = count_prefix_tokens(model.backbone)
         self._model = model
         self._config = config
         self._lock = threading.Lock()
@@ -95,31 +116,17 @@ class ExploredModel:
         with self._alone() as model:
             labels = inference.segment_image(model, pixels)
             entered = inference.prepare_image(model, pixels, self._shape())
-            tokens = read_layers(model.backbone, entered.images)
+            tokens, attention = _run(model.backbone, entered.images)
+            num_prefix = count_prefix_tokens(model.backbone)
             size = (pixels.shape[0], pixels.shape[1])
             grids = [lay_grid(model.backbone, one.grid, entered, size) for one in tokens.values()]
         components = align_signs([*map(token_pca, tokens.values())])
         layers = [*map(TokenLayer, tokens, grids, components)]
-        return Look(name, (image.shape[0], image.shape[1]), pixels, labels, entered, layers)
-
-    def attend(self, look: Look, x: int, y: int) -> list[PointRows] | None:
-        """Attention of the patch under a point, block by block.
-
-        Args:
-            look: Image.
-            x: Column in ``look.pixels``.
-            y: Row likewise.
-
-        Returns:
-            Rows of each block, (1, heads, N); None where blocks do not attend from all patches to
-            all patches.
-
-        Raises:
-            UserError: The attention cannot be read.
-        """
-        with self._alone() as model:
-            grid = look.layers[0].grid
-            return read_attention(model.backbone, look.entered.images, grid, [(x, y)])
+        total = num_prefix + math.prod(layers[0].grid.shape)
+        if not all(is_over_all(layer, total) for layer in attention):
+            attention = []
+        full = (image.shape[0], image.shape[1])
+        return Look(name, full, pixels, labels, entered, layers, attention, num_prefix)
 
     def measure(self, look: Look) -> Collapse:
         """Measures of collapse on one image.
@@ -142,3 +149,14 @@ class ExploredModel:
         """The model for one thread, with errors that name the config."""
         with self._lock, config_errors(self._config):
             yield self._model
+
+
+def _run(backbone: nn.Module, images: Tensor) -> tuple[dict[str, PatchTokens], list[AttentionRows]]:
+    """Tokens by layer, and queries and keys by block, from one run of a backbone."""
+    try:
+        names = attention_layers(backbone)
+    except UserError:  # of a kind that cannot be read
+        return read_layers(backbone, images), []
+    with catch_attention(backbone, names, lambda layer: layer) as caught:
+        tokens = read_layers(backbone, images)
+    return tokens, list(caught.values())

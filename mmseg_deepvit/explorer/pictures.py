@@ -72,17 +72,16 @@ def draw_prediction(model: ExploredModel, look: Look) -> str:
 
 
 def draw_heads(
-    look: Look, rows: PointRows, num_prefix: int, point: tuple[int, int]
+    look: Look, rows: PointRows, point: tuple[int, int]
 ) -> tuple[HeadPictures, HeadPictures | None]:
     """Maps of all heads of one block: P, and A where the block mixes heads.
 
     Args:
         look: Image.
         rows: Rows of the point, (1, heads, N).
-        num_prefix: Number of tokens before those of the patches.
         point: x and y in ``look.pixels``; its patch is framed.
     """
-    scene = _small_scene(look)
+    scene, num_prefix = _small_scene(look), look.num_prefix
     p = rows.probabilities[0].numpy()
     scale = Scale.sequential(p[:, num_prefix:], "P", LEAST_P / p.shape[1])
     captions = [f"head {head}" for head in range(len(p))]

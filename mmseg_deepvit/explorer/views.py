@@ -57,11 +57,11 @@ class View:
         """
         look = model.look(image, name)
         point = (look.pixels.shape[1] // 2, look.pixels.shape[0] // 2)
-        return cls(model, look, point, model.attend(look, *point))
+        return cls(model, look, point, look.attend(*point))
 
     def move(self, point: tuple[int, int]) -> View:
         """The same image with another point, x and y in ``look.pixels``."""
-        return replace(self, point=point, rows=self.model.attend(self.look, *point), _drawn={})
+        return replace(self, point=point, rows=self.look.attend(*point), _drawn={})
 
     @property
     def num_blocks(self) -> int:
@@ -87,7 +87,7 @@ class View:
         before = after = None
         if self.rows is not None:
             row = self.rows[block]
-            before, after = draw_heads(self.look, row, self.model.num_prefix, self.point)
+            before, after = draw_heads(self.look, row, self.point)
         # Some backbones give fewer layers of tokens than they have blocks.
         layers = self.look.layers
         layer = layers[(block + 1) * len(layers) // self.num_blocks - 1]

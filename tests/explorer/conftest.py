@@ -31,7 +31,7 @@ _base_ = ["{ROOT}/configs/upernet_deepvit-w128-d6_isic2018-128x128.py"]
 model = dict(
     data_preprocessor=dict(size=(64, 64)),
     backbone=dict(
-        _delete_=True, type="SwinTransformer", embed_dims=12, depths=(1, 1, 1, 1),
+        _delete_=True, type="SwinTransformer", embed_dims=12, depths=(2, 1, 1, 1),
         num_heads=(1, 1, 2, 2), window_size=4,
     ),
     neck=None,

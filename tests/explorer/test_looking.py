@@ -24,12 +24,12 @@ def test_classes_and_tokens_of_an_image(deepvit, image):
 def test_attention_is_that_of_the_patch_under_the_point(deepvit, image):
     explored, model = deepvit
     look = explored.look(image, "photo.png")
-    found = explored.attend(look, 59, 0)
+    found = look.attend(59, 0)
     backbone = model.backbone
     names = attention_layers(backbone)
     with torch.no_grad(), catch_attention(backbone, names, lambda x: x.rows(slice(None))) as all_:
         backbone(look.entered.images)
-    row = explored.num_prefix + look.layers[0].grid.shape[1] - 1  # the last patch of the first row
+    row = look.num_prefix + look.layers[0].grid.shape[1] - 1  # the last patch of the first row
     assert len(found) == len(all_) == 3
     for rows, (p, a) in zip(found, all_.values(), strict=True):
         torch.testing.assert_close(rows.probabilities[0], p[0, :, row])
@@ -52,7 +52,7 @@ def test_windows_have_tokens_and_no_attention_of_a_point(swin, image):
     explored, _ = swin
     look = explored.look(image, "photo.png")
     assert len(look.layers) == 4
-    assert explored.attend(look, 5, 5) is None
+    assert look.attend(5, 5) is None
 
 
 def test_a_model_that_gives_nan_is_an_error(tmp_path, image):

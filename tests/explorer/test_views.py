@@ -45,8 +45,8 @@ def test_each_block_is_drawn_once(view):
 
 
 def test_maps_have_the_colours_of_the_analysis(view):
-    rows = view.rows[2].probabilities[0, :, view.model.num_prefix :].numpy()
-    heads, _ = pictures.draw_heads(view.look, view.rows[2], view.model.num_prefix, view.point)
+    rows = view.rows[2].probabilities[0, :, view.look.num_prefix :].numpy()
+    heads, _ = pictures.draw_heads(view.look, view.rows[2], view.point)
     scene = pictures._small_scene(view.look)
     scale = Scale(colormaps["inferno"], 0.0, heads.high, "P")
     expected = 255 * scale.paint(scene, rows[1])[..., ::-1]
