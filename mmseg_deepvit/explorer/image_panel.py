@@ -13,6 +13,8 @@ from .uploads import MOST_BYTES
 from .views import View
 
 _PREDICTION, _IMAGE = "prediction", "image"
+_TOO_LARGE = f"the file is larger than {MOST_BYTES // 2**20} MiB; scale the image down"
+_NOT_SENT = "the file did not arrive; drop it again"
 _HINT = "Drop an image anywhere on this page, or"
 
 
@@ -23,7 +25,7 @@ class ImagePanel:
         gallery: Sample images.
         on_point: Called with x and y of a click, in pixels of the large image.
         on_upload: Called with an uploaded file.
-        on_refused: Called when the browser refuses a file for its size.
+        on_refused: Called with a message when the browser refuses a file, or cannot send it.
         on_sample: Called with the index of a sample image.
     """
 
@@ -32,7 +34,7 @@ class ImagePanel:
         gallery: Gallery,
         on_point: Callable[[float, float], Any],
         on_upload: Callable[[events.UploadEventArguments], Any],
-        on_refused: Callable[[], Any],
+        on_refused: Callable[[str], Any],
         on_sample: Callable[[int], Any],
     ) -> None:
         self._sources: dict[str, str] = {}
@@ -79,13 +81,16 @@ class ImagePanel:
     def _add_upload(
         self,
         on_upload: Callable[[events.UploadEventArguments], Any],
-        on_refused: Callable[[], Any],
+        on_refused: Callable[[str], Any],
     ) -> None:
         upload = ui.upload(
-            on_upload=on_upload, on_rejected=on_refused, max_file_size=MOST_BYTES, auto_upload=True
+            on_upload=on_upload,
+            on_rejected=lambda: on_refused(_TOO_LARGE),
+            max_file_size=MOST_BYTES,
+            auto_upload=True,
         )
+        upload.on("failed", lambda: on_refused(_NOT_SENT), args=[])
         upload.classes("uploader")
-        upload.on("failed", on_refused, args=[])
         # A file of the same name can be chosen again.
         upload.on("finish", upload.reset, args=[])
         with ui.element("div").classes("drop"):

@@ -16,13 +16,12 @@ from .image_panel import ImagePanel, SharesPanel
 from .looking import ExploredModel
 from .pictures import point_at
 from .training_panel import TrainingPanel
-from .uploads import MOST_BYTES, read_upload
+from .uploads import read_upload
 from .views import View
 
 _FOLDER = Path(__file__).parent
 _STYLE = (_FOLDER / "style.css").read_text(encoding="utf-8")
 _SCRIPT = (_FOLDER / "drop.js").read_text(encoding="utf-8")
-_REFUSED = f"the file is larger than {MOST_BYTES // 2**20} MiB; scale the image down"
 
 
 def build_page(model: ExploredModel, gallery: Gallery, folder: str | None) -> None:
@@ -77,7 +76,7 @@ class Window:
                 self._gallery,
                 self.move,
                 self.open_upload,
-                lambda: self._say(_REFUSED),
+                self._say,
                 self.open_sample,
             )
         self._right = ui.element("div").classes("right")

@@ -75,8 +75,7 @@ def drop(page, name, data):
 
 
 def screenshot(page, name, full_page=True):
-    """Write a screenshot, if a folder is asked for."""
-    if SCREENSHOTS:
-        page.mouse.move(0, 0)
-        page.wait_for_timeout(500)  # ripples and tooltips end
-        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png", full_page=full_page)
+    """Write a screenshot to the folder that was asked for."""
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(1000)  # ripples and tooltips end
+    page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png", full_page=full_page)
