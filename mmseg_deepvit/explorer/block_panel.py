@@ -61,6 +61,7 @@ class HeadRow:
 
     def _build(self, count: int) -> None:
         self._figures.clear()
+        self._figures.classes("fours" if count % 4 == 0 else "", remove="fours")
         self._cells = []
         with self._figures:
             for head in range(count):

@@ -16,6 +16,7 @@ from ..analysis.training_log import TrainingLog, summarize
 Line = Sequence[tuple[float, float]]
 
 _COLOURS = ["#d9480f", "#1864ab", "#2b8a3e"]
+_STEP = 0.2  # between the marks of an axis of cosines
 _GREY = "#868e96"
 _ROUNDED = "value => value == null ? '–' : Number(value.toPrecision(4))"
 
@@ -159,9 +160,16 @@ def collapse_charts(found: Sequence[Collapse]) -> list[tuple[Panel, dict[str, An
             lines = {"P = A, no head is mixed": next(iter(lines.values()))}
         options = line_chart(lines, "block")
         if panel.most is not None:
-            options["yAxis"] |= {"scale": False, "max": panel.most, "interval": 0.2}
+            options["yAxis"] |= _fixed_axis(panel.most, lines)
         charts.append((panel, options))
     return charts
+
+
+def _fixed_axis(most: int, lines: Mapping[str, Line]) -> dict[str, Any]:
+    """An axis from 0, or the step below the lowest value, to the largest possible value."""
+    lowest = min((y for line in lines.values() for _, y in line if math.isfinite(y)), default=0.0)
+    least = min(0.0, math.floor(lowest / _STEP) * _STEP)
+    return {"scale": False, "min": round(least, 6), "max": most, "interval": _STEP}
 
 
 def training_charts(log: TrainingLog) -> dict[str, RunChart]:

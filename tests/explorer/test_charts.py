@@ -26,6 +26,10 @@ def test_collapse_is_the_mean_over_images(measured):
         mean = (measured[0].mean[measure] + measured[1].mean[measure]) / 2
         drawn = [y for _, y in blocks[name]]
         assert drawn[1:] == pytest.approx(mean[1:].tolist())
+    lowest = min(y for line in blocks.values() for _, y in line[1:])
+    axis = charts["Maps of a block and the one before"]["yAxis"]
+    assert (axis["max"], axis["interval"]) == (1, 0.2)
+    assert axis["min"] <= min(lowest, 0) < axis["min"] + 0.2 + 1e-9
     rank = charts["Effective rank of the tokens"]
     assert "max" not in rank["yAxis"]
     assert [x for x, _ in lines(rank)["effective rank"]] == [0, 1, 2]
