@@ -14,7 +14,7 @@ release = version = __version__
 
 extensions = [
     "generated_pages",
-    "myst_parser",
+    "myst_nb",
     "sphinx.ext.autodoc",
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
@@ -26,6 +26,12 @@ nitpicky = False  # classes of PyTorch and mmengine are named, not linked
 
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
+nb_execution_mode = "cache"  # a notebook runs again when its code changes
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+
 suppress_warnings = ["myst.header"]  # studies' pages begin below their tables
 
 autodoc_member_order = "bysource"

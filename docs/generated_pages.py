@@ -1,4 +1,4 @@
-"""Pages made of files that the repository has anyway: studies, configs, how to contribute.
+"""Pages made of files that the repository has anyway: studies, configs, notebooks.
 
 A Sphinx extension. It writes `generated/` before Sphinx reads the pages. A link from one such file
 to another becomes a link between their pages. Pictures stay where they are. Of links to other files
@@ -27,6 +27,8 @@ def find_sources() -> dict[Path, Path]:
         ROOT / "CHANGELOG.md": PAGES / "changelog.md",
         ROOT / "SECURITY.md": PAGES / "security.md",
     }
+    for notebook in sorted((ROOT / "examples").glob("*.ipynb")):
+        pages[notebook] = PAGES / "examples" / notebook.name
     for study in sorted((ROOT / "results").glob("*/README.md")):
         pages[study] = PAGES / "results" / f"{study.parent.name}.md"
     return pages
@@ -70,11 +72,13 @@ def write_pages(app: object = None) -> None:
     """Write all pages; files that are as they should be are left alone, so builds are short."""
     pages = find_sources()
     for source, page in pages.items():
-        text = move_links(source.read_text(encoding="utf-8"), source, pages)
+        text = source.read_text(encoding="utf-8")
+        if source.suffix == ".md":
+            text = move_links(text, source, pages)
         if not page.is_file() or page.read_text(encoding="utf-8") != text:
             page.parent.mkdir(parents=True, exist_ok=True)
             page.write_text(text, encoding="utf-8")
-    for page in PAGES.rglob("*.md"):
+    for page in PAGES.rglob("*.*"):
         if page not in pages.values():
             page.unlink()
 

@@ -45,19 +45,57 @@ def draw_overlay(
     Raises:
         ValueError: Image and labels differ in size.
     """
-    if image.shape[:2] != labels.shape:
-        raise ValueError(f"image is {image.shape[:2]} and labels are {labels.shape}")
-    colours = np.asarray(palette, dtype=np.float32)[:, ::-1]
-    painted: np.ndarray = image.astype(np.float32)
-    paint = labels < len(classes)
-    paint[paint] = colours[labels[paint]].any(axis=-1)
-    painted[paint] += opacity * (colours[labels[paint]] - painted[paint])
-    painted = _outline(painted.round().astype(np.uint8), labels)
+    painted = paint_labels(image, labels, palette, opacity)
     wanted = -(-_MIN_OVERLAY_SIDE // min(image.shape[:2]))
     factor = max(1, min(wanted, _MAX_ENLARGED_SIDE // max(image.shape[:2])))
     if factor > 1:
         painted = cv2.resize(painted, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
-    return _beside(painted, _legend(labels, classes, colours))
+    return _beside(painted, _legend(labels, classes, np.asarray(palette)[:, ::-1]))
+
+
+def paint_labels(
+    image: np.ndarray,
+    labels: np.ndarray,
+    palette: Sequence[Sequence[int]],
+    opacity: float = 0.5,
+) -> np.ndarray:
+    """Paint classes over an image, with a white line between them.
+
+    Args:
+        image: Image (H, W, 3), uint8, BGR.
+        labels: Class indices (H, W); pixels outside ``palette`` are left unpainted.
+        palette: RGB of each class, 0 to 255; a class in black is left unpainted.
+        opacity: Opacity of the paint, in [0, 1].
+
+    Returns:
+        Picture (H, W, 3), uint8, BGR.
+
+    Raises:
+        ValueError: Image and labels differ in size.
+    """
+    if image.shape[:2] != labels.shape:
+        raise ValueError(f"image is {image.shape[:2]} and labels are {labels.shape}")
+    colours = np.asarray(palette, dtype=np.float32)[:, ::-1]
+    painted: np.ndarray = image.astype(np.float32)
+    paint = labels < len(colours)
+    paint[paint] = colours[labels[paint]].any(axis=-1)
+    painted[paint] += opacity * (colours[labels[paint]] - painted[paint])
+    return _outline(painted.round().astype(np.uint8), labels)
+
+
+def class_shares(labels: np.ndarray, num_classes: int) -> list[tuple[int, float]]:
+    """Classes that occur, the largest first, with their shares of the pixels.
+
+    Args:
+        labels: Class indices (H, W), at least 0; those from ``num_classes`` on are left out.
+        num_classes: Number of classes.
+
+    Returns:
+        Index and share, in (0, 1], of each class.
+    """
+    counts = np.bincount(labels.ravel(), minlength=num_classes)[:num_classes]
+    order = np.argsort(-counts, kind="stable")
+    return [(int(i), float(counts[i] / labels.size)) for i in order if counts[i]]
 
 
 def is_palette(value: Any) -> bool:
@@ -96,13 +134,12 @@ def _outline(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _legend(labels: np.ndarray, classes: Sequence[str], colours: np.ndarray) -> np.ndarray:
-    counts = np.bincount(labels.ravel(), minlength=len(classes))[: len(classes)]
-    present = [int(i) for i in np.argsort(-counts, kind="stable") if counts[i]]
-    rows = [f"{classes[i]}  {100 * counts[i] / labels.size:.1f} %" for i in present]
+    shares = class_shares(labels, len(classes))
+    rows = [f"{classes[i]}  {100 * share:.1f} %" for i, share in shares]
     text_width = max((cv2.getTextSize(r, _FONT, _FONT_SCALE, 1)[0][0] for r in rows), default=0)
     width = text_width + _SWATCH + 3 * _MARGIN
     legend = np.full((max(1, len(rows)) * _ROW + 2 * _MARGIN, width, 3), 255, dtype=np.uint8)
-    for row, (i, text) in enumerate(zip(present, rows, strict=True)):
+    for row, ((i, _), text) in enumerate(zip(shares, rows, strict=True)):
         top = _MARGIN + row * _ROW + (_ROW - _SWATCH) // 2
         legend[top : top + _SWATCH, _MARGIN : _MARGIN + _SWATCH] = colours[i]
         cv2.rectangle(legend, (_MARGIN, top), (_MARGIN + _SWATCH, top + _SWATCH), (0, 0, 0), 1)

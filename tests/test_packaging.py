@@ -42,6 +42,11 @@ def test_types_are_for_users_too(wheel):
     assert "mmseg_deepvit/py.typed" in wheel
 
 
+def test_the_explorer_has_its_style_and_script(wheel):
+    for name in ("style.css", "drop.js"):
+        assert f"mmseg_deepvit/explorer/{name}" in wheel
+
+
 def test_mim_finds_configs_and_tools_in_the_wheel(wheel):
     for name in ("model-index.yml", "configs/metafile.yml", "tools/train.py", "tools/test.py"):
         assert f"mmseg_deepvit/.mim/{name}" in wheel

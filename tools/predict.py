@@ -20,7 +20,6 @@ from mmseg_deepvit.errors import UserError
 
 if not cli.only_help():
     import numpy as np
-    from mmseg.apis import inference_model
     from rich.console import Console
     from rich.progress import track
 
@@ -108,10 +107,7 @@ def load(args: argparse.Namespace) -> Segmentor:
 
     def segment(pixels: np.ndarray) -> np.ndarray:
         with cli.config_errors(args.config):
-            result = inference_model(model, pixels)
-            if not result.seg_logits.data.isfinite().all():
-                raise UserError("the model gives NaN or infinity: look at data_preprocessor")
-            return np.asarray(result.pred_sem_seg.data[0].cpu())
+            return inference.segment_image(model, pixels)
 
     return Segmentor(segment, model.dataset_meta["classes"], model.dataset_meta["palette"])
 

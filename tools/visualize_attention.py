@@ -13,7 +13,6 @@ patches (Swin, MiT, PVT, Twins, CNNs).
 from __future__ import annotations
 
 import argparse
-import math
 
 from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
@@ -27,15 +26,11 @@ if not cli.only_help():
     from mmseg_deepvit.analysis import attention_pictures
     from mmseg_deepvit.analysis.attention_pictures import Point, Scene
     from mmseg_deepvit.analysis.clicking import click_points
-    from mmseg_deepvit.analysis.patch_grid import PatchGrid
+    from mmseg_deepvit.analysis.point_attention import lay_grid, read_attention, trained_tokens
     from mmseg_deepvit.analysis.token_pca import align_signs, token_pca
-    from mmseg_deepvit.tokens.backbone_facts import (
-        count_norm_tokens,
-        count_prefix_tokens,
-        find_patch_size,
-    )
-    from mmseg_deepvit.tokens.patch_tokens import PatchTokens, read_layers
-    from mmseg_deepvit.tokens.point_rows import PointRows, read_point_rows
+    from mmseg_deepvit.tokens.backbone_facts import count_prefix_tokens
+    from mmseg_deepvit.tokens.patch_tokens import read_layers
+    from mmseg_deepvit.tokens.point_rows import PointRows
 
 
 def parse_args() -> argparse.Namespace:
@@ -81,16 +76,6 @@ def load_model(args: argparse.Namespace) -> BaseSegmentor:
     return model
 
 
-def lay_grid(
-    model: BaseSegmentor, tokens: PatchTokens, entered: inference.ModelInput, pixels: np.ndarray
-) -> PatchGrid:
-    """The places of a layer's tokens on the image."""
-    shape, (height, width) = tokens.grid, entered.images.shape[-2:]
-    patch = find_patch_size(model.backbone, shape, (height, width))
-    sides = patch or (height / shape[0], width / shape[1])
-    return PatchGrid(shape, sides, entered.size, pixels.shape[:2])
-
-
 def choose_layers(asked: list[int] | None, count: int) -> list[int]:
     """Blocks to draw head by head, each once."""
     asked = [0, count // 2, -1] if asked is None else asked
@@ -130,14 +115,12 @@ def observe(
     images: torch.Tensor,
 ) -> list[PointRows] | None:
     """Attention of the points' patches in every block, None where it is not over all patches."""
-    places = [scene.num_prefix + scene.grid.index(point.x, point.y) for point in points]
-    tokens = scene.num_prefix + math.prod(scene.grid.shape)
-    found = read_point_rows(model.backbone, images, places, tokens)
-    blocks = [block for block in found if block is not None]
-    if not blocks or len(blocks) < len(found):
+    places = [(point.x, point.y) for point in points]
+    blocks = read_attention(model.backbone, images, scene.grid, places)
+    if blocks is None:
         return None
-    crop = inference.training_crop(model.cfg)
-    trained = count_norm_tokens(model.backbone, crop) if crop else None
+    tokens = blocks[0].probabilities.shape[-1]
+    trained, crop = trained_tokens(model.backbone, model.cfg), inference.training_crop(model.cfg)
     if crop and trained not in (None, tokens):
         print(
             f"note: {tokens} tokens, and the BatchNorm of the maps belongs to {trained}: A is "
@@ -178,7 +161,10 @@ def main() -> None:
         size = shape[0] if len(shape) == 1 else tuple(shape)
         entered = inference.prepare_image(model, pixels, size)
         layers = read_layers(model.backbone, entered.images)
-    grids = [lay_grid(model, tokens, entered, pixels) for tokens in layers.values()]
+    grids = [
+        lay_grid(model.backbone, tokens.grid, entered, pixels.shape[:2])
+        for tokens in layers.values()
+    ]
     scene = Scene(pixels, grids[0], count_prefix_tokens(model.backbone))
     components = align_signs([*map(token_pca, layers.values())])
     named = list(zip(layers, grids, components, strict=True))

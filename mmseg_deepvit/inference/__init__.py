@@ -5,6 +5,7 @@ from ..label_pictures import draw_outline, draw_overlay, is_palette, write_png
 from .files import find_images, read_image, result_names
 from .inputs import ModelInput, prepare_image, training_crop
 from .loading import build_segmentor, load_segmentor
+from .segmenting import segment_image
 from .sliding import SlidingEncoderDecoder
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "prepare_image",
     "read_image",
     "result_names",
+    "segment_image",
     "training_crop",
     "write_png",
 ]

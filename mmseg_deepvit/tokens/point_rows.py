@@ -28,6 +28,18 @@ class PointRows(NamedTuple):
 
 
 @torch.no_grad()
+def point_rows(layer: AttentionRows, tokens: Sequence[int]) -> PointRows:
+    """Attention of some tokens of the first image in one block; indices count prefix tokens too."""
+    rows = [x[0].transpose(0, 1).cpu() for x in layer.rows(list(tokens))]
+    return PointRows(rows[0], None if torch.equal(*rows) else rows[1])
+
+
+def is_over_all(layer: AttentionRows, num_tokens: int) -> bool:
+    """Whether all of a number of tokens attend to all of them: no windows, no reduced keys."""
+    return (layer.q.shape[2], layer.k.shape[2]) == (num_tokens, num_tokens)
+
+
+@torch.no_grad()
 def read_point_rows(
     backbone: nn.Module, images: Tensor, tokens: Sequence[int], num_tokens: int
 ) -> list[PointRows | None]:
@@ -44,13 +56,9 @@ def read_point_rows(
         not all N tokens attend to all N: windows (Swin), reduced keys (MiT), a coarser grid. The
         list is empty where maps cannot be read.
     """
-    queries = list(tokens)
 
     def read(layer: AttentionRows) -> PointRows | None:
-        if (layer.q.shape[2], layer.k.shape[2]) != (num_tokens, num_tokens):
-            return None
-        rows = [x[0].transpose(0, 1).cpu() for x in layer.rows(queries)]
-        return PointRows(rows[0], None if torch.equal(*rows) else rows[1])
+        return point_rows(layer, tokens) if is_over_all(layer, num_tokens) else None
 
     try:
         names = attention_layers(backbone)

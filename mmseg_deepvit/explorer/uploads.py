@@ -1,0 +1,55 @@
+"""Images that a user gives to the page: limits of their size, and what is too large to show."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from ..datasets.decoding import data_error, decode_image
+
+#: Largest upload, in bytes.
+MOST_BYTES = 64 * 2**20
+#: Longest side of an image for the model, in pixels.
+MOST_SIDE = 2048
+#: Largest number of logits at the image's size: classes times pixels, half a GiB in fp32.
+MOST_LOGITS = 2**27
+
+
+def read_upload(data: bytes, name: str) -> np.ndarray:
+    """Decode an upload as training decodes images.
+
+    Args:
+        data: Content of the file.
+        name: Name of the file, for errors.
+
+    Returns:
+        Image (H, W, 3), uint8, BGR, turned upright by EXIF.
+
+    Raises:
+        DataError: The file is too large, or no complete image of 8 bits a channel.
+    """
+    if len(data) > MOST_BYTES:
+        said = f"has {len(data) / 2**20:.0f} MiB, and an upload at most {MOST_BYTES // 2**20}"
+        raise data_error(name, said, "scale the image down")
+    if not data:
+        raise data_error(name, "is empty", "choose another file")
+    return decode_image(data, name)
+
+
+def shrink(image: np.ndarray, num_classes: int) -> np.ndarray:
+    """Scale an image down where its segmentation would take too much memory or time.
+
+    Args:
+        image: Image (H, W, 3), uint8, BGR.
+        num_classes: Number of classes that are predicted at each pixel.
+
+    Returns:
+        The image itself, or a smaller one of the same proportions.
+    """
+    height, width = image.shape[:2]
+    by_memory = (MOST_LOGITS / num_classes / (height * width)) ** 0.5
+    factor = min(1.0, MOST_SIDE / max(height, width), by_memory)
+    if factor == 1:
+        return image
+    size = (max(1, int(width * factor)), max(1, int(height * factor)))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
