@@ -30,7 +30,7 @@ nb_execution_mode = "cache"  # a notebook runs again when its code changes
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
-nb_merge_streams = True
+nb_output_stderr = "remove"
 
 suppress_warnings = ["myst.header"]  # studies' pages begin below their tables
 

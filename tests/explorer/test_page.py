@@ -1,7 +1,7 @@
 """The explorer in a real browser: load, drop, click, slide, at the width of a desktop and a phone.
 
 With MMSEG_DEEPVIT_SCREENSHOTS=DIR one of the tests writes the screenshots of the documentation, of
-the model that was trained in work_dirs/.
+the model that `make demo` trained on pictures that it drew itself.
 """
 
 import json
@@ -27,8 +27,7 @@ if find_browser() is None:
 
 pytestmark = pytest.mark.slow
 
-NAME = "upernet_deepvit-w128-d6_isic2018-128x128"
-SAMPLES = "ISIC2018_Task1-2_Validation_Input/ISIC_00001*.jpg"
+SAMPLES = "data/ISIC2018_Task1-2_Validation_Input/ISIC_*.jpg"
 _WIDTHS = {"desktop": (1280, 800), "phone": (390, 844)}
 
 
@@ -226,14 +225,14 @@ def test_other_sites_names_for_this_machine_are_refused(browser, server):
 
 @pytest.mark.skipif(SCREENSHOTS is None, reason="MMSEG_DEEPVIT_SCREENSHOTS names no folder")
 def test_screenshots(browser):
-    """Those of the documentation: a model trained here, on real images."""
-    work_dir = ROOT / "work_dirs" / NAME
-    checkpoint = find_whole_checkpoint(work_dir)
-    images = sorted((ROOT / "data/isic2018").glob(SAMPLES))
-    if checkpoint is None or not images:
-        pytest.skip(f"needs {work_dir} and the images of ISIC 2018")
-    config = ROOT / "configs" / f"{NAME}.py"
-    with serving(config, checkpoint, "--images", *images, "--run", work_dir) as address:
+    """Those of the documentation."""
+    demo = ROOT / "work_dirs" / "demo"
+    checkpoint = find_whole_checkpoint(demo / "run")
+    if checkpoint is None:
+        pytest.skip("needs the model of `make demo`")
+    images = sorted(demo.glob(SAMPLES))[:8]
+    config = ROOT / "configs" / "upernet_deepvit_demo.py"
+    with serving(config, checkpoint, "--images", *images, "--run", demo / "run") as address:
         for device, (width, height) in _WIDTHS.items():
             page = browser.new_page(viewport={"width": width, "height": height})
             page.goto(address)
