@@ -49,7 +49,7 @@ CASES = {
         "--config {folder}": "is a folder",
         "--config {folder}/none.py": "none.py does not exist",
         "--config {file}": "cannot be read",
-        "--config ''": "--config is needed",
+        "--config ''": "does not exist",
         "--checkpoint {folder}": "is a folder",
         "--checkpoint {file}": "it is text, 'text'",
         "--checkpoint ''": "checkpoint is empty",
