@@ -80,8 +80,9 @@ def as_picture(image: np.ndarray) -> np.ndarray:
     shown = image[..., :3] if image.shape[2] >= 3 else image[..., :1].repeat(3, axis=2)
     if shown.dtype == np.uint8:
         return np.ascontiguousarray(shown)
-    values = np.nan_to_num(shown.astype(np.float64), posinf=0.0, neginf=0.0)
-    low, high = values.min(), values.max()
+    finite = np.isfinite(shown)
+    low, high = (f(shown[finite]) if finite.any() else 0 for f in (np.min, np.max))
+    values = np.where(finite, shown, low).astype(np.float64)
     scaled: np.ndarray = (255 * (values - low) / max(high - low, 1e-12)).round().astype(np.uint8)
     return scaled
 

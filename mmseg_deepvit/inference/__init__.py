@@ -10,7 +10,7 @@ from .files import find_images, read_image, result_names
 from .inputs import ModelInput, prepare_image, training_crop
 from .loading import build_segmentor, load_segmentor
 from .model import SegmentationModel, load_model
-from .saved_config import has_config, saved_config
+from .saved_config import saved_config
 from .segmentation import Predictions, Segmentation
 from .sliding import SlidingEncoderDecoder
 
@@ -25,7 +25,6 @@ __all__ = [
     "draw_outline",
     "draw_overlay",
     "find_images",
-    "has_config",
     "is_palette",
     "load_model",
     "load_segmentor",

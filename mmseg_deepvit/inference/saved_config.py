@@ -22,11 +22,6 @@ _PARTS = ("model", "test_pipeline", "test_dataloader", "tta_model", "tta_pipelin
 _REMEDY = "give the config of its training by config=, or --config"
 
 
-def has_config(checkpoint: Checkpoint) -> bool:
-    """Whether a checkpoint holds a config, of whatever content."""
-    return isinstance(checkpoint.meta.get("cfg"), str)
-
-
 def saved_config(checkpoint: Checkpoint) -> Config:
     """Read the config that a training run saved in its checkpoint.
 
@@ -40,9 +35,10 @@ def saved_config(checkpoint: Checkpoint) -> Config:
         CheckpointError: There is none, it is more than literals, or it names a class that is not
             registered.
     """
-    if not has_config(checkpoint):
+    text = checkpoint.meta.get("cfg")
+    if text is None:
         raise checkpoint.error("holds no config", _REMEDY)
-    values = read_config(checkpoint.meta["cfg"])
+    values = read_config(text)
     if values is None:
         raise checkpoint.error(
             "holds a config that is more than plain data, or that imports modules of others, and "
@@ -79,9 +75,16 @@ def _registered(named: str, checkpoint: Checkpoint) -> str:
     registries += [parent for one in registries if (parent := one.parent) is not None]
     if any(name in registry.module_dict for registry in registries):
         return name
-    if scope or find_spec(named) is not None:
+    if scope or _is_module(named):
         raise checkpoint.error(
             f"holds a config that names {named}, which is not registered here",
             f"import the package that registers it, or {_REMEDY}",
         )
     return named
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except ValueError:  # an empty name, or a null character
+        return True

@@ -148,18 +148,22 @@ class Predictions(Iterator[Segmentation]):
         progress: bool,
     ) -> Iterator[Segmentation]:
         bar = track(images, "Segmenting", console=Console(stderr=True), disable=not progress)
+        done = 0
         for i, image in enumerate(bar):
             try:
                 result = segment(image)
             except Exception as error:  # memory that is short for this one, for example
-                name = image if isinstance(image, Path) else i
-                self.failures[name] = error
-                said = str(error) if str(name) in str(error) else f"{name}: {first_line(error)}"
-                warnings.warn(f"left out: {said}", stacklevel=3)
+                self.failures[image if isinstance(image, Path) else i] = error
+                name = str(image) if isinstance(image, Path) else f"image {i}"
+                said = first_line(error)
+                warnings.warn(
+                    f"left out: {said if name in said else f'{name}: {said}'}", stacklevel=3
+                )
                 continue
+            done += 1
             yield result
             del result  # the caller may keep it; this frame must not, while the next one runs
-        if len(self.failures) == len(images):
+        if not done:
             first = next(iter(self.failures.values()))
             raise UserError(
                 f"none of {len(images)} images can be segmented: {first_line(first)}"

@@ -35,6 +35,7 @@ def test_classes_with_their_module_are_found_by_name(saved):
         ("type='SlidingEncoderDecoder'", "type='os.system'"),
         ("type='LoadImageFromFile'", "type='antigravity'"),
         ("type='Resize'", "type='evil.Nothing'"),
+        ("type='Resize'", "type=''"),
         ("type='ISIC2018Dataset'", "type='antigravity'"),
         ("default_scope = 'mmseg'", "import antigravity"),
         ("default_scope = 'mmseg'", "custom_imports = dict(imports=['antigravity'])"),
