@@ -89,9 +89,10 @@ def load(args: argparse.Namespace) -> SegmentationModel:
     """Load the model that the command line names."""
     if is_onnx(args.checkpoint):
         return inference.load_model(args.checkpoint, device=args.device)
+    cfg = None  # load_model takes the one in the checkpoint
     if args.config is not None:
         cfg = cli.load_config(args.config, args.cfg_options)
-    else:
+    elif args.cfg_options:
         cfg = cli.saved_config(args.checkpoint, args.cfg_options)
     with cli.config_errors(args.config or f"in {args.checkpoint}"):
         return inference.load_model(args.checkpoint, cfg, args.device, args.amp)

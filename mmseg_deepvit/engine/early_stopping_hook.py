@@ -98,9 +98,7 @@ class ResumableEarlyStoppingHook(EarlyStoppingHook):
     def _stop(self, runner: Runner, score: float | None = None) -> None:
         runner.train_loop.stop_training = True
         if self.wait_count >= self.patience:
-            self._why = (
-                f"{self.monitor} has not improved on {self.best_score:.4g} in "
-                f"{self.wait_count} validations"
-            )
+            times = "1 validation" if self.wait_count == 1 else f"{self.wait_count} validations"
+            self._why = f"{self.monitor} has not improved on {self.best_score:.4g} in {times}"
         else:
             self._why = f"{self.monitor} is {score}"

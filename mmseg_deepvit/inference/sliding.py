@@ -7,6 +7,7 @@ Deviations: none in result but rounding with the default settings.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -15,8 +16,12 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
-from .regions import RegionRules
-from .windows import average_windows
+from .regions import NAMES, RegionRules
+from .windows import WEIGHTS, average_windows, check_weights
+
+#: Names of ``test_cfg``; heads may read further ones.
+_WINDOWS = ("crop_size", "stride", "window_batch_size", "window_weights")
+_SETTINGS = ("mode", *_WINDOWS, "unscored_classes", *NAMES)
 
 
 @MODELS.register_module()
@@ -32,10 +37,23 @@ class SlidingEncoderDecoder(EncoderDecoder):
     * ``keep_largest_region`` and ``fill_holes``, False by default, change the predicted labels of
       each class but 0 (:class:`~mmseg_deepvit.inference.regions.RegionRules`), not the logits.
 
+    Raises:
+        ValueError: A setting has another kind of value, or a name close to one of these.
+
     Example:
         >>> test_cfg = dict(mode='slide', crop_size=(512, 512), stride=(341, 341),
         ...                 window_batch_size=8, window_weights='gaussian')
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        settings = self.test_cfg or {}
+        for name in settings:
+            close = get_close_matches(name, _SETTINGS, n=1, cutoff=0.8)
+            if name not in _SETTINGS and close:
+                raise ValueError(f"test_cfg.{name} is no setting: did you mean {close[0]}?")
+        RegionRules.of(settings)  # raises
+        check_weights(settings.get("window_weights", WEIGHTS[0]))
 
     @property
     def scored_classes(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +16,13 @@ WEIGHTS = ("constant", "gaussian")
 _SIGMA = 1 / 8
 #: Least weight, as in MONAI: corners must not vanish in half precision.
 _LEAST = 1e-3
+
+
+def check_weights(kind: Any) -> None:
+    """Raise ValueError unless a value is one of :data:`WEIGHTS`."""
+    if kind not in WEIGHTS:
+        known = " or ".join(map(repr, WEIGHTS))
+        raise ValueError(f"test_cfg.window_weights must be {known}, got {kind!r}")
 
 
 def window_weights(kind: str, size: tuple[int, int]) -> Tensor:
@@ -31,9 +39,7 @@ def window_weights(kind: str, size: tuple[int, int]) -> Tensor:
     Raises:
         ValueError: ``kind`` is another name.
     """
-    if kind not in WEIGHTS:
-        known = " or ".join(map(repr, WEIGHTS))
-        raise ValueError(f"test_cfg.window_weights must be {known}, got {kind!r}")
+    check_weights(kind)
     if kind == "constant":
         return torch.ones(1, 1)
     rows, columns = (

@@ -66,7 +66,7 @@ def test_one_line_says_why(tmp_path):
     runner.train()
     (line,) = [line for line in said if "early" in line]
     best = tmp_path / "best_mIoU_iter_2.pth"
-    expected = "Training stopped early: mIoU has not improved on 3 in 1 validations; the best "
+    expected = "Training stopped early: mIoU has not improved on 3 in 1 validation; the best "
     assert line == f"{expected}checkpoint is {best}"
 
 

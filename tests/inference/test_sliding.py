@@ -129,6 +129,11 @@ def test_regions_reach_the_prediction():
 
 @pytest.mark.parametrize("setting", ["keep_largest_region", "fill_holes", "window_weights"])
 def test_settings_of_another_kind(setting):
-    model = segmentor("SlidingEncoderDecoder", **{setting: "yes"})
     with pytest.raises(ValueError, match=rf"test_cfg\.{setting} must be .* got 'yes'"):
-        model.predict(torch.randn(1, 3, 32, 32), None)
+        segmentor("SlidingEncoderDecoder", **{setting: "yes"})
+
+
+def test_a_mistyped_setting():
+    with pytest.raises(ValueError, match="is no setting: did you mean keep_largest_region"):
+        segmentor("SlidingEncoderDecoder", keep_largest_regions=True)
+    segmentor("SlidingEncoderDecoder", subdivision_steps=2)  # mmseg's PointHead reads it
