@@ -66,7 +66,7 @@ def use_tta(cfg: Config, config: str) -> None:
             "has tta_model in default_runtime.py and tta_pipeline in each of datasets/)"
         )
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
-    if cfg.tta_model.type == "SegTTAModel":  # which takes no note of test_cfg's regions
+    if cfg.tta_model.type == "SegTTAModel":  # it ignores test_cfg, and errs on a single logit
         cfg.tta_model.type = "ProbabilityTTAModel"
     cfg.tta_model.module = cfg.model
     cfg.model = cfg.tta_model
