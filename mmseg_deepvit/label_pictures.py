@@ -26,6 +26,7 @@ def draw_overlay(
     classes: Sequence[str],
     palette: Sequence[Sequence[int]],
     opacity: float = 0.5,
+    legend: bool = True,
 ) -> np.ndarray:
     """Paint classes over an image, with a legend on the right.
 
@@ -38,14 +39,18 @@ def draw_overlay(
         classes: Name of each class.
         palette: RGB of each class, 0 to 255.
         opacity: Opacity of the paint, in [0, 1].
+        legend: Whether to draw the legend, and to enlarge small images for it.
 
     Returns:
-        Picture (H', W', 3), uint8, BGR; H' ≥ H where the image is small or the legend long.
+        Picture (H', W', 3), uint8, BGR; H' ≥ H where the image is small or the legend long. Without
+        legend it has the image's size.
 
     Raises:
         ValueError: Image and labels differ in size.
     """
     painted = paint_labels(image, labels, palette, opacity)
+    if not legend:
+        return painted
     wanted = -(-_MIN_OVERLAY_SIDE // min(image.shape[:2]))
     factor = max(1, min(wanted, _MAX_ENLARGED_SIDE // max(image.shape[:2])))
     if factor > 1:
@@ -96,6 +101,28 @@ def class_shares(labels: np.ndarray, num_classes: int) -> list[tuple[int, float]
     counts = np.bincount(labels.ravel(), minlength=num_classes)[:num_classes]
     order = np.argsort(-counts, kind="stable")
     return [(int(i), float(counts[i] / labels.size)) for i in order if counts[i]]
+
+
+def as_picture(image: np.ndarray) -> np.ndarray:
+    """An image of any depth and number of channels as a picture to paint on.
+
+    Args:
+        image: Image (H, W, C) of any number type.
+
+    Returns:
+        (H, W, 3), uint8. Three channels of uint8 stay. Of others, the first three are taken, or the
+        first one as grey, and scaled from their smallest to their largest finite value.
+    """
+    if image.dtype == np.uint8 and image.shape[2] == 3:
+        return image
+    shown = image[..., :3] if image.shape[2] >= 3 else image[..., :1].repeat(3, axis=2)
+    if shown.dtype == np.uint8:
+        return np.ascontiguousarray(shown)
+    finite = np.isfinite(shown)
+    low, high = (f(shown[finite]) if finite.any() else 0 for f in (np.min, np.max))
+    values = np.where(finite, shown, low).astype(np.float64)
+    scaled: np.ndarray = (255 * (values - low) / max(high - low, 1e-12)).round().astype(np.uint8)
+    return scaled
 
 
 def is_palette(value: Any) -> bool:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mmseg_deepvit.inference import draw_overlay, is_palette, write_png
-from mmseg_deepvit.label_pictures import write_jpeg
+from mmseg_deepvit.label_pictures import as_picture, write_jpeg
 
 CLASSES = ("background", "lesion", "hair")
 PALETTE = [[0, 0, 0], [255, 0, 0], [0, 0, 255]]
@@ -102,3 +102,24 @@ def test_write_png_is_whole_or_not_at_all(tmp_path, monkeypatch):
 )
 def test_what_a_palette_is(value, valid):
     assert is_palette(value) == valid
+
+
+def test_without_legend_the_picture_has_the_images_size():
+    image, labels = np.full((5, 7, 3), 100, np.uint8), np.zeros((5, 7), np.uint8)
+    labels[2:, 3:] = 1
+    painted = draw_overlay(image, labels, ["a", "b"], [[0, 0, 0], [200, 0, 0]], legend=False)
+    assert painted.shape == (5, 7, 3)
+    assert painted[4, 6].tolist() == [50, 50, 150]
+    assert painted[0, 0].tolist() == [100] * 3
+
+
+def test_pictures_of_other_images():
+    """Three channels of bytes stay; others are scaled to what they hold, grey is repeated."""
+    plain = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    assert as_picture(plain) is plain
+    assert np.array_equal(as_picture(np.dstack([plain, plain])), plain)
+    deep = np.array([[[1000.0], [2000.0]], [[3000.0], [np.nan]]], np.float32)
+    grey = as_picture(deep)
+    assert (grey.shape, grey.dtype) == ((2, 2, 3), np.uint8)
+    assert grey[..., 0].tolist() == [[0, 128], [255, 0]]
+    assert not as_picture(np.full((2, 2, 5), 7, np.uint16)).any()

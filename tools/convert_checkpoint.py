@@ -2,7 +2,7 @@
 
 SRC is a file, an http(s) address or timm://NAME. A segmentor keeps its heads. The tool prints the
 fate of each key, and writes a file that our backbones, or mmseg's SwinTransformer, load. OUT ends
-in .safetensors, or is a PyTorch file.
+in .safetensors, or is a PyTorch file; a segmentor's keeps its classes, palette and config.
 """
 
 from __future__ import annotations
@@ -73,12 +73,11 @@ def report(conversion: checkpoints.Conversion) -> Iterator[str]:
 
 
 def saved_meta(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Classes and palette that a segmentor was trained with, as mmseg 1.x names them."""
-    if "dataset_meta" in meta:
-        return {"dataset_meta": meta["dataset_meta"]}
-    if "CLASSES" in meta:
-        return {"dataset_meta": {"classes": meta["CLASSES"], "palette": meta.get("PALETTE")}}
-    return {}
+    """Classes, palette and config that a segmentor was trained with, as mmseg 1.x names them."""
+    kept = {name: meta[name] for name in ("cfg", "dataset_meta") if name in meta}
+    if "dataset_meta" not in meta and "CLASSES" in meta:
+        kept["dataset_meta"] = {"classes": meta["CLASSES"], "palette": meta.get("PALETTE")}
+    return kept
 
 
 def write(state: dict[str, Tensor], meta: dict[str, Any], out: Path) -> None:

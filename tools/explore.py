@@ -1,4 +1,4 @@
-"""Explore a model on a local web page: tools/explore.py CONFIG CHECKPOINT [--images …] [--run DIR].
+"""Explore a model on a local web page: tools/explore.py [CONFIG] CHECKPOINT [--run DIR].
 
 Drop an image: the page shows its classes. Click on a point: it shows what each head of each block
 attends to there, before and after mixing, and the tokens' colours. Another tab has measures of
@@ -24,7 +24,8 @@ if not cli.only_help():
 def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = cli.tool_parser(__doc__)
-    parser.add_argument("config", help="config that the checkpoint was trained with")
+    config = "config that the checkpoint was trained with; left out, the one in the checkpoint"
+    parser.add_argument("config", nargs="?", help=config)
     parser.add_argument("checkpoint", help="file that training saved")
     images = "sample images to choose from: files, folders, patterns"
     parser.add_argument("--images", nargs="+", default=[], metavar="IMAGE", help=images)
@@ -43,11 +44,16 @@ def parse_args() -> argparse.Namespace:
 
 def load(args: argparse.Namespace) -> ExploredModel:
     """Load the model that the command line names."""
-    cfg = cli.load_config(args.config, args.cfg_options)
-    with cli.config_errors(args.config):
+    if args.config is not None:
+        cfg = cli.load_config(args.config, args.cfg_options)
+    else:
+        cfg = cli.saved_config(args.checkpoint, args.cfg_options)
+    config = args.config or f"in {args.checkpoint}"
+    with cli.config_errors(config):
         model = inference.load_segmentor(cfg, args.checkpoint, cli.pick_device(args.device))
-    title = f"{Path(args.config).stem} · {Path(args.checkpoint).name}"
-    return ExploredModel(model, args.config, title)
+    file = Path(args.checkpoint)
+    title = f"{Path(args.config).stem if args.config else file.resolve().parent.name} · {file.name}"
+    return ExploredModel(model, config, title)
 
 
 def main() -> None:

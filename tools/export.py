@@ -16,8 +16,7 @@ from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
 
 if not cli.only_help():
-    from mmseg_deepvit.export import FORMATS, export_segmentor
-    from mmseg_deepvit.export.metadata import describe
+    from mmseg_deepvit.export import FORMATS, describe, export_segmentor
     from mmseg_deepvit.inference import load_segmentor, training_crop
     from mmseg_deepvit.tokens.backbone_facts import normalizes_maps
 

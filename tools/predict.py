@@ -1,7 +1,8 @@
-"""Segment images: tools/predict.py IMAGE|FOLDER|GLOB… --config C --checkpoint FILE --out-dir DIR.
+"""Segment images: tools/predict.py IMAGE|FOLDER|GLOB… --checkpoint FILE --out-dir DIR.
 
-An ONNX file that tools/export.py wrote needs no config: --checkpoint FILE.onnx. A model that
-tools/train.py trained here has a name, that of its config: --model NAME.
+The config is the one inside the checkpoint, or --config FILE. An ONNX file that tools/export.py
+wrote needs none. A model that tools/train.py trained here has a name, that of its config: --model
+NAME.
 
 Each image gets NAME_overlay.png (the classes over the image, with a legend) and NAME_labels.png
 (one channel, the class index of each pixel, at the image's size).
@@ -11,15 +12,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from mmseg_deepvit import command_line as cli
 from mmseg_deepvit.errors import UserError
 
 if not cli.only_help():
-    import numpy as np
     from rich.console import Console
     from rich.progress import track
 
@@ -27,7 +27,7 @@ if not cli.only_help():
     from mmseg_deepvit.command_line.config_headers import read_header
     from mmseg_deepvit.datasets.decoding import DataError
     from mmseg_deepvit.engine import find_whole_checkpoint
-    from mmseg_deepvit.export import OnnxSegmentor
+    from mmseg_deepvit.inference import SegmentationModel
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -36,7 +36,7 @@ def parse_args() -> argparse.Namespace:
     """Read the command line."""
     parser = cli.tool_parser(__doc__)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="file, folder or quoted pattern")
-    parser.add_argument("--config", help="config that the checkpoint was trained with")
+    parser.add_argument("--config", help="config (the one in the checkpoint)")
     source = parser.add_mutually_exclusive_group(required=True)
     file = "file that training saved, or tools/export.py (.onnx)"
     source.add_argument("--checkpoint", help=file)
@@ -44,6 +44,9 @@ def parse_args() -> argparse.Namespace:
     source.add_argument("--model", metavar="NAME", help=name)
     parser.add_argument("--out-dir", required=True, help="folder for the results, made if missing")
     cli.add_device_option(parser)
+    kinds = "automatic mixed precision (none); not for .onnx"
+    parser.add_argument("--amp", choices=("bf16", "fp16"), help=kinds)
+    parser.add_argument("--tta", action="store_true", help="test-time augmentation")
     parser.add_argument("--opacity", type=float, default=0.5, help="of the paint, 0 to 1 (0.5)")
     cli.add_config_options(parser)
     args = parser.parse_args()
@@ -53,8 +56,8 @@ def parse_args() -> argparse.Namespace:
         if args.config:
             parser.error("--model NAME names the config too: leave out --config")
         args.config, args.checkpoint = find_model(args.model)
-    if not (args.config or is_onnx(args.checkpoint)):
-        parser.error("--config is needed with a checkpoint that is no .onnx file")
+    if is_onnx(args.checkpoint) and (args.amp or args.tta or args.cfg_options):
+        parser.error("an .onnx file holds its settings: leave out --amp, --tta and --cfg-options")
     return args
 
 
@@ -82,34 +85,17 @@ def is_onnx(checkpoint: str) -> bool:
     return Path(checkpoint).suffix == ".onnx"
 
 
-class Segmentor(NamedTuple):
-    """A segmentor of any origin.
-
-    Attributes:
-        segment: Function from an image, (H, W, 3) uint8 BGR, to class indices, (H, W).
-        classes: Name of each class.
-        palette: RGB of each class, 0 to 255.
-    """
-
-    segment: Callable[[np.ndarray], np.ndarray]
-    classes: list[str]
-    palette: list[list[int]]
-
-
-def load(args: argparse.Namespace) -> Segmentor:
+def load(args: argparse.Namespace) -> SegmentationModel:
     """Load the model that the command line names."""
     if is_onnx(args.checkpoint):
-        exported = OnnxSegmentor(args.checkpoint, args.device or "cpu")
-        return Segmentor(exported.segment, exported.metadata.classes, exported.metadata.palette)
-    cfg = cli.load_config(args.config, args.cfg_options)
-    with cli.config_errors(args.config):
-        model = inference.load_segmentor(cfg, args.checkpoint, cli.pick_device(args.device))
-
-    def segment(pixels: np.ndarray) -> np.ndarray:
-        with cli.config_errors(args.config):
-            return inference.segment_image(model, pixels)
-
-    return Segmentor(segment, model.dataset_meta["classes"], model.dataset_meta["palette"])
+        return inference.load_model(args.checkpoint, device=args.device)
+    cfg = None  # load_model takes the one in the checkpoint
+    if args.config is not None:
+        cfg = cli.load_config(args.config, args.cfg_options)
+    elif args.cfg_options:
+        cfg = cli.saved_config(args.checkpoint, args.cfg_options)
+    with cli.config_errors(args.config or f"in {args.checkpoint}"):
+        return inference.load_model(args.checkpoint, cfg, args.device, args.amp)
 
 
 def result_files(target: Path) -> tuple[Path, Path]:
@@ -118,20 +104,18 @@ def result_files(target: Path) -> tuple[Path, Path]:
     return target.with_name(labels), target.with_name(overlay)
 
 
-def predict_image(model: Segmentor, image: Path, target: Path, opacity: float) -> None:
+def predict_image(model: SegmentationModel, image: Path, target: Path, args: Any) -> None:
     """Segment one image and write its overlay and label map.
 
     Raises:
         DataError: The image cannot be read.
         UserError: The model cannot take the image.
     """
-    pixels = inference.read_image(image)
-    labels = model.segment(pixels)
-    dtype = np.uint8 if len(model.classes) <= 256 else np.uint16
-    overlay = inference.draw_overlay(pixels, labels, model.classes, model.palette, opacity)
+    with cli.config_errors(args.config or f"in {args.checkpoint}"):
+        result = model.predict(image, tta=args.tta)
     label_file, overlay_file = result_files(target)
-    inference.write_png(label_file, labels.astype(dtype))
-    inference.write_png(overlay_file, overlay)
+    inference.write_png(label_file, result.labels)
+    inference.write_png(overlay_file, result.overlay(args.opacity, legend=True))
 
 
 def refuse_overwriting(images: Sequence[Path], targets: Sequence[Path]) -> None:
@@ -170,7 +154,7 @@ def main() -> int:
     named = list(zip(images, targets, strict=True))
     for image, target in track(named, "Segmenting", console=Console(stderr=True)):
         try:
-            predict_image(model, image, target, args.opacity)
+            predict_image(model, image, target, args)
         except DataError as error:  # names the image
             failed.append(str(error))
         except UserError as error:

@@ -24,6 +24,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("config", help="config file")
     parser.add_argument("checkpoint", help="checkpoint file that training saved")
     parser.add_argument("--out", help="folder for predicted label maps, a PNG for each image")
+    matrix = "write confusion matrix and scores of each class (to the folder of the log)"
+    parser.add_argument("--confusion", nargs="?", const="", metavar="FOLDER", help=matrix)
     parser.add_argument("--show", action="store_true", help="show painted images in a window")
     parser.add_argument("--show-dir", help="folder for painted images")
     parser.add_argument("--wait-time", type=float, default=2, help="seconds that --show waits")
@@ -32,7 +34,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if not 0 <= args.wait_time < inf:
         parser.error(f"--wait-time takes seconds from 0 on, got {args.wait_time}")
-    for option, folder in (("--out", args.out), ("--show-dir", args.show_dir)):
+    folders = [("--out", args.out), ("--show-dir", args.show_dir)]
+    for option, folder in [*folders, ("--confusion", args.confusion or None)]:
         if folder is not None:
             cli.check_out(folder, option, is_folder=True)
     return args
@@ -63,6 +66,8 @@ def use_tta(cfg: Config, config: str) -> None:
             "has tta_model in default_runtime.py and tta_pipeline in each of datasets/)"
         )
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    if cfg.tta_model.type == "SegTTAModel":  # it ignores test_cfg, and errs on a single logit
+        cfg.tta_model.type = "ProbabilityTTAModel"
     cfg.tta_model.module = cfg.model
     cfg.model = cfg.tta_model
 
@@ -87,6 +92,16 @@ def write_label_maps(cfg: Config, folder: str) -> None:
     cfg.test_evaluator = evaluators
 
 
+def write_confusion(cfg: Config, folder: str) -> None:
+    """Add the metric that writes a confusion matrix, to the folder of the log if none is named."""
+    given = cfg.test_evaluator
+    heads = cfg.model.get("decode_head")
+    head = heads[-1] if isinstance(heads, list) else heads
+    ignored = (head or {}).get("ignore_index", 255)
+    metric = dict(type="ConfusionMetric", out_dir=folder or None, ignore_index=ignored)
+    cfg.test_evaluator = [*(given if isinstance(given, list) else [given]), metric]
+
+
 def _parameters(metric: str | type) -> Collection[str]:
     """Names of a metric's arguments; none of an unknown metric, which the runner refuses."""
     kind = METRICS.get(metric) if isinstance(metric, str) else metric
@@ -105,6 +120,8 @@ def main() -> None:
     engine.check_data_folders(cfg, ("test",))
     if args.show or args.show_dir:
         draw_predictions(cfg, args)
+    if args.confusion is not None:
+        write_confusion(cfg, args.confusion)
     if args.tta:
         use_tta(cfg, args.config)
     if args.out is not None:

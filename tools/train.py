@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from mmseg_deepvit import command_line as cli
@@ -26,6 +27,7 @@ AMP_TYPES: dict[str, dict[str, Any]] = {
 }
 #: mmengine's visualizer backend and the package it needs.
 LOG_BACKENDS = {
+    "mlflow": ("MLflowVisBackend", "mlflow"),
     "tensorboard": ("TensorboardVisBackend", "tensorboard"),
     "wandb": ("WandbVisBackend", "wandb"),
 }
@@ -45,11 +47,52 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--collapse", nargs="?", const=500, type=int, metavar="INTERVAL", help=every
     )
+    loss = "measure the loss on the validation images too"
+    parser.add_argument("--val-loss", action="store_true", help=loss)
+    stop = "stop after N validations without a better score, as mIoU:5 (RULE: less or greater)"
+    parser.add_argument("--early-stop", type=early_stop, metavar="SCORE:N[:RULE]", help=stop)
     backends = sorted(LOG_BACKENDS)
     also = "in addition to the local log"
     parser.add_argument("--log-to", nargs="+", choices=backends, default=[], help=also)
     cli.add_runner_options(parser)
     return parser.parse_args()
+
+
+def early_stop(text: str) -> dict[str, Any]:
+    """Settings of the hook that an option's value means."""
+    score, *rest = text.split(":")
+    patience, *rule = rest or [""]
+    number = int(patience) if patience.isdecimal() else 0
+    if not score or number < 1 or rule not in ([], ["less"], ["greater"]):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a score and a number of validations from 1 on: as mIoU:5, or "
+            "SCORE:5:less for one that is better when it is less"
+        )
+    return dict(monitor=score, patience=number, rule=rule[0] if rule else None)
+
+
+def stop_early(cfg: Config, settings: dict[str, Any], measures_loss: bool) -> None:
+    """Add the hook that stops early, and keep the best checkpoint by its score."""
+    score = settings["monitor"]
+    if cfg.get("val_dataloader") is None:
+        raise UserError("--early-stop needs a validation, and the config has none: add it")
+    if "loss" in score and not measures_loss:
+        raise UserError(f"--early-stop {score} needs the validation's loss: add --val-loss")
+    try:
+        settings["rule"] = settings["rule"] or engine.better_rule(score)
+    except ValueError as error:
+        raise UserError(f"--early-stop {error}, as {score}:5:less") from error
+    add_hook(cfg, "--early-stop", "ResumableEarlyStoppingHook", **settings)
+    hook = (cfg.get("default_hooks") or {}).get("checkpoint")
+    if hook is None:
+        return
+    best = hook.get("save_best")
+    kept = [best] if isinstance(best, str) else list(best or ())
+    if score in kept or kept == ["auto"]:
+        return
+    rules = hook.get("rule") or [engine.better_rule(name) for name in kept]
+    rules = [rules] * len(kept) if isinstance(rules, str) else list(rules)
+    hook.update(save_best=[*kept, score], rule=[*rules, settings["rule"]])
 
 
 def enable_amp(cfg: Config, kind: str) -> None:
@@ -68,12 +111,34 @@ def enable_amp(cfg: Config, kind: str) -> None:
     cfg.optim_wrapper.update(type=wrapper, **AMP_TYPES[kind])
 
 
-def add_hook(cfg: Config, option: str, kind: str, **settings: float) -> None:
+def add_hook(cfg: Config, option: str, kind: str, **settings: Any) -> None:
     """Add a hook for an option, unless the config has one."""
     hooks = cfg.get("custom_hooks") or []
     if any(hook.get("type") == kind for hook in hooks):
         raise UserError(f"{option} adds a hook {kind}, and the config has one: drop {option}")
     cfg.custom_hooks = [*hooks, dict(type=kind, **settings)]
+
+
+def mlflow_settings(cfg: Config) -> dict[str, Any]:
+    """Where MLflow keeps runs: as ``MLFLOW_TRACKING_URI`` says, else in the work dir.
+
+    mmengine's default, plain files, is refused by MLflow from version 3 on.
+    """
+    place = Path(cfg.work_dir).absolute()
+    # MLflow refuses longer values than those of these keys; the full config is kept as a file.
+    keys = [k for k in ("model", "optim_wrapper", "train_cfg", "randomness") if k in cfg]
+    settings = dict(exp_name=place.name, tracked_config_keys=keys)
+    if uri := os.environ.get("MLFLOW_TRACKING_URI"):
+        return dict(settings, tracking_uri=uri)
+    if find_spec("sqlalchemy") is None:
+        raise UserError(
+            "--log-to mlflow without MLFLOW_TRACKING_URI needs more than mlflow-skinny: pip "
+            "install mlflow"
+        )
+    artifacts = (place / "mlartifacts").as_uri()
+    return dict(
+        settings, tracking_uri=f"sqlite:///{place / 'mlflow.db'}", artifact_location=artifacts
+    )
 
 
 def log_to(cfg: Config, name: str) -> None:
@@ -83,7 +148,8 @@ def log_to(cfg: Config, name: str) -> None:
         raise UserError(f"--log-to {name} needs the package {package}: pip install {package}")
     backends = cfg.visualizer.get("vis_backends") or []
     if not any(backend.get("type") == kind for backend in backends):
-        cfg.visualizer.vis_backends = [*backends, dict(type=kind)]
+        settings = mlflow_settings(cfg) if name == "mlflow" else {}
+        cfg.visualizer.vis_backends = [*backends, dict(type=kind, **settings)]
 
 
 def take_work_dir(cfg: Config, asked: bool) -> None:
@@ -156,6 +222,11 @@ def main() -> None:
         if args.collapse < 1:
             raise UserError(f"--collapse takes iterations from 1 on, got {args.collapse}")
         add_hook(cfg, "--collapse", "CollapseHook", interval=args.collapse)
+    if args.val_loss:
+        add_hook(cfg, "--val-loss", "ValidationLossHook")
+    if args.early_stop is not None:
+        kinds = [hook.get("type") for hook in cfg.get("custom_hooks") or []]
+        stop_early(cfg, args.early_stop, "ValidationLossHook" in kinds)
     for name in args.log_to:
         log_to(cfg, name)
     engine.check_hooks(cfg)

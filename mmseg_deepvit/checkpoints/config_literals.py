@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 _BUILDERS = {"dict": dict, "list": list, "set": set, "tuple": tuple}
@@ -13,28 +14,40 @@ _OURS = f"{__name__.partition('.')[0]}."
 _PARSING = (TypeError, ValueError, AttributeError, SyntaxError, RecursionError, MemoryError)
 
 
-def is_plain_config(text: Any) -> bool:
-    """Whether a config only gives names to literals, and imports no new module of others.
+def read_config(text: Any) -> dict[str, Any] | None:
+    """All settings of a config that only gives names to literals; None for any other text.
+
+    A config that imports modules of others, which are not imported yet, is none either.
 
     Args:
         text: Text of the config, as ``Config.pretty_text`` dumps it.
     """
     try:
         if "{{" in text:  # mmengine puts environment variables and other files there
-            return False
+            return None
         values: dict[str, Any] = {}
         for statement in ast.parse(text).body:
             if not isinstance(statement, ast.Assign):
-                return False
+                return None
             for target in statement.targets:
                 if not isinstance(target, ast.Name) or target.id in ("_base_", *_BUILDERS):
-                    return False
+                    return None
                 values[target.id] = _literal(statement.value)
-        imports = (values.get("custom_imports") or {}).get("imports") or []
-        names = [imports] if isinstance(imports, str) else imports
-        return all(name in sys.modules or name.startswith(_OURS) for name in names)
+        known = all(name in sys.modules or name.startswith(_OURS) for name in imports_of(values))
+        return values if known else None
     except _PARSING:
-        return False
+        return None
+
+
+def imports_of(values: Mapping[str, Any]) -> list[str]:
+    """Modules that a config imports by ``custom_imports``."""
+    imports = (values.get("custom_imports") or {}).get("imports") or []
+    return [imports] if isinstance(imports, str) else list(imports)
+
+
+def is_plain_config(text: Any) -> bool:
+    """Whether :func:`read_config` reads a text."""
+    return read_config(text) is not None
 
 
 def read_setting(text: Any, name: str) -> Any:
@@ -66,5 +79,6 @@ def _literal(node: ast.expr) -> Any:
         keys = [_literal(key) for key in node.keys if key is not None]
         return dict(zip(keys, map(_literal, node.values), strict=True))
     if isinstance(node, ast.List | ast.Tuple):
-        return [_literal(part) for part in node.elts]
+        parts = [_literal(part) for part in node.elts]
+        return parts if isinstance(node, ast.List) else tuple(parts)
     return ast.literal_eval(node)

@@ -1,4 +1,4 @@
-"""Safetensors files: weights without any code, with class names and palette as metadata."""
+"""Safetensors files: weights without any code, with classes, palette and config as metadata."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def save_safetensors(
     Args:
         path: Path of the file.
         state: Names and tensors. Tensors that share memory are written separately.
-        meta: Plain data, such as ``dataset_meta`` with classes and palette.
+        meta: Plain data, such as ``dataset_meta`` (classes and palette) and ``cfg``, a text.
 
     Raises:
         ValueError: The format does not know the kind of ``meta`` or of a tensor.

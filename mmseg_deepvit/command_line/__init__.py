@@ -13,7 +13,7 @@ from .arguments import (
     pick_device,
     tool_parser,
 )
-from .configs import config_errors, load_config, runner_config
+from .configs import config_errors, load_config, runner_config, saved_config
 from .results import check_out, writing
 from .running import run
 
@@ -30,6 +30,7 @@ __all__ = [
     "pick_device",
     "run",
     "runner_config",
+    "saved_config",
     "tool_parser",
     "writing",
 ]

@@ -24,6 +24,8 @@ from .results import check_out
 from .running import TRACEBACK_VARIABLE, library_line, worker_line
 
 if not only_help():
+    from .. import inference
+    from ..checkpoints import read_checkpoint
     from ..safe_loading import install
     from .config_options import merge_options
 
@@ -60,6 +62,21 @@ def load_config(path: str, options: Mapping[str, Any] | None = None) -> Config:
     if not isinstance(cfg.get("model"), dict):
         raise UserError(f"config {path} has no model: give a config of configs/, not of _base_/")
     init_default_scope(cfg.get("default_scope", "mmseg"))
+    return cfg
+
+
+def saved_config(checkpoint: str, options: Mapping[str, Any] | None = None) -> Config:
+    """The config inside a checkpoint with ``--cfg-options``, as :func:`load_config` gives it.
+
+    Raises:
+        UserError: The file cannot be read or holds no config that is plain data, or an option names
+            no setting.
+    """
+    install()
+    cfg = inference.saved_config(read_checkpoint(checkpoint))
+    if options:
+        merge_options(cfg, options)
+    init_default_scope("mmseg")
     return cfg
 
 

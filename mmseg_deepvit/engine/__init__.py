@@ -12,6 +12,7 @@ from .distributed.launching import (
     may_restart,
     part_together,
 )
+from .early_stopping_hook import ResumableEarlyStoppingHook, better_rule
 from .first_process import from_first_process
 from .map_norm_calibration_hook import MapNormCalibrationHook
 from .optimizers.cpu_amp import CPUAmpOptimWrapper, cpu_has_bf16
@@ -20,6 +21,7 @@ from .resuming.newest_checkpoint import find_whole_checkpoint
 from .resuming.train_loop import ResumableTrainLoop
 from .resuming.work_dirs import check_unused, checkpoint_folder, claim, is_remote
 from .saving.atomic_checkpoint_hook import AtomicCheckpointHook
+from .validation_loss_hook import ValidationLossHook
 
 __all__ = [
     "AtomicCheckpointHook",
@@ -30,8 +32,11 @@ __all__ = [
     "FSDP2Strategy",
     "FiniteCheckHook",
     "MapNormCalibrationHook",
+    "ResumableEarlyStoppingHook",
     "ResumableTrainLoop",
+    "ValidationLossHook",
     "WeightsCheckHook",
+    "better_rule",
     "check_data_folders",
     "check_hooks",
     "check_unused",

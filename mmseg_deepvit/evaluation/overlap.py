@@ -32,12 +32,26 @@ def class_counts(
     Returns:
         (C, 4): TP, FP, FN, TN; every row sums to N.
     """
+    return counts_of_table(confusion_table(prediction, truth, num_classes))
+
+
+def confusion_table(
+    prediction: NDArray[np.integer], truth: NDArray[np.integer], num_classes: int
+) -> NDArray[np.int64]:
+    """Count the pixels of each true class, down, by their predicted class, across, (C, C).
+
+    Arguments are those of :func:`class_counts`.
+    """
     pairs = np.multiply(truth, num_classes, dtype=np.int64) + prediction
-    table = np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def counts_of_table(table: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Counts of :func:`class_counts` from a table of :func:`confusion_table`."""
     both = table.diagonal()
     false_positive = table.sum(axis=0) - both
     false_negative = table.sum(axis=1) - both
-    true_negative = truth.size - both - false_positive - false_negative
+    true_negative = table.sum() - both - false_positive - false_negative
     return np.stack([both, false_positive, false_negative, true_negative], axis=1)
 
 

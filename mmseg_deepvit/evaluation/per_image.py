@@ -21,13 +21,13 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger, print_log
 from mmseg.registry import METRICS
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..errors import UserError
 from .bootstrap import nan_mean, summarize
 from .hausdorff import hausdorff95
 from .overlap import OVERLAP_SCORES, class_counts, overlap_scores
 from .report import format_table, write_csv
+from .scored_pixels import class_names, read_sample
 
 _SCORES = (*OVERLAP_SCORES, "HD95")
 #: Endings of results: mean, standard deviation, and ends of the interval.
@@ -154,49 +154,19 @@ class PerImageMetric(BaseMetric):
             self.results.extend(self._measure(sample) for sample in data_samples)
 
     def _measure(self, sample: dict[str, Any]) -> _ImageResult:
-        path = str(sample.get("img_path", ""))
-        if "gt_sem_seg" not in sample:
-            raise UserError(
-                f"{path} has no ground truth; load it in the pipeline, or set format_only=True"
-            )
-        prediction, truth = _label_map(sample["pred_sem_seg"]), _label_map(sample["gt_sem_seg"])
-        if prediction.shape != truth.shape:
-            sizes = ["×".join(map(str, labels.shape)) for labels in (prediction, truth)]
-            raise UserError(
-                f"the prediction of {path} is {sizes[0]} and its ground truth {sizes[1]}; in the "
-                "test pipeline, put LoadAnnotations after every Resize"
-            )
-        valid = truth != self.ignore_index
-        predicted, true = prediction[valid], truth[valid]
-        classes = self._all_classes()
-        self._check_labels(true, len(classes), f"the ground truth of {path}")
-        self._check_labels(predicted, len(classes), f"the prediction of {path}")
+        classes = class_names(self.dataset_meta)
+        prediction, truth, valid = read_sample(sample, len(classes), self.ignore_index)
         chosen = [classes.index(name) for name in self._scored_classes()]
-        counts = class_counts(predicted, true, len(classes))[chosen]
+        counts = class_counts(prediction[valid], truth[valid], len(classes))[chosen]
         hd95 = np.zeros(len(chosen))
         if "HD95" in self.metrics:
             for i in np.flatnonzero(counts[:, :3].any(axis=1)):
                 found, there = (prediction == chosen[i]) & valid, (truth == chosen[i]) & valid
                 hd95[i] = hausdorff95(found, there, self.spacing)
-        return _ImageResult(path, counts, hd95)
-
-    def _check_labels(self, labels: NDArray[np.int64], num_classes: int, what: str) -> None:
-        if labels.size and (labels.min() < 0 or labels.max() >= num_classes):
-            wrong = labels.min() if labels.min() < 0 else labels.max()
-            raise UserError(
-                f"label {wrong} in {what} is no class: the dataset has {num_classes} (0 to "
-                f"{num_classes - 1}; {self.ignore_index} is ignored); correct the file, or set "
-                "the model's num_classes to fit the dataset"
-            )
-
-    def _all_classes(self) -> list[str]:
-        classes = (self.dataset_meta or {}).get("classes")
-        if not classes:
-            raise UserError("the dataset names no classes; give it metainfo=dict(classes=(…))")
-        return list(classes)
+        return _ImageResult(str(sample.get("img_path", "")), counts, hd95)
 
     def _scored_classes(self) -> list[str]:
-        classes = self._all_classes()
+        classes = class_names(self.dataset_meta)
         for name in self.classes or ():
             if name not in classes:
                 raise UserError(
@@ -260,12 +230,6 @@ class PerImageMetric(BaseMetric):
             return Path(str(self.csv_path))
         log = MMLogger.get_current_instance().log_file
         return Path(log or "").parent / f"{str(self.prefix).replace('/', '_')}.csv"
-
-
-def _label_map(pixels: dict[str, Tensor]) -> NDArray[np.int64]:
-    """(H, W) class indices."""
-    data = pixels["data"]
-    return data.reshape(data.shape[-2:]).cpu().long().numpy()  # models of one logit give floats
 
 
 def _names(argument: str, names: Sequence[str]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from ..analysis.point_attention import lay_grid, trained_tokens
 from ..analysis.token_pca import TokenPCA, align_signs, token_pca
 from ..command_line import config_errors
 from ..errors import UserError
+from ..inference.torch_segmentor import TorchSegmentor
 from ..tokens.attention_rows import AttentionRows, attention_layers, catch_attention
 from ..tokens.backbone_facts import count_prefix_tokens
 from ..tokens.patch_tokens import PatchTokens, read_layers
@@ -99,6 +100,7 @@ class ExploredModel:
         self.classes: list[str] = list(model.dataset_meta["classes"])
         self.palette: list[list[int]] = [list(map(int, c)) for c in model.dataset_meta["palette"]]
         self._model = model
+        self._segmentor = TorchSegmentor(model)
         self._config = config
         self._lock = threading.Lock()
 
@@ -114,7 +116,7 @@ class ExploredModel:
         """
         pixels = shrink(image, len(self.classes))
         with self._alone() as model:
-            labels = inference.segment_image(model, pixels)
+            labels = self._segmentor.run(pixels, tta=False, probabilities=False)[0]
             entered = inference.prepare_image(model, pixels, self._shape())
             tokens, attention = _run(model.backbone, entered.images)
             num_prefix = count_prefix_tokens(model.backbone)

@@ -21,11 +21,10 @@ from ..backbones.vit import ViTTrunk
 from ..errors import UserError, first_line, reason
 from ..files import replacing
 from ..inference import read_image, training_crop, write_png
-from .exported_segmentor import ExportedSegmentor
+from ..inference.exported import ExportedSegmentor, OnnxSegmentor
+from .description import describe
 from .formats import FORMATS
-from .metadata import describe
 from .network import ExportNetwork, Normalize, logits_of
-from .onnx_segmentor import OnnxSegmentor
 
 #: Largest difference that rounding in fp32 explains, as a share of the largest logit.
 TOLERANCE = 1e-3

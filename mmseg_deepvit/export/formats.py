@@ -8,7 +8,6 @@ varying sizes. Opset 18 is the lowest that the exporter writes without conversio
 
 from __future__ import annotations
 
-import importlib
 import json
 import logging
 import warnings
@@ -21,12 +20,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import UserError, first_line
-from .metadata import EXTRA_FILE, Metadata
+from ..inference.exported import Metadata
+from ..inference.exported.onnx_runtime import INPUT, MAX_ONNX_BYTES, OUTPUT, require, run_of
 
 OPSET = 18
-#: Limit of protobuf, and so of a single ONNX file.
-MAX_ONNX_BYTES = 2 * 2**30
-INPUT, OUTPUT = "images", "logits"
+#: Name of the extra file in TorchScript and torch.export archives.
+EXTRA_FILE = "metadata.json"
 
 
 class Format(NamedTuple):
@@ -41,20 +40,6 @@ class Format(NamedTuple):
     suffix: str
     write: Callable[[nn.Module, Tensor, bool, Metadata, Path], None]
     read: Callable[[Path], Callable[[Tensor], Tensor]]
-
-
-def require(*names: str) -> list[Any]:
-    """Import modules that only exports need.
-
-    Raises:
-        UserError: One is not installed.
-    """
-    try:
-        return [importlib.import_module(name) for name in names]
-    except ImportError as error:
-        raise UserError(
-            f"{error.name or names[0]} is not installed; pip install 'mmseg_deepvit[export]'"
-        ) from error
 
 
 @contextmanager
@@ -149,11 +134,6 @@ def read_onnx(path: Path) -> Callable[[Tensor], Tensor]:
     """Open an ONNX file on the CPU."""
     (runtime,) = require("onnxruntime")
     return run_of(runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"]))
-
-
-def run_of(session: Any) -> Callable[[Tensor], Tensor]:
-    """Function from images to logits of an onnxruntime session."""
-    return lambda images: torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
 
 
 def write_torchscript(

@@ -6,13 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.dataset import Compose
 from mmseg.models import BaseSegmentor
 from mmseg.registry import TRANSFORMS
 from timm.layers.helpers import to_2tuple
 from torch import Tensor
 
 from ..errors import UserError
+from .pipeline import PredictionPipeline, prediction_steps
 
 
 class ModelInput(NamedTuple):
@@ -69,13 +69,9 @@ def prepare_image(
         The image for ``model.backbone``.
 
     Raises:
-        UserError: The config has no ``test_pipeline``.
+        UserError: The config has no ``test_pipeline``, or one that does not load images.
     """
-    steps = [dict(step) for step in model.cfg.get("test_pipeline") or ()]
-    if not steps:
-        raise UserError("the config has no test_pipeline; set the steps that prepare images")
-    steps[0]["type"] = "LoadImageFromNDArray"
-    steps = [step for step in steps if step["type"] != "LoadAnnotations"]
+    pipeline = PredictionPipeline(prediction_steps(model.cfg))
 
     def fit(results: dict[str, Any]) -> dict[str, Any]:
         height, width = results["img"].shape[:2]
@@ -88,7 +84,7 @@ def prepare_image(
         resized: dict[str, Any] = TRANSFORMS.build(resize)(results)
         return resized
 
-    data = Compose([*steps[:-1], fit, steps[-1]])(dict(img=image))
-    batch = dict(inputs=[data["inputs"]], data_samples=[data["data_samples"]])
+    batch = pipeline.batch(image, fit)
     images = model.data_preprocessor(batch, training=False)["inputs"]
-    return ModelInput(images, (data["inputs"].shape[-2], data["inputs"].shape[-1]))
+    height, width = batch["inputs"][0].shape[-2:]
+    return ModelInput(images, (height, width))

@@ -45,13 +45,15 @@ def build_segmentor(cfg: Config, device: str | torch.device = "cpu") -> BaseSegm
 
 
 def load_segmentor(
-    cfg: Config, checkpoint: str | os.PathLike[str], device: str | torch.device = "cpu"
+    cfg: Config,
+    checkpoint: str | os.PathLike[str] | Checkpoint,
+    device: str | torch.device = "cpu",
 ) -> BaseSegmentor:
     """Build a segmentor and load all weights of a checkpoint that training saved.
 
     Args:
         cfg: Config of that training.
-        checkpoint: Path of the checkpoint; no code in it is run.
+        checkpoint: Path of the checkpoint, whose code is not run, or its content.
         device: Device of the model.
 
     Returns:
@@ -67,7 +69,7 @@ def load_segmentor(
     # The checkpoint has all weights; the pretrained ones may be missing on this machine.
     model_cfg.backbone = {k: v for k, v in model_cfg.backbone.items() if k != "init_cfg"}
     model = MODELS.build(model_cfg)
-    content = read_checkpoint(checkpoint)
+    content = checkpoint if isinstance(checkpoint, Checkpoint) else read_checkpoint(checkpoint)
     load_whole_model(model, segmentor_state_dict(content))
     model.cfg = cfg
     model.dataset_meta = _dataset_meta(content, cfg)

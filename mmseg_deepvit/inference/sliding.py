@@ -1,36 +1,59 @@
-"""Slide inference with several windows at a time, and prediction of scored classes only.
+"""Slide inference with several windows at a time, prediction of scored classes, whole regions.
 
 Reference: mmsegmentation ``mmseg/models/segmentors/encoder_decoder.py``, which runs windows one by
 one and pads each result to the size of the image.
-Deviations: none in result but rounding, if ``unscored_classes`` is 0.
+Deviations: none in result but rounding with the default settings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from typing import Any
 
 import torch
 from mmseg.models import BaseSegmentor, EncoderDecoder
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 from torch import Tensor
 
-#: Top, left, bottom and right of a window, in pixels.
-Window = tuple[int, int, int, int]
+from .regions import NAMES, RegionRules
+from .windows import WEIGHTS, average_windows, check_weights
+
+#: Names of ``test_cfg``; heads may read further ones.
+_WINDOWS = ("crop_size", "stride", "window_batch_size", "window_weights")
+_SETTINGS = ("mode", *_WINDOWS, "unscored_classes", *NAMES)
 
 
 @MODELS.register_module()
 class SlidingEncoderDecoder(EncoderDecoder):
-    """``EncoderDecoder`` with two more settings in ``test_cfg``.
+    """``EncoderDecoder`` with more settings in ``test_cfg``.
 
-    ``window_batch_size`` is the number of windows (of every image in the batch) that the model
-    takes at a time, 1 by default. ``unscored_classes`` is the number of outputs that the heads have
-    after the data set's last class, 0 by default; no label names them, and prediction skips them.
+    * ``window_batch_size`` is the number of windows (of every image in the batch) that the model
+      takes at a time, 1 by default.
+    * ``window_weights`` is ``'constant'``, or ``'gaussian'`` for windows that count most in their
+      middle (:func:`~mmseg_deepvit.inference.windows.window_weights`).
+    * ``unscored_classes`` is the number of outputs that the heads have after the data set's last
+      class, 0 by default; no label names them, and prediction skips them.
+    * ``keep_largest_region`` and ``fill_holes``, False by default, change the predicted labels of
+      each class but 0 (:class:`~mmseg_deepvit.inference.regions.RegionRules`), not the logits.
+
+    Raises:
+        ValueError: A setting has another kind of value, or a name close to one of these.
 
     Example:
         >>> test_cfg = dict(mode='slide', crop_size=(512, 512), stride=(341, 341),
-        ...                 window_batch_size=8)
+        ...                 window_batch_size=8, window_weights='gaussian')
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        settings = self.test_cfg or {}
+        for name in settings:
+            close = get_close_matches(name, _SETTINGS, n=1, cutoff=0.8)
+            if name not in _SETTINGS and close:
+                raise ValueError(f"test_cfg.{name} is no setting: did you mean {close[0]}?")
+        RegionRules.of(settings)  # raises
+        check_weights(settings.get("window_weights", WEIGHTS[0]))
 
     @property
     def scored_classes(self) -> int:
@@ -71,7 +94,7 @@ class SlidingEncoderDecoder(EncoderDecoder):
             (B, classes, H, W).
 
         Raises:
-            ValueError: ``window_batch_size`` is below 1.
+            ValueError: ``window_batch_size`` is below 1, or ``window_weights`` unknown.
         """
         at_a_time = self.test_cfg.get("window_batch_size", 1)
         if not isinstance(at_a_time, int) or at_a_time < 1:
@@ -82,68 +105,32 @@ class SlidingEncoderDecoder(EncoderDecoder):
             meta = {**batch_img_metas[0], "img_shape": crops.shape[2:]}
             return self.encode_decode(crops, [meta] * len(crops))
 
-        return average_windows(
-            run, inputs, self.test_cfg.crop_size, self.test_cfg.stride, at_a_time
-        )
+        crop_size, stride = self.test_cfg.crop_size, self.test_cfg.stride
+        weights = self.test_cfg.get("window_weights", "constant")
+        return average_windows(run, inputs, crop_size, stride, at_a_time, weights)
+
+    def postprocess_result(
+        self, seg_logits: Tensor, data_samples: list[SegDataSample] | None = None
+    ) -> list[SegDataSample]:
+        """Make each image's labels, (1, H, W), from logits, (B, classes, h, w), as mmseg does.
+
+        Raises:
+            ValueError: ``keep_largest_region`` or ``fill_holes`` is neither True nor False.
+        """
+        samples: list[SegDataSample] = super().postprocess_result(seg_logits, data_samples)
+        for sample in samples:
+            sample.pred_sem_seg.data = self.refine_labels(sample.pred_sem_seg.data)
+        return samples
+
+    def refine_labels(self, labels: Tensor) -> Tensor:
+        """Apply ``keep_largest_region`` and ``fill_holes`` to labels, (1, H, W)."""
+        rules = RegionRules.of(self.test_cfg)
+        if not rules:
+            return labels
+        refined = rules.apply(labels[0].cpu().numpy())
+        return torch.from_numpy(refined)[None].to(labels)
 
 
 def scored_classes(segmentor: BaseSegmentor) -> int:
     """Number of classes that a segmentor of any kind predicts."""
     return int(getattr(segmentor, "scored_classes", segmentor.num_classes))
-
-
-def average_windows(
-    run: Callable[[Tensor], Tensor],
-    inputs: Tensor,
-    crop_size: tuple[int, int],
-    stride: tuple[int, int],
-    at_a_time: int = 1,
-) -> Tensor:
-    """Run a model on the windows of images and average the results where they overlap.
-
-    Args:
-        run: Function from crops, (B', C, h, w), to logits, (B', K, h, w).
-        inputs: Images, (B, C, H, W).
-        crop_size: Height and width of a window.
-        stride: Step down and across.
-        at_a_time: Number of windows of each image that ``run`` takes at a time.
-
-    Returns:
-        (B, K, H, W).
-    """
-    batch, _, height, width = inputs.shape
-    windows = list(find_windows((height, width), crop_size, stride))
-    count = inputs.new_zeros(1, 1, height, width)
-    total = count
-    for start in range(0, len(windows), at_a_time):
-        chosen = windows[start : start + at_a_time]
-        logits = run(torch.cat([inputs[:, :, y1:y2, x1:x2] for y1, x1, y2, x2 in chosen]))
-        if start == 0:
-            total = inputs.new_zeros(batch, logits.shape[1], height, width)
-        for (y1, x1, y2, x2), part in zip(chosen, torch.split(logits, batch), strict=True):
-            total[:, :, y1:y2, x1:x2] += part
-            count[:, :, y1:y2, x1:x2] += 1
-    return total / count
-
-
-def find_windows(
-    size: tuple[int, int], crop_size: tuple[int, int], stride: tuple[int, int]
-) -> Iterator[Window]:
-    """Cover an image with windows, row by row; the last ones are moved back into the image.
-
-    Args:
-        size: Height and width of the image.
-        crop_size: Height and width of a window; windows are cut to a smaller image.
-        stride: Step down and across.
-
-    Yields:
-        Top, left, bottom and right.
-    """
-    tops, lefts = (
-        [min(start, max(side - crop, 0)) for start in range(0, max(side - crop, 0) + by, by)]
-        for side, crop, by in zip(size, crop_size, stride, strict=True)
-    )
-    for top in tops:
-        for left in lefts:
-            bottom, right = min(top + crop_size[0], size[0]), min(left + crop_size[1], size[1])
-            yield top, left, bottom, right

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from mmengine.dataset import ConcatDataset
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmengine.registry import init_default_scope
 from mmseg.datasets import BaseSegDataset
 from mmseg.evaluation import IoUMetric
@@ -21,7 +21,7 @@ from mmseg_deepvit.engine.checks.agreement import (
 )
 from mmseg_deepvit.engine.resuming.seeding import SeededDataset
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.evaluation import PerImageMetric
+from mmseg_deepvit.evaluation import ConfusionMetric, PerImageMetric
 from mmseg_deepvit.inference import SlidingEncoderDecoder
 
 ROTATE = dict(type="RandomRotate", prob=1.0, degree=9)
@@ -234,11 +234,24 @@ class Other(IoUMetric):
 )
 def test_save_best_names_what_is_measured(save_best, metrics, named):
     hook = CheckpointHook(save_best=save_best, rule="greater")
-    found = find_unmeasured([hook], part("val", None, *metrics))
+    found = find_unmeasured([hook], part("val", None, *metrics), None)
     assert len(found) == (named is not None)
     if named is not None:
         with pytest.raises(UserError, match=rf"default_hooks\.checkpoint\.save_best names {named}"):
             raise UserError(found[0])
+
+
+def test_early_stopping_names_what_is_measured():
+    """Scores of hooks count; two settings are two sentences."""
+    stop = EarlyStoppingHook("val/loss")
+    loss = SimpleNamespace(score_names=lambda segmentor: ["val/loss"])
+    validation = part("val", None, IoUMetric(), ConfusionMetric())
+    assert find_unmeasured([stop, loss], validation, None) == []
+    save = CheckpointHook(save_best="val/lss", rule="less")
+    first, second = find_unmeasured([stop, save], validation, None)
+    assert first.startswith("early stopping names 'val/loss', which val_evaluator does not measure")
+    assert first.endswith("give one of aAcc, mIoU, mAcc, or leave it out")
+    assert "save_best names 'val/lss'" in second
 
 
 def test_the_hook_tells_all_in_one_line():

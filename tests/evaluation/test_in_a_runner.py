@@ -1,7 +1,8 @@
-"""The metric in mmengine's runner: several processes, and the best checkpoint."""
+"""Metrics in mmengine's runner: several processes, and the best checkpoint."""
 
 import csv
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,8 @@ from torch import nn
 from torch.utils.data import Dataset
 
 import mmseg_deepvit  # noqa: F401  (registers the metric, in spawned processes too)
+from mmseg_deepvit.engine import ValidationLossHook
+from mmseg_deepvit.evaluation.confusion_files import MATRIX
 
 from .cases import CLASSES, random_pairs, sample
 
@@ -30,12 +33,18 @@ def evaluate(csv_path):
     """Evaluate seven images in two processes, each with its part."""
     init_default_scope("mmseg")
     config = dict(type="PerImageMetric", metrics=["Dice", "HD95"], csv_path=csv_path)
-    evaluator = Evaluator([config])
+    evaluator = Evaluator([config, dict(type="ConfusionMetric", out_dir=f"{csv_path}-matrix")])
     evaluator.dataset_meta = {"classes": CLASSES}
     pairs = random_pairs(2, count=NUM_IMAGES)
+    losses = ValidationLossHook()
+    losses._losses = []
     for i in DefaultSampler(range(NUM_IMAGES), shuffle=False):  # pads to an even number
         evaluator.process([sample(*pairs[i], f"{i}.png")])
-    return len(evaluator.metrics[0].results), evaluator.evaluate(NUM_IMAGES)
+        losses._losses.append({"loss": float(i)} if i else {})  # the first has no labelled pixel
+    count, metrics = len(evaluator.metrics[0].results), evaluator.evaluate(NUM_IMAGES)
+    loader = SimpleNamespace(dataset=pairs)
+    losses.after_val_epoch(SimpleNamespace(val_dataloader=loader), metrics)
+    return count, metrics
 
 
 def work(rank, folder, results):
@@ -58,6 +67,9 @@ def test_two_processes_count_each_image_once(tmp_path):
     alone = tmp_path / "alone.csv"
     _, expected = evaluate(str(alone))
     assert metrics[0] == metrics[1] == expected
+    assert expected["loss"] == sum(range(1, NUM_IMAGES)) / (NUM_IMAGES - 1)
+    matrices = (tmp_path / f"{name}.csv-matrix" / MATRIX for name in ("written_by_0", "alone"))
+    assert len({path.read_text() for path in matrices}) == 1
     assert (tmp_path / "written_by_0.csv").read_bytes() == alone.read_bytes()
     assert not (tmp_path / "written_by_1.csv").exists()
     with alone.open(newline="") as file:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
+from mmseg.apis import inference_model
 
-from mmseg_deepvit import inference
 from mmseg_deepvit.analysis.collapse import measure_collapse
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.tokens.attention_rows import attention_layers, catch_attention
@@ -14,7 +14,7 @@ def test_classes_and_tokens_of_an_image(deepvit, image):
     explored, model = deepvit
     look = explored.look(image, "photo.png")
     assert (look.name, look.full_size) == ("photo.png", (40, 60))
-    assert np.array_equal(look.labels, inference.segment_image(model, image))
+    assert np.array_equal(look.labels, inference_model(model, image).pred_sem_seg.data[0])
     # The BatchNorm of the maps belongs to crops of 32².
     assert look.entered.images.shape == (1, 3, 32, 32)
     assert [layer.name for layer in look.layers] == ["blocks.0", "blocks.1", "blocks.2"]

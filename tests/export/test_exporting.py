@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from mmseg_deepvit.errors import UserError
-from mmseg_deepvit.export import FORMATS, export_segmentor, exporting
-from mmseg_deepvit.export.metadata import describe
+from mmseg_deepvit.export import FORMATS, describe, export_segmentor, exporting
 
 CAIT, DEEPVIT = "linear_cait-xxs24_ade20k", "upernet_deepvit_ade20k"
 DIVERSE, SWIN = "upernet_diversepatch-b_ade20k", "upernet_diversepatch-swin-l_cityscapes-1025x1025"

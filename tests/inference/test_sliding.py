@@ -1,12 +1,16 @@
 import copy
+import math
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
 
-from mmseg_deepvit.inference.sliding import find_windows, scored_classes
+from mmseg_deepvit.inference.regions import RegionRules
+from mmseg_deepvit.inference.sliding import scored_classes
+from mmseg_deepvit.inference.windows import WEIGHTS, find_windows
 
 
 def segmentor(kind, **test_cfg):
@@ -58,12 +62,6 @@ def test_bad_sizes(at_a_time):
         model.slide_inference(torch.randn(1, 3, 32, 32), metas(1, (32, 32)))
 
 
-def test_windows_cover_the_image_and_stay_in_it():
-    windows = find_windows((70, 33), (32, 32), (24, 20))
-    corners = [(top, left) for top in (0, 24, 38) for left in (0, 1)]
-    assert list(windows) == [(top, left, top + 32, left + 32) for top, left in corners]
-
-
 @pytest.mark.parametrize("mode", ["slide", "whole"])
 def test_the_class_that_is_never_scored(mode):
     """Prediction skips the class although its logit is largest; the other logits stay."""
@@ -86,3 +84,56 @@ def test_the_class_that_is_never_scored(mode):
 def test_unscored_classes_out_of_range(unscored):
     with pytest.raises(ValueError, match=r"test_cfg\.unscored_classes .* below the head's 3"):
         scored_classes(segmentor("SlidingEncoderDecoder", unscored_classes=unscored))
+
+
+def test_gaussian_windows_count_most_in_their_middle():
+    """Against a loop over windows; a single window stays as it is."""
+    plain, ours = (segmentor("SlidingEncoderDecoder", window_weights=w) for w in WEIGHTS)
+    images = torch.randn(1, 3, 40, 56)
+    with torch.no_grad():
+        found, constant = (m.slide_inference(images, metas(1, (40, 56))) for m in (ours, plain))
+        one = [m.slide_inference(images[..., :32, :32], metas(1, (32, 32))) for m in (ours, plain)]
+        total, count = torch.zeros(3, 40, 56), torch.zeros(40, 56)
+        for top, left, bottom, right in find_windows((40, 56), (32, 32), (20, 24)):
+            crop = images[:, :, top:bottom, left:right]
+            for y in range(top, bottom):
+                weights = [gaussian(y - top) * gaussian(x) for x in range(32)]
+                row = torch.tensor(weights).clamp(min=1e-3)
+                count[y, left:right] += row
+                if y == top:
+                    logits = plain.encode_decode(crop, metas(1, (32, 32)))[0]
+                total[:, y, left:right] += row * logits[:, y - top]
+    torch.testing.assert_close(found[0], total / count, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(one[0], one[1], rtol=1e-5, atol=1e-6)
+    assert (found - constant).abs().max() > 1e-3
+
+
+def gaussian(x):
+    return math.exp(-0.5 * ((x - 15.5) / 4) ** 2)
+
+
+def test_regions_reach_the_prediction():
+    """The logits stay; labels are the same as of the rules alone."""
+    plain = segmentor("SlidingEncoderDecoder")
+    model = segmentor("SlidingEncoderDecoder", keep_largest_region=True, fill_holes=True)
+    images = torch.randn(1, 3, 40, 56)
+    with torch.no_grad():
+        (before,), (after,) = (m.predict(images, None) for m in (plain, model))
+    assert torch.equal(before.seg_logits.data, after.seg_logits.data)
+    labels, found = (x.pred_sem_seg.data for x in (before, after))
+    assert (found.dtype, found.shape) == (labels.dtype, (1, 40, 56))
+    expected = RegionRules(True, True).apply(labels[0].numpy())
+    assert np.array_equal(found[0].numpy(), expected)
+    assert not torch.equal(labels, found)
+
+
+@pytest.mark.parametrize("setting", ["keep_largest_region", "fill_holes", "window_weights"])
+def test_settings_of_another_kind(setting):
+    with pytest.raises(ValueError, match=rf"test_cfg\.{setting} must be .* got 'yes'"):
+        segmentor("SlidingEncoderDecoder", **{setting: "yes"})
+
+
+def test_a_mistyped_setting():
+    with pytest.raises(ValueError, match="is no setting: did you mean keep_largest_region"):
+        segmentor("SlidingEncoderDecoder", keep_largest_regions=True)
+    segmentor("SlidingEncoderDecoder", subdivision_steps=2)  # mmseg's PointHead reads it

@@ -34,12 +34,11 @@ def test_says_what_it_wrote_and_how_it_differs(exported):
 
 
 def test_onnx_predicts_what_the_checkpoint_does(exported, trained, tmp_path):
-    """Without config, over the windows that the config's test has."""
+    """Each by the settings in the file alone, over the windows of the config's test."""
     images = sorted(trained.images.glob("*.jpg"))[:2]
-    whole = ["--config", CONFIG, "--checkpoint", trained.checkpoint, "--device", "cpu"]
-    for name, how in (("onnx", ["--checkpoint", exported.path]), ("torch", whole)):
-        options = ["--cfg-options", *SMALL] if name == "torch" else []
-        result = run_tool("tools/predict.py", *images, *how, "--out-dir", tmp_path / name, *options)
+    for name, file in (("onnx", exported.path), ("torch", trained.checkpoint)):
+        how = ("--checkpoint", file, "--device", "cpu", "--out-dir", tmp_path / name)
+        result = run_tool("tools/predict.py", *images, *how)
         assert result.returncode == 0, result.stderr[-2000:]
         assert "2 of 2 images segmented" in result.stdout
     for image in images:
@@ -94,11 +93,3 @@ def test_without_onnxruntime(exported, trained, tmp_path, monkeypatch):
     )
     assert_one_line(result, *what)
     assert not list(out.glob("*"))
-
-
-def test_predict_wants_a_config_with_a_checkpoint(trained, tmp_path):
-    arguments = ["--checkpoint", trained.checkpoint, "--out-dir", tmp_path / "out"]
-    result = run_here("tools/predict.py", trained.images, *arguments)
-    assert result.returncode == 2
-    assert "--config is needed" in result.stderr.splitlines()[-1]
-    assert not list(tmp_path.iterdir())

@@ -53,17 +53,23 @@ def test_resume_goes_on(trained, tmp_path):
 
 @pytest.fixture(scope="module")
 def plain_scores(trained, tmp_path_factory):
-    """Scores of tools/test.py on the checkpoint, with label maps and painted images."""
+    """Scores of tools/test.py on the checkpoint, with label maps, pictures and a matrix."""
     folder = tmp_path_factory.mktemp("test")
     result = run_tool(
         *("tools/test.py", CONFIG, trained.checkpoint, "--work-dir", folder / "work"),
-        *("--out", folder / "out", "--show-dir", folder / "show", "--cfg-options", *SMALL),
+        *("--out", folder / "out", "--show-dir", folder / "show", "--confusion"),
+        *("--cfg-options", *SMALL),
     )
     assert result.returncode == 0, result.stderr[-3000:]
     assert len(list((folder / "out").glob("*.png"))) == 6
     assert len(list((folder / "show").rglob("*.png"))) == 6
-    (scores,) = (folder / "work").glob("*/*.json")
-    return json.loads(scores.read_text())
+    (path,) = (folder / "work").glob("*/*.json")
+    scores = json.loads(path.read_text())
+    *_, mean = (path.parent / "classes.csv").read_text().splitlines()
+    assert float(mean.split(",")[1]) == pytest.approx(scores["mIoU"], abs=0.01)
+    for name in ("confusion_matrix.csv", "confusion_matrix.png"):
+        assert (path.parent / name).stat().st_size > 1000
+    return scores
 
 
 @pytest.mark.parametrize(
@@ -125,7 +131,7 @@ def test_mim_test_and_train(trained, tmp_path):
 
 
 def test_what_people_add_to_training(ade_root, tmp_path):
-    """Moving average, mixed precision, clipping, accumulation, TensorBoard, layer-wise decay."""
+    """Moving average, mixed precision, clipping, accumulation, layer-wise decay, losses, stop."""
     amp = ("--amp", "bf16") if torch.cuda.is_available() or cpu_has_bf16() else ()
     options = [
         *SMALL,
@@ -134,8 +140,9 @@ def test_what_people_add_to_training(ade_root, tmp_path):
         "optim_wrapper.constructor=BlockDecayOptimWrapperConstructor",
         "optim_wrapper.paramwise_cfg.layer_decay_rate=0.8",
     ]
-    command = ("tools/train.py", CONFIG, "--work-dir", tmp_path, "--ema", "0.5")
-    result = run_tool(*command, *amp, "--log-to", "tensorboard", "--cfg-options", *options)
+    command = ("tools/train.py", CONFIG, "--work-dir", tmp_path, "--ema", "0.5", "--val-loss")
+    command += ("--early-stop", "val/loss:9", "--log-to", "tensorboard")
+    result = run_tool(*command, *amp, "--cfg-options", *options)
     assert result.returncode == 0, result.stderr[-3000:]
     log = result.stdout + result.stderr
     assert "grad_norm" in log
@@ -143,6 +150,9 @@ def test_what_people_add_to_training(ade_root, tmp_path):
     assert "groups of parameters:" in log
     assert "lr 1.97e-05" in log  # 6e-5 · 0.8⁵, the stem's
     assert list(tmp_path.glob("*/vis_data/events.out.tfevents.*"))
+    assert "val/loss_ce: " in log
+    assert (tmp_path / "best_val_loss_iter_2.pth").exists()
+    assert (tmp_path / "best_mIoU_iter_2.pth").exists()
     saved = read_checkpoint(tmp_path / "iter_2.pth")
     assert ("loss_scaler" in saved["optimizer"]) is bool(amp)
     averaged, plain = saved["state_dict"], saved["ema_state_dict"]
@@ -163,11 +173,12 @@ def test_what_people_add_to_training(ade_root, tmp_path):
     [
         (["--ema", "2"], ["--ema takes a momentum above 0 and below 1, got 2"]),
         (["--log-to", "wandb"], ["--log-to wandb needs the package wandb: pip install wandb"]),
+        (["--log-to", "mlflow"], ["--log-to mlflow needs the package mlflow: pip install mlflow"]),
     ],
 )
 def test_additions_that_cannot_be(tmp_path, options, parts):
-    if "wandb" in options and find_spec("wandb"):
-        pytest.skip("wandb is installed")
+    if "--log-to" in options and find_spec(options[1]):
+        pytest.skip(f"{options[1]} is installed")
     result = run_here("tools/train.py", CONFIG, "--work-dir", tmp_path, *options)
     assert_one_line(result, *parts)
 

@@ -13,18 +13,20 @@ from typing import Any, NamedTuple
 import mmcv.transforms
 import mmseg.datasets.transforms as transforms
 from mmengine.evaluator import BaseMetric
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, EarlyStoppingHook
 from mmseg.evaluation import IoUMetric
 from mmseg.models import BaseSegmentor
 from mmseg.models.losses import OhemCrossEntropy
 from torch import nn
 
-from ...evaluation import PerImageMetric
+from ...evaluation import ConfusionMetric, PerImageMetric
 from ...inference.sliding import scored_classes
 from ..resuming.seeding import unwrap_dataset
 
 #: Label that mmseg gives to pixels without a class.
 _LEFT_OUT = 255
+#: Name of early stopping in messages.
+_EARLY = "early stopping"
 #: Scores of ``IoUMetric`` for each of ``iou_metrics``, in addition to aAcc.
 _IOU_SCORES = {
     "mIoU": ("mIoU", "mAcc"),
@@ -97,17 +99,18 @@ def find_disagreements(segmentor: BaseSegmentor, parts: Sequence[Part]) -> list[
     return [*found, *_numbers_of_classes(segmentor, parts), *_ignored_labels(segmentor, parts)]
 
 
-def find_unmeasured(hooks: Sequence[Any], validation: Part) -> list[str]:
-    """Find scores of ``save_best`` that no metric of the validation measures.
+def find_unmeasured(hooks: Sequence[Any], validation: Part, segmentor: BaseSegmentor) -> list[str]:
+    """Find scores of ``save_best`` and early stopping that nothing in the validation measures.
 
     Nothing is told if a metric is neither mmseg's ``IoUMetric`` nor ours: its scores are unknown.
 
     Args:
         hooks: Hooks of the runner.
         validation: Part of the run that validates.
+        segmentor: Segmentor, for the names of its losses.
 
     Returns:
-        One sentence or none.
+        A sentence for each setting that names such scores.
     """
     measured: list[str] = []
     for _, metric in validation.named_metrics():
@@ -115,24 +118,32 @@ def find_unmeasured(hooks: Sequence[Any], validation: Part) -> list[str]:
         if names is None:
             return []
         measured += names
-    wanted = [
-        name
-        for hook in hooks
-        if isinstance(hook, CheckpointHook) and hook.save_best
-        for name in hook.save_best
-        if name != "auto"
-    ]
-    unmeasured = [name for name in wanted if name not in measured]
-    if not unmeasured:
-        return []
+    wanted: list[tuple[str, list[str]]] = []
+    for hook in hooks:
+        if hasattr(hook, "score_names"):  # one that adds scores
+            measured += hook.score_names(segmentor)
+        if isinstance(hook, CheckpointHook) and hook.save_best:
+            wanted.append(("default_hooks.checkpoint.save_best", list(hook.save_best)))
+        elif isinstance(hook, EarlyStoppingHook):
+            wanted.append((_EARLY, [hook.monitor]))
+    found = []
+    for place, names in wanted:
+        if missing := [name for name in names if name not in [*measured, "auto"]]:
+            found.append(_unmeasured(place, missing, measured))
+    return found
+
+
+def _unmeasured(place: str, unmeasured: list[str], measured: list[str]) -> str:
     close = get_close_matches(unmeasured[0], measured, n=1, cutoff=0.7)
     means = [name for name in measured if "_" not in name.rpartition("/")[2]]
     shown = list(dict.fromkeys([*close, *means]))
-    choice = f"give one of {', '.join(shown)}, or None" if shown else "give None"
-    return [
-        f"default_hooks.checkpoint.save_best names {', '.join(map(repr, unmeasured))}, which "
-        f"val_evaluator does not measure: {choice}"
-    ]
+    otherwise = "leave it out" if place == _EARLY else "give None"
+    names = f"give one of {', '.join(shown)}, or {otherwise.removeprefix('give ')}"
+    choice = names if shown else otherwise
+    return (
+        f"{place} names {', '.join(map(repr, unmeasured))}, which val_evaluator does not measure: "
+        f"{choice}"
+    )
 
 
 def named_heads(segmentor: BaseSegmentor) -> dict[str, Any]:
@@ -275,13 +286,13 @@ def _pipeline_settings(part: Part) -> Iterator[Setting]:
 
 def _metric_settings(part: Part) -> Iterator[Setting]:
     for place, metric in part.named_metrics():
-        if isinstance(metric, IoUMetric | PerImageMetric):
+        if isinstance(metric, ConfusionMetric | IoUMetric | PerImageMetric):
             yield from _number(place, metric, "ignore_index", True)
 
 
 def _measured(metric: BaseMetric) -> list[str] | None:
     """Names of a metric's scores, or None where they are not known."""
-    if isinstance(metric, PerImageMetric):
+    if isinstance(metric, ConfusionMetric | PerImageMetric):
         names = metric.score_names()
     elif type(metric).compute_metrics is IoUMetric.compute_metrics:
         wanted = [metric.metrics] if isinstance(metric.metrics, str) else metric.metrics

@@ -48,7 +48,7 @@ class ClassCheckHook(Hook):
         found = find_disagreements(unwrap_segmentor(runner.model), parts)
         for part in parts:
             if part.name == "val" and "train" in names:
-                found += find_unmeasured(runner.hooks, part)
+                found += find_unmeasured(runner.hooks, part, unwrap_segmentor(runner.model))
         if found:
             raise UserError("; ".join(found))
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checkpoints import Checkpoint
-from ..checkpoints.compatibility import check_finite
-from ..errors import CheckpointError, UserError, first_line
+from ...checkpoints import Checkpoint
+from ...checkpoints.compatibility import check_finite
+from ...errors import CheckpointError, UserError, first_line
 from .exported_segmentor import ExportedSegmentor
-from .formats import MAX_ONNX_BYTES, require, run_of
 from .metadata import Metadata
+from .onnx_runtime import MAX_ONNX_BYTES, require, run_of
 
 
 class OnnxSegmentor(ExportedSegmentor):

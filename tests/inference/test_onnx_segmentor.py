@@ -5,7 +5,9 @@ import pytest
 from mmseg.apis import inference_model
 
 from mmseg_deepvit.errors import CheckpointError, UserError
-from mmseg_deepvit.export import Metadata, OnnxSegmentor, export_segmentor
+from mmseg_deepvit.export import export_segmentor
+from mmseg_deepvit.inference import load_model
+from mmseg_deepvit.inference.exported import Metadata, OnnxSegmentor
 
 CAIT = "linear_cait-xxs24_ade20k"
 
@@ -33,10 +35,20 @@ def test_any_size_is_the_models_prediction(small, tmp_path):
 
 
 def test_windows_of_the_size_of_the_file(small, tmp_path):
+    """With what counts in a window, and what is done to regions."""
     model = small(CAIT)
+    rules = dict(keep_largest_region=True, fill_holes=True)
+    model.test_cfg.update(window_weights="gaussian", **rules)
     path = tmp_path / "model.onnx"
     export_segmentor(model, path)
     assert agree(model, path, picture(90, 141)) > 0.999
+    metadata = OnnxSegmentor(path).metadata
+    assert metadata.windows == dict(crop_size=[64, 64], stride=[48, 48], weights="gaussian")
+    assert metadata.regions == rules
+    for other in (dict(window_weights="constant"), dict.fromkeys(rules, False)):
+        model.test_cfg.update(other)
+        assert agree(model, path, picture(90, 141)) < 0.999
+        model.test_cfg.update(window_weights="gaussian", **rules)
 
 
 def test_one_size_and_a_single_logit(small, tmp_path):
@@ -48,7 +60,14 @@ def test_one_size_and_a_single_logit(small, tmp_path):
     path = tmp_path / "model.onnx"
     export_segmentor(model, path, shape=(64, 96))
     assert agree(model, path, picture(100, 77)) > 0.999
-    assert OnnxSegmentor(path).dataset_meta["classes"] == list(model.dataset_meta["classes"])
+    loaded = load_model(path)
+    assert loaded.classes == list(model.dataset_meta["classes"])
+    result = loaded.predict(picture(100, 77))
+    expected = inference_model(model, picture(100, 77)).seg_logits.data[0].numpy()
+    np.testing.assert_allclose(result.probabilities, [1 - expected, expected], atol=1e-5)
+    assert np.array_equal(result.labels, result.probabilities[1] > 0.4)
+    with pytest.raises(UserError, match="no test-time augmentation; use the checkpoint"):
+        loaded.predict(picture(100, 77), tta=True)
 
 
 @pytest.fixture(scope="module")

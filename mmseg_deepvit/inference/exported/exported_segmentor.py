@@ -7,7 +7,10 @@ size. Such an image is resized to the file's size.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import mmcv
 import numpy as np
@@ -15,8 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import UserError, first_line
-from ..inference.sliding import average_windows
+from ...errors import UserError, first_line
+from ..arrays import both_classes, check_image
+from ..files import read_image
+from ..regions import RegionRules
+from ..windows import average_windows
 from .metadata import Metadata
 
 
@@ -50,10 +56,40 @@ class ExportedSegmentor:
         Raises:
             UserError: The network does not run on the image, or gives NaN or infinity.
         """
-        scores = self.scores(image)
-        if self.metadata.threshold is None:
-            return scores.argmax(dim=0).numpy()
-        return (scores[0] > self.metadata.threshold).long().numpy()
+        return self.run(image)[0]
+
+    def run(
+        self, image: np.ndarray, tta: bool = False, probabilities: bool = False
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Segment one image as :meth:`segment`.
+
+        Args:
+            image: Image, (H, W, 3), uint8, BGR.
+            tta: Must be False: metadata do not hold views of the image.
+            probabilities: Whether to return them.
+
+        Returns:
+            Class indices, (H, W), int64, and probabilities, (classes, H, W), float32, or None.
+
+        Raises:
+            UserError: As :meth:`segment`, or ``tta`` is True.
+        """
+        if tta:
+            raise UserError("an exported file knows no test-time augmentation; use the checkpoint")
+        scores, threshold = self.scores(image), self.metadata.threshold
+        labels = scores.argmax(dim=0) if threshold is None else (scores[0] > threshold).long()
+        found = RegionRules(**(self.metadata.regions or {})).apply(labels.numpy())
+        if not probabilities:
+            return found, None
+        return found, both_classes(scores.softmax(dim=0) if threshold is None else scores)
+
+    def read(self, path: str | os.PathLike[str]) -> np.ndarray:
+        """Read an image file as training does, (H, W, 3), uint8, BGR."""
+        return read_image(Path(path))
+
+    def check(self, image: Any) -> None:
+        """Raise UserError unless an array is like those of :meth:`read`."""
+        check_image(image)
 
     def scores(self, image: np.ndarray) -> Tensor:
         """Compute logits, or the sigmoid of a single logit, of an image as in :meth:`segment`.
@@ -124,7 +160,9 @@ class ExportedSegmentor:
         windows = self.metadata.windows
         if windows is None or not self._slides(image.shape[:2]):
             return self._checked_run(batch)
-        return average_windows(self._checked_run, batch, windows["crop_size"], windows["stride"])
+        weights = windows.get("weights", "constant")
+        sizes = windows["crop_size"], windows["stride"]
+        return average_windows(self._checked_run, batch, *sizes, weights=weights)
 
     def _checked_run(self, batch: Tensor) -> Tensor:
         size = "×".join(map(str, batch.shape[2:]))

@@ -9,17 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
-from mmseg.models import BaseSegmentor
-from timm.layers.helpers import to_2tuple
-
-from ..errors import CheckpointError
-from ..label_pictures import is_palette
-from ..version import __version__
-from .network import Normalize
-from .preprocessing import read_preprocessing
-
-#: Name of the extra file in TorchScript and torch.export archives.
-EXTRA_FILE = "metadata.json"
+from ...errors import CheckpointError
+from ...label_pictures import is_palette
+from ...version import __version__
+from ..regions import NAMES as REGION_RULES
+from ..windows import WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -36,9 +30,11 @@ class Metadata:
         align_corners: Whether logits are resized with aligned corners.
         threshold: Threshold for the sigmoid of a single logit; None if the largest logit wins.
         resize: ``scale`` (width, height) and ``keep_ratio`` of the config's test pipeline, or None.
-        windows: ``crop_size`` and ``stride`` (height, width) of slide inference, or None.
+        windows: ``crop_size`` and ``stride`` (height, width) of slide inference, and ``weights``
+            if they are not constant; or None.
         padding: ``size`` (height, width) or ``size_divisor`` to which the resized image is padded
             below and on the right, and ``value`` (RGB) of the padding; or None.
+        regions: ``keep_largest_region`` and ``fill_holes`` of the config's test, if one is set.
         input_order: Order of the input's channels.
         input_range: Smallest and largest value of the input.
         model_order: Order of the channels inside the graph.
@@ -56,6 +52,7 @@ class Metadata:
     resize: dict[str, Any] | None
     windows: dict[str, Any] | None
     padding: dict[str, Any] | None = None
+    regions: dict[str, Any] | None = None
     input_order: str = "RGB"
     input_range: tuple[int, int] = (0, 255)
     model_order: str = "RGB"
@@ -138,8 +135,15 @@ def _is_padding(value: Any) -> bool:
 
 
 def _is_windows(value: Any) -> bool:
-    known = isinstance(value, dict) and value.keys() == {"crop_size", "stride"}
-    return known and all(map(_is_size, value.values()))
+    if not isinstance(value, dict) or value.get("weights", WEIGHTS[0]) not in WEIGHTS:
+        return False
+    sizes = {k: v for k, v in value.items() if k != "weights"}
+    return sizes.keys() == {"crop_size", "stride"} and all(map(_is_size, sizes.values()))
+
+
+def _is_regions(value: Any) -> bool:
+    known = isinstance(value, dict) and value.keys() == set(REGION_RULES)
+    return known and all(isinstance(rule, bool) for rule in value.values())
 
 
 def _is_names(value: Any) -> bool:
@@ -160,40 +164,7 @@ _VALID: dict[str, Callable[[Any], bool]] = {
     "resize": _or_none(_is_resize),
     "windows": _or_none(_is_windows),
     "padding": _or_none(_is_padding),
+    "regions": _or_none(_is_regions),
     "input_order": lambda value: value == "RGB",
     "input_range": lambda value: value == [0, 255],
 }
-
-
-def describe(model: BaseSegmentor, input_size: tuple[int, int] | None) -> Metadata:
-    """Collect the metadata of a segmentor and its config.
-
-    Args:
-        model: Segmentor of :func:`~mmseg_deepvit.inference.load_segmentor`.
-        input_size: Height and width of the file's input; None for any.
-
-    Raises:
-        UserError: Metadata cannot describe how the config prepares images.
-    """
-    preparation = read_preprocessing(model)
-    normalize = Normalize(model)
-    classes = list(model.dataset_meta["classes"])
-    palette = model.dataset_meta["palette"]
-    patch = getattr(model.backbone, "patch_size", None)
-    single = model.out_channels == 1
-    cfg = model.test_cfg or {}
-    windows = ("crop_size", "stride") if cfg.get("mode") == "slide" else ()
-    return Metadata(
-        classes=classes,
-        palette=[[int(value) for value in colour] for colour in palette],
-        input_size=None if input_size is None else list(input_size),
-        patch_size=None if patch is None else list(to_2tuple(patch)),
-        mean=normalize.mean.flatten().tolist(),
-        std=normalize.std.flatten().tolist(),
-        align_corners=bool(model.align_corners),
-        threshold=float(model.decode_head.threshold) if single else None,
-        resize=preparation.resize,
-        windows={name: list(to_2tuple(cfg[name])) for name in windows} or None,
-        padding=preparation.padding,
-        model_order="RGB" if normalize.rgb else "BGR",
-    )
