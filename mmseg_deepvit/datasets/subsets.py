@@ -98,7 +98,7 @@ class RandomPart:
             UserError: There are none.
         """
         wanted = self.part == "val"
-        chosen = [stem for stem in stems if self._is_val(stem) == wanted]
+        chosen = [stem for stem in stems if self.is_val(stem) == wanted]
         if not chosen:
             raise UserError(
                 f"val_fraction={self.val_fraction} with seed={self.seed} leaves no image of "
@@ -106,7 +106,8 @@ class RandomPart:
             )
         return chosen
 
-    def _is_val(self, stem: str) -> bool:
+    def is_val(self, stem: str) -> bool:
+        """Whether an image is for validation."""
         digest = hashlib.sha256(f"{self.seed}:{stem}".encode()).digest()
         return int.from_bytes(digest[:8], "big") < self.val_fraction * 2**64
 

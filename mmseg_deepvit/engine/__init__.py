@@ -13,6 +13,7 @@ from .distributed.launching import (
     part_together,
 )
 from .first_process import from_first_process
+from .loaded_image_visualization_hook import LoadedImageVisualizationHook
 from .map_norm_calibration_hook import MapNormCalibrationHook
 from .optimizers.cpu_amp import CPUAmpOptimWrapper, cpu_has_bf16
 from .optimizers.layer_decay import BlockDecayOptimWrapperConstructor
@@ -29,6 +30,7 @@ __all__ = [
     "ClassCheckHook",
     "FSDP2Strategy",
     "FiniteCheckHook",
+    "LoadedImageVisualizationHook",
     "MapNormCalibrationHook",
     "ResumableTrainLoop",
     "WeightsCheckHook",
