@@ -26,6 +26,7 @@ if not cli.only_help():
 
     from mmseg_deepvit import inference
     from mmseg_deepvit.command_line.config_headers import read_header
+    from mmseg_deepvit.datasets.bands import as_picture
     from mmseg_deepvit.datasets.decoding import DataError
     from mmseg_deepvit.engine import find_whole_checkpoint
     from mmseg_deepvit.export import OnnxSegmentor
@@ -87,12 +88,12 @@ class Segmentor(NamedTuple):
     """A segmentor of any origin.
 
     Attributes:
-        segment: Function from an image, (H, W, 3) uint8 BGR, to class indices, (H, W).
+        segment: Function from a file to its picture, (H, W, 3) uint8 BGR, and its class indices.
         classes: Name of each class.
         palette: RGB of each class, 0 to 255.
     """
 
-    segment: Callable[[np.ndarray], np.ndarray]
+    segment: Callable[[Path], tuple[np.ndarray, np.ndarray]]
     classes: list[str]
     palette: list[list[int]]
 
@@ -101,17 +102,25 @@ def load(args: argparse.Namespace) -> Segmentor:
     """Load the model that the command line names."""
     if is_onnx(args.checkpoint):
         exported = OnnxSegmentor(args.checkpoint, args.device or "cpu")
-        return Segmentor(exported.segment, exported.metadata.classes, exported.metadata.palette)
+
+        def segment_by_onnx(image: Path) -> tuple[np.ndarray, np.ndarray]:
+            pixels = inference.read_image(image)
+            return pixels, exported.segment(pixels)
+
+        return Segmentor(segment_by_onnx, exported.metadata.classes, exported.metadata.palette)
     cfg = cli.load_config(args.config, args.cfg_options)
     with cli.config_errors(args.config):
         model = inference.load_segmentor(cfg, args.checkpoint, cli.pick_device(args.device))
 
-    def segment(pixels: np.ndarray) -> np.ndarray:
+    def segment(image: Path) -> tuple[np.ndarray, np.ndarray]:
+        pixels = inference.read_image(image, cfg)
         with cli.config_errors(args.config):
-            result = inference_model(model, pixels)
+            # Other loaders than mmseg's have settings that its inference on arrays does not know.
+            plain = inference.image_loader(cfg) is None
+            result = inference_model(model, pixels if plain else str(image))
             if not result.seg_logits.data.isfinite().all():
                 raise UserError("the model gives NaN or infinity: look at data_preprocessor")
-            return np.asarray(result.pred_sem_seg.data[0].cpu())
+            return as_picture(pixels), np.asarray(result.pred_sem_seg.data[0].cpu())
 
     return Segmentor(segment, model.dataset_meta["classes"], model.dataset_meta["palette"])
 
@@ -129,8 +138,7 @@ def predict_image(model: Segmentor, image: Path, target: Path, opacity: float) -
         DataError: The image cannot be read.
         UserError: The model cannot take the image.
     """
-    pixels = inference.read_image(image)
-    labels = model.segment(pixels)
+    pixels, labels = model.segment(image)
     dtype = np.uint8 if len(model.classes) <= 256 else np.uint16
     overlay = inference.draw_overlay(pixels, labels, model.classes, model.palette, opacity)
     label_file, overlay_file = result_files(target)

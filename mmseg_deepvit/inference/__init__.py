@@ -2,7 +2,7 @@
 
 from .. import require_stack  # noqa: F401
 from ..label_pictures import draw_outline, draw_overlay, is_palette, write_png
-from .files import find_images, read_image, result_names
+from .files import find_images, image_loader, read_image, result_names
 from .inputs import ModelInput, prepare_image, training_crop
 from .loading import build_segmentor, load_segmentor
 from .sliding import SlidingEncoderDecoder
@@ -14,6 +14,7 @@ __all__ = [
     "draw_outline",
     "draw_overlay",
     "find_images",
+    "image_loader",
     "is_palette",
     "load_segmentor",
     "prepare_image",

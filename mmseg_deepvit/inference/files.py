@@ -7,9 +7,13 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from mmengine.config import Config
+from mmseg.registry import TRANSFORMS
 
+from ..datasets.bands import LoadBands
 from ..datasets.decoding import decode_image
 from ..datasets.matching import IMAGE_SUFFIXES
 from ..datasets.transforms import read_bytes
@@ -78,10 +82,26 @@ def result_names(images: Sequence[Path]) -> list[str]:
     return names
 
 
-def read_image(path: Path) -> np.ndarray:
-    """Read an image as training does: (H, W, 3), uint8, BGR, turned upright by EXIF.
+def read_image(path: Path, cfg: Config | None = None) -> np.ndarray:
+    """Read an image as training does.
+
+    Args:
+        path: Path of the file.
+        cfg: Config whose test pipeline may begin with another loader; None for the common one.
+
+    Returns:
+        (H, W, 3), uint8, BGR, turned upright by EXIF; or what the config's own loader gives.
 
     Raises:
         UserError: The file cannot be opened, or is no complete image of 8 bits a channel.
     """
+    if cfg is not None and (loader := image_loader(cfg)) is not None:
+        image: np.ndarray = TRANSFORMS.build(loader)(dict(img_path=str(path)))["img"]
+        return image
     return decode_image(read_bytes(str(path)), str(path))
+
+
+def image_loader(cfg: Config) -> dict[str, Any] | None:
+    """First step of a config's test pipeline, if it loads other images than the common ones."""
+    first: dict[str, Any] = next(iter(cfg.get("test_pipeline") or ()), {})
+    return dict(first) if first.get("type") in ("LoadBands", LoadBands) else None

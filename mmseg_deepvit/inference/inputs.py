@@ -61,7 +61,7 @@ def prepare_image(
 
     Args:
         model: Segmentor of :func:`~mmseg_deepvit.inference.load_segmentor`.
-        image: Image, (H, W, 3), uint8, BGR.
+        image: Image, (H, W, 3), uint8, BGR; or what the config's own loader gives.
         shape: Size after the pipeline: the limit of the longer side in pixels (proportions are
             kept), or exact height and width. None keeps the pipeline's size.
 
@@ -74,7 +74,6 @@ def prepare_image(
     steps = [dict(step) for step in model.cfg.get("test_pipeline") or ()]
     if not steps:
         raise UserError("the config has no test_pipeline; set the steps that prepare images")
-    steps[0]["type"] = "LoadImageFromNDArray"
     steps = [step for step in steps if step["type"] != "LoadAnnotations"]
 
     def fit(results: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +87,9 @@ def prepare_image(
         resized: dict[str, Any] = TRANSFORMS.build(resize)(results)
         return resized
 
-    data = Compose([*steps[:-1], fit, steps[-1]])(dict(img=image))
+    # The first step would read a file.
+    read = dict(img=image, img_path=None, img_shape=image.shape[:2], ori_shape=image.shape[:2])
+    data = Compose([*steps[1:-1], fit, steps[-1]])(read)
     batch = dict(inputs=[data["inputs"]], data_samples=[data["data_samples"]])
     images = model.data_preprocessor(batch, training=False)["inputs"]
     return ModelInput(images, (data["inputs"].shape[-2], data["inputs"].shape[-1]))
