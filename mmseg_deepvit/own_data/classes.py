@@ -12,8 +12,8 @@ from .label_tables import VOID, read_label_table
 from .survey import MaskCounts, Survey
 
 _MOST_COLOURS = 32  # without names; more come from soft borders
-#: Share of pixels that rare values may have where nearly all pixels are of two values.
-_SOFT = 0.05
+#: Share of the pixels that smoothed borders may have.
+_SOFT = 0.2
 
 
 @dataclass
@@ -64,9 +64,9 @@ def derive_classes(
         classes = _from_table(survey, table_path, given, ignore is None)
     else:
         classes = _from_masks(survey, names, given, ignore is None)
-    if not 2 <= len(classes.labels) <= 255:
+    if len(classes.labels) < 2:
         raise UserError(
-            f"masks hold {len(classes.labels)} classes ({name_some(list(classes.labels))}) beside "
+            f"masks hold {len(classes.labels)} class ({name_some(list(classes.labels))}) beside "
             "what is ignored; at least 2 are needed: look at the masks, or set --ignore and "
             "--classes"
         )
@@ -102,7 +102,8 @@ def _from_masks(
 ) -> Classes:
     coloured = survey.is_coloured
     counts = survey.counts(coloured)
-    _check_soft(counts, coloured)
+    if names is None and not coloured:
+        _check_soft(counts)
     values = sorted(counts.pixels)
     notes = []
     others = [value for value in values if value != 255]
@@ -145,13 +146,15 @@ def _default_names(values: Sequence[Value]) -> list[str]:
     return [f"class_{value}" for value in values]
 
 
-def _check_soft(counts: MaskCounts, coloured: bool) -> None:
+def _check_soft(counts: MaskCounts) -> None:
     """Refuse masks whose borders were smoothed: two values and many rare ones between them."""
+    if _are_indices(list(counts.pixels)):
+        return
     total = sum(counts.pixels.values())
     (first, a), (second, b), *rest = [*counts.pixels.most_common(), (0, 0), (0, 0)][:9]
     rare = total - a - b
     between = [v for v, n in rest if n and min(first, second) < v < max(first, second)]
-    if len(counts.pixels) > 8 and rare < _SOFT * total and len(between) > 4 and not coloured:
+    if len(counts.pixels) > 8 and rare < _SOFT * total and len(between) > 4:
         raise UserError(
             f"masks hold {first} and {second}, and {len(counts.pixels) - 2} values between them in "
             f"{rare / total:.2%} of the pixels (as {counts.example[between[0]]}), as smoothed "

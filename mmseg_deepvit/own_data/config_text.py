@@ -172,7 +172,10 @@ def _model_lines(plan: Plan) -> list[str]:
     model: dict[str, Any] = {}
     if start.settings["type"] == "DiversePatchViT":
         model = dict(type="DiverseEncoderDecoder", diversity=_diversity(plan))
-    model["data_preprocessor"] = dict(mean=plan.mean, std=plan.std, size=crop)
+    preprocessor = dict(mean=plan.mean, std=plan.std, size=crop)
+    if len(plan.mean) not in (1, 3):
+        preprocessor = dict(type="BandDataPreProcessor", **preprocessor)
+    model["data_preprocessor"] = preprocessor
     model["backbone"] = backbone
     model |= _upernet(plan) if is_upernet else _linear(plan)
     stride = 2 * plan.sizes.crop // 3

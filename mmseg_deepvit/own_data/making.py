@@ -118,7 +118,7 @@ def new_config(
     mean, std = _normalization(start, survey, loaded)
     rare = class_weights(found.shares)
     plan = Plan(*(layout, found, head, start, sizes, schedule, loaded, mean, std, rare, split, []))
-    memory = _memory(plan, target, num_channels)
+    memory = _memory(plan, num_channels)
     plan.comments[:] = _header(plan, survey, target, memory)
     with writing(target, "--out") as part:
         part.write_text(config_text(plan, target), encoding="utf-8")
@@ -232,9 +232,10 @@ def _normalization(
     return [round(float(v), 3) for v in means], [round(float(v), 3) for v in stds]
 
 
-def _memory(plan: Plan, target: Path, num_channels: int) -> int:
+def _memory(plan: Plan, num_channels: int) -> int:
     """Bytes of a training step, of the config as it will be."""
-    cfg = Config.fromstring(config_text(plan, Path.cwd() / target.name), ".py")
+    # mmengine reads text from a folder of its own, so bases need absolute paths.
+    cfg = Config.fromstring(config_text(plan, Path(os.sep, "config.py")), ".py")
     return training_memory(cfg.model, plan.schedule.batch_size, num_channels, plan.sizes.crop)
 
 
