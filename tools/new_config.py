@@ -22,6 +22,7 @@ if not cli.only_help():
 BACKBONES = ("deepvit", "cait", "diversepatch", "vit")
 HEADS = ("upernet", "linear")
 NORMALIZATIONS = ("imagenet", "half", "clip")
+SAMPLE = 400
 
 
 def parse_args() -> argparse.Namespace:
@@ -54,7 +55,7 @@ def parse_args() -> argparse.Namespace:
     chosen.add_argument("--crop", type=int, help="side of the training crop, in pixels")
     chosen.add_argument("--batch-size", type=int, help="images of an iteration")
     chosen.add_argument("--max-iters", type=int, help="iterations of the training")
-    chosen.add_argument("--sample", type=int, default=400, help="pairs to read; 0 for all (400)")
+    chosen.add_argument("--sample", type=int, default=SAMPLE, help="pairs to read; 0 for all (400)")
     args = parser.parse_args()
     cli.check_at_least(parser, args, 1, "crop", "max_iters")
     cli.check_at_least(parser, args, 2, "batch_size")

@@ -110,7 +110,7 @@ def match_folders(
         Images and masks: paths relative to their folder, by names without ending.
 
     Raises:
-        UserError: A folder is missing, or two files have one name.
+        UserError: A folder is missing, two files have one name, or images are masks too.
     """
     image_folder, mask_folder = folders
     image_suffix, mask_suffix = suffixes
@@ -119,6 +119,11 @@ def match_folders(
         return by_stem(images, image_suffix, image_folder), {}
     masks = list_pictures(mask_folder, backend_args)
     if osp.normpath(image_folder) == osp.normpath(mask_folder):
+        if image_suffix == mask_suffix:
+            raise UserError(
+                f"{image_folder} holds images and masks, and both end in {image_suffix!r}; set "
+                "img_suffix and seg_map_suffix to tell them apart ('.jpg', '_mask')"
+            )
         if len(mask_suffix) > len(image_suffix):
             images = [file for file in images if stem_of(file, mask_suffix) is None]
         elif image_suffix:
