@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
@@ -18,6 +17,7 @@ from ..datasets.pairs import name_some
 from ..datasets.subsets import RandomPart, read_split
 from ..errors import UserError
 from ..safe_loading import install
+from .channels import channel_statistics, choose_bands
 from .classes import derive_classes
 from .config_text import Plan, config_text
 from .layouts import Layout, find_layout
@@ -30,7 +30,6 @@ from .survey import Progress, Survey, survey_pairs
 HEADS = ("upernet", "linear")
 #: Pairs of each part that are read at most.
 SAMPLE = 400
-_BANDS_OF_RGB = 3
 
 
 def new_config(
@@ -108,14 +107,14 @@ def new_config(
     layout = find_layout(Path(data), images, masks, (img_suffix, seg_map_suffix))
     split, survey = _survey(layout, val_fraction, sample, progress)
     found = derive_classes(survey, classes, labels, ignore)
-    loaded, num_channels = _choose_bands(survey, bands, has_weights=weights is not None)
+    loaded, num_channels = choose_bands(survey, bands, has_weights=weights is not None)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     start = _start(backbone, weights, normalization, survey, device, crop, num_channels)
     sizes = choose_sizes(survey, start.patch_size, device, crop)
     schedule = choose_schedule(
         survey.num_images["train"], start.embed_dims, start.is_pretrained, batch_size, max_iters
     )
-    mean, std = _normalization(start, survey, loaded)
+    mean, std = channel_statistics(start, survey, loaded)
     rare = class_weights(found.shares)
     plan = Plan(*(layout, found, head, start, sizes, schedule, loaded, mean, std, rare, split, []))
     memory = _memory(plan, num_channels)
@@ -165,42 +164,6 @@ def _survey(
     return split, survey_pairs(listed, sample, progress)
 
 
-def _choose_bands(
-    survey: Survey, bands: Sequence[int] | None, has_weights: bool
-) -> tuple[dict[str, Any] | None, int]:
-    """Arguments of ``LoadBands``, or None for ``LoadImageFromFile``, and the number of channels."""
-    statistics = survey.bands
-    there = len(statistics.mean)
-    if bands and not 0 <= min(bands) <= max(bands) < there:
-        raise UserError(f"--bands {' '.join(map(str, bands))}: images have bands 0 to {there - 1}")
-    is_grey = all(count == 1 for _, count in survey.types)
-    if survey.is_common and not bands and (has_weights or not is_grey):
-        return None, _BANDS_OF_RGB
-    chosen = list(bands or range(there))
-    if has_weights and not bands:
-        if there == 1:
-            chosen = [0, 0, 0]
-        elif there == 4 and survey.is_common:
-            chosen = [0, 1, 2]
-    if has_weights and len(chosen) != _BANDS_OF_RGB:
-        raise UserError(
-            f"images have {there} bands and the weights take 3; choose three by --bands 0 1 2 (as "
-            "R, G, B), or leave out --weights"
-        )
-    loading: dict[str, Any] = dict(bands=chosen)
-    if not survey.is_common:
-        pairs = [[_round(statistics.low[b]), _round(statistics.high[b])] for b in chosen]
-        for pair in pairs:
-            if pair[0] >= pair[1]:  # a band of one value
-                pair[1] = pair[0] + 1
-        loading["value_range"] = pairs[0] if all(p == pairs[0] for p in pairs) else pairs
-    return loading, len(chosen)
-
-
-def _round(value: float) -> float:
-    return float(f"{value:.6g}")
-
-
 def _start(
     backbone: str,
     weights: str | None,
@@ -214,22 +177,6 @@ def _start(
         return from_weights(backbone, weights, normalization)
     side = choose_sizes(survey, 16, device, crop).crop
     return from_scratch(backbone, survey.num_images["train"], side, num_channels)
-
-
-def _normalization(
-    start: Start, survey: Survey, loaded: dict[str, Any] | None
-) -> tuple[list[float], list[float]]:
-    """Mean and deviation of the channels as they are loaded."""
-    if start.normalization is not None:
-        return list(start.normalization.mean), list(start.normalization.std)
-    bands = loaded["bands"] if loaded else [0, 1, 2]
-    mean, std = survey.bands.mean, survey.bands.std
-    if loaded is None and len(mean) < _BANDS_OF_RGB:
-        bands = [0, 0, 0]
-    ranges = np.array((loaded or {}).get("value_range", (0, 255)), dtype=np.float64)
-    low, factor = ranges[..., 0], 255 / (ranges[..., 1] - ranges[..., 0])
-    means, stds = (mean[bands] - low) * factor, np.maximum(std[bands] * factor, 1e-3)
-    return [round(float(v), 3) for v in means], [round(float(v), 3) for v in stds]
 
 
 def _memory(plan: Plan, num_channels: int) -> int:
@@ -246,13 +193,13 @@ def _header(plan: Plan, survey: Survey, target: Path, memory: int) -> list[str]:
     notes = [f"{len(found.labels)} classes"]
     if found.ignore:
         notes.append(f"{found.ignored:.1%} of the pixels are ignored")
-    if rare:
-        notes.append(f"under 1 % of the pixels: {name_some(rare, 4)}")
+    shown = [f"        under 1 % of the pixels: {name_some(rare, 5)}"] if rare else []
     batch = plan.schedule.batch_size
     return [
         f"{plan.start.settings['type']} + {plan.head} on {plan.layout.root}, by new_config.py.",
         f"Data:   {data_line(survey)}",
         f"Masks:  {'; '.join(notes)}",
+        *shown,
         f"Start:  python tools/train.py {shlex.quote(str(target))}",
         f"Memory: about {memory_words(memory)} to train {batch} images at once (estimated)",
     ]
