@@ -104,25 +104,22 @@ def class_shares(labels: np.ndarray, num_classes: int) -> list[tuple[int, float]
 
 
 def as_picture(image: np.ndarray) -> np.ndarray:
-    """An image of any depth and number of channels as a picture to paint on.
+    """A loaded image for the eye.
 
     Args:
-        image: Image (H, W, C) of any number type.
+        image: (H, W) or (H, W, C) from 0 to 255; three bands as B, G, R.
 
     Returns:
-        (H, W, 3), uint8. Three channels of uint8 stay. Of others, the first three are taken, or the
-        first one as grey, and scaled from their smallest to their largest finite value.
+        (H, W, 3), uint8, BGR: one or two bands as the first one's grey, of more than three the
+        first three as R, G, B.
     """
-    if image.dtype == np.uint8 and image.shape[2] == 3:
-        return image
-    shown = image[..., :3] if image.shape[2] >= 3 else image[..., :1].repeat(3, axis=2)
-    if shown.dtype == np.uint8:
-        return np.ascontiguousarray(shown)
-    finite = np.isfinite(shown)
-    low, high = (f(shown[finite]) if finite.any() else 0 for f in (np.min, np.max))
-    values = np.where(finite, shown, low).astype(np.float64)
-    scaled: np.ndarray = (255 * (values - low) / max(high - low, 1e-12)).round().astype(np.uint8)
-    return scaled
+    image = image[..., None] if image.ndim == 2 else image
+    if image.shape[2] < 3:
+        image = np.repeat(image[..., :1], 3, axis=2)
+    elif image.shape[2] > 3:
+        image = image[..., 2::-1]
+    picture: np.ndarray = np.ascontiguousarray(image.clip(0, 255)).astype(np.uint8)
+    return picture
 
 
 def is_palette(value: Any) -> bool:

@@ -113,13 +113,13 @@ def test_without_legend_the_picture_has_the_images_size():
     assert painted[0, 0].tolist() == [100] * 3
 
 
-def test_pictures_of_other_images():
-    """Three channels of bytes stay; others are scaled to what they hold, grey is repeated."""
+def test_pictures_for_the_eye():
+    """Three channels of bytes stay; one or two are grey, of more the first three are R, G, B."""
     plain = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-    assert as_picture(plain) is plain
-    assert np.array_equal(as_picture(np.dstack([plain, plain])), plain)
-    deep = np.array([[[1000.0], [2000.0]], [[3000.0], [np.nan]]], np.float32)
-    grey = as_picture(deep)
-    assert (grey.shape, grey.dtype) == ((2, 2, 3), np.uint8)
-    assert grey[..., 0].tolist() == [[0, 128], [255, 0]]
-    assert not as_picture(np.full((2, 2, 5), 7, np.uint16)).any()
+    assert np.array_equal(as_picture(plain), plain)
+    values = np.linspace(-50, 300, 40, dtype=np.float32).reshape(2, 4, 5)
+    grey = as_picture(values[..., :1])
+    assert np.array_equal(grey[..., 0], values[..., 0].clip(0, 255).astype(np.uint8))
+    assert np.array_equal(as_picture(values[..., 0]), grey)
+    assert np.array_equal(as_picture(values[..., :2]), grey)
+    assert np.array_equal(as_picture(values)[..., 2], grey[..., 0])

@@ -20,6 +20,7 @@ from mmseg_deepvit.errors import UserError
 if not cli.only_help():
     import numpy as np
     import torch
+    from mmengine.config import Config
     from mmseg.models import BaseSegmentor
 
     from mmseg_deepvit import inference
@@ -28,6 +29,8 @@ if not cli.only_help():
     from mmseg_deepvit.analysis.clicking import click_points
     from mmseg_deepvit.analysis.point_attention import lay_grid, read_attention, trained_tokens
     from mmseg_deepvit.analysis.token_pca import align_signs, token_pca
+    from mmseg_deepvit.inference.pipeline import PredictionPipeline, prediction_steps
+    from mmseg_deepvit.label_pictures import as_picture
     from mmseg_deepvit.tokens.backbone_facts import count_prefix_tokens
     from mmseg_deepvit.tokens.patch_tokens import read_layers
     from mmseg_deepvit.tokens.point_rows import PointRows
@@ -64,9 +67,8 @@ def read_point(text: str) -> Point:
     return Point(x, y)
 
 
-def load_model(args: argparse.Namespace) -> BaseSegmentor:
+def load_model(args: argparse.Namespace, cfg: Config) -> BaseSegmentor:
     """Build the segmentor with the weights of the checkpoint, or of the config's init."""
-    cfg = cli.load_config(args.config, args.cfg_options)
     device = cli.pick_device(args.device)
     with cli.config_errors(args.config):
         if args.checkpoint is not None:
@@ -129,17 +131,17 @@ def observe(
     return blocks
 
 
-def read_input(args: argparse.Namespace) -> tuple[str, np.ndarray, list[Point]]:
-    """Name and pixels of the image, and the points, all within it."""
+def read_input(args: argparse.Namespace, cfg: Config) -> tuple[str, np.ndarray, list[Point]]:
+    """Name and values of the image, and the points, all within it."""
     images = inference.find_images([args.image])
     if len(images) > 1:
         raise UserError(
             f"{args.image} names {len(images)} images: give one, as points belong to one"
         )
-    pixels = inference.read_image(images[0])
+    pixels = PredictionPipeline(prediction_steps(cfg)).read(images[0])
     height, width = pixels.shape[:2]
     if args.click:
-        args.points = [Point(*point) for point in click_points(pixels)]
+        args.points = [Point(*point) for point in click_points(as_picture(pixels))]
     points = args.points or [Point(width // 2, height // 2)]
     for point in points:
         if not (0 <= point.x < width and 0 <= point.y < height):
@@ -153,8 +155,9 @@ def main() -> None:
     """Read one image, run the model, draw."""
     args = parse_args()
     folder = cli.check_out(args.out_dir, "--out-dir", is_folder=True)
-    name, pixels, points = read_input(args)
-    model = load_model(args)
+    cfg = cli.load_config(args.config, args.cfg_options)
+    name, pixels, points = read_input(args, cfg)
+    model = load_model(args, cfg)
     kind = type(model.backbone).__name__
     shape = args.shape or [max(inference.training_crop(model.cfg) or (512,))]
     with cli.config_errors(args.config):
@@ -165,7 +168,7 @@ def main() -> None:
         lay_grid(model.backbone, tokens.grid, entered, pixels.shape[:2])
         for tokens in layers.values()
     ]
-    scene = Scene(pixels, grids[0], count_prefix_tokens(model.backbone))
+    scene = Scene(as_picture(pixels), grids[0], count_prefix_tokens(model.backbone))
     components = align_signs([*map(token_pca, layers.values())])
     named = list(zip(layers, grids, components, strict=True))
     title = f"{kind}: patch tokens, first three principal components (shares of variance)"

@@ -96,8 +96,8 @@ def decode_image(data: bytes, path: str) -> np.ndarray:
         DataError: The file is no image or cut off, or has more than one page, 8 bits a channel or
             179 million pixels.
     """
-    _check_whole(data, path)
-    header = _check_header(data, path)
+    check_whole(data, path)
+    header = check_header(data, path)
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
     try:
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
@@ -111,7 +111,7 @@ def decode_image(data: bytes, path: str) -> np.ndarray:
             f"holds {image.dtype} and models take 8 bits a channel",
             "scale it from its own range to 0 to 255",
         )
-    return _turn(image, header.orientation) if header.turns else image
+    return turn(image, header.orientation) if header.turns else image
 
 
 def decode_mask(data: bytes, path: str, backend: str = "pillow") -> np.ndarray:
@@ -128,28 +128,10 @@ def decode_mask(data: bytes, path: str, backend: str = "pillow") -> np.ndarray:
     Raises:
         DataError: The file is no label map, or has labels outside 0 to 255.
     """
-    if data.startswith(_JPEG):
-        raise _lossy_error(path, "JPEG")
-    _check_whole(data, path)
-    header = _check_header(data, path)
-    if header.lossy:
-        raise _lossy_error(path, header.lossy)
-    if header.grey:
-        backend = "pillow"  # others scale such values too, each in another way
-    try:
-        labels = mmcv.imfrombytes(data, flag="unchanged", backend=backend)
-    except Exception as error:  # Pillow's decoders raise SyntaxError, struct.error and more
-        raise data_error(path, "is no image, or a damaged one", "replace the file") from error
-    if labels is None:
-        raise data_error(path, "is no image, or a damaged one", "replace the file")
-    if labels.ndim == 3 and labels.shape[2] == 1:
-        labels = labels[..., 0]
+    labels = decode_written(data, path, backend)
     if labels.ndim != 2:
         said = f"has {labels.shape[-1]} channels where one is expected"
         raise data_error(path, said, "save the mask as class indices, not as colours", NO_CLASS)
-    if header.grey:
-        written, decoded = header.grey
-        labels = np.rint(labels * (written / decoded)).astype(np.int64)
     outside = (labels < 0) | (labels > 255)
     if labels.dtype.kind not in "biu" or outside.any():
         worst = labels[outside][0] if outside.any() else labels.dtype
@@ -159,8 +141,81 @@ def decode_mask(data: bytes, path: str, backend: str = "pillow") -> np.ndarray:
             "save the mask with 8 bits",
             NO_CLASS,
         )
-    labels = labels.astype(np.uint8)
-    return _turn(labels, header.orientation) if header.turns else labels
+    return labels.astype(np.uint8)
+
+
+def decode_written(data: bytes, path: str, backend: str = "pillow") -> np.ndarray:
+    """Decode a mask into what is written in it: values, indices of a palette, or colours.
+
+    Args:
+        data: Content of the file.
+        path: Path of the file, for errors.
+        backend: Name of mmcv's decoder.
+
+    Returns:
+        (H, W), or (H, W, C) with C > 1 and colours as B, G, R; of any type, turned upright by EXIF.
+
+    Raises:
+        DataError: The file is no image, or its compression may have changed labels.
+    """
+    if data.startswith(_JPEG):
+        raise _lossy_error(path, "JPEG")
+    check_whole(data, path)
+    header = check_header(data, path)
+    if header.lossy:
+        raise _lossy_error(path, header.lossy)
+    if header.grey:
+        backend = "pillow"  # others scale such values too, each in another way
+    try:
+        labels: np.ndarray | None = mmcv.imfrombytes(data, flag="unchanged", backend=backend)
+    except Exception as error:  # Pillow's decoders raise SyntaxError, struct.error and more
+        raise data_error(path, "is no image, or a damaged one", "replace the file") from error
+    if labels is None:
+        raise data_error(path, "is no image, or a damaged one", "replace the file")
+    if labels.ndim == 3 and labels.shape[2] == 1:
+        labels = labels[..., 0]
+    if header.grey:
+        written, decoded = header.grey
+        labels = np.rint(labels * (written / decoded)).astype(np.int64)
+    return turn(labels, header.orientation) if header.turns else labels
+
+
+def decode_colours(data: bytes, path: str) -> np.ndarray:
+    """Decode a mask into colours, those of its palette where it has one.
+
+    Args:
+        data: Content of the file.
+        path: Path of the file, for errors.
+
+    Returns:
+        (H, W, 3), uint8, RGB, turned upright by EXIF; transparency is dropped.
+
+    Raises:
+        DataError: The file is no image of 8 bits, or its compression may have changed colours.
+    """
+    pixels = decode_written(data, path)
+    if pixels.ndim == 2 and (palette := _palette(data)) is not None:
+        colours: np.ndarray = palette[pixels]
+        return colours
+    if pixels.dtype.kind == "b":
+        pixels = pixels * np.uint8(255)
+    if pixels.dtype != np.uint8:
+        said = f"holds {pixels.dtype} where colours are expected"
+        raise data_error(path, said, "save the mask with 8 bits a channel", NO_CLASS)
+    if pixels.ndim == 2 or pixels.shape[2] == 2:
+        pixels = np.repeat(pixels.reshape(*pixels.shape[:2], -1)[..., :1], 3, axis=2)
+    return np.ascontiguousarray(pixels[..., 2::-1])
+
+
+def _palette(data: bytes) -> np.ndarray | None:
+    """RGB of each index, (256, 3), uint8; None if the file has no palette."""
+    with Image.open(io.BytesIO(data)) as image:
+        colours = image.getpalette("RGB") if image.mode == "P" else None
+    if colours is None:
+        return None
+    filled = np.zeros((256, 3), dtype=np.uint8)
+    filled[: len(colours) // 3] = np.reshape(colours, (-1, 3))
+    return filled
 
 
 def _lossy_error(path: str, compression: str) -> DataError:
@@ -211,7 +266,8 @@ def check_same_turn(
     raise data_error(f"mask {mask_path}", said, "save both upright, without the tag", TURNED)
 
 
-def _check_whole(data: bytes, path: str) -> None:
+def check_whole(data: bytes, path: str) -> None:
+    """Raise a :class:`DataError` for an empty file, a JPEG or PNG cut off, or a changed PNG."""
     if not data:
         raise data_error(path, "is empty", "replace the file")
     damage = None
@@ -257,7 +313,8 @@ def _png_damage(data: memoryview) -> str | None:
     return "is cut off"
 
 
-def _check_header(data: bytes, path: str) -> Header:
+def check_header(data: bytes, path: str) -> Header:
+    """Read a file's header; :class:`DataError` for several pages or too many pixels."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             form, header = image.format, _read_header(image, data)
@@ -316,7 +373,7 @@ def _grey_range(image: Image.Image) -> tuple[int, int] | None:
     return None
 
 
-def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
+def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Turn pixels, (H, W) or (H, W, 3), upright from an orientation of EXIF."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)

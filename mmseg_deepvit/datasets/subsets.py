@@ -15,14 +15,17 @@ from .pairs import name_some
 
 
 def read_split(
-    path: str, stems: Sequence[str], suffix: str, backend_args: Mapping[str, Any] | None = None
+    path: str,
+    stems: Sequence[str],
+    suffix: str | tuple[str, ...],
+    backend_args: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Read a text file that lists images, one name a line, with or without their ending.
 
     Args:
         path: Path of the file; empty lines in it do not count.
         stems: Names of all images, without the ending.
-        suffix: Ending of the images.
+        suffix: Ending of the images, or several.
         backend_args: mmengine's settings of the backend that holds the file.
 
     Returns:
@@ -38,7 +41,7 @@ def read_split(
     lines = list_from_file(path, backend_args=backend_args)
     # Editors on Windows begin a file with a byte order mark.
     stripped = (line.strip("\ufeff \t\r\n") for line in lines)
-    names = [name.removesuffix(suffix) for name in stripped if name]
+    names = [_without(name, suffix) for name in stripped if name]
     if not names:
         raise UserError(f"split file {path} names no image; write one name a line")
     doubled = [name for name, count in Counter(names).items() if count > 1]
@@ -55,6 +58,58 @@ def read_split(
             f"({name_some(unknown)}); correct the names, or check data_root and part"
         )
     return names
+
+
+def _without(name: str, suffix: str | tuple[str, ...]) -> str:
+    """A name without the longest of the endings that it has."""
+    endings = (suffix,) if isinstance(suffix, str) else suffix
+    return name.removesuffix(max(filter(name.endswith, endings), key=len, default=""))
+
+
+@dataclass(frozen=True)
+class RandomPart:
+    """A random part of a data set, in which an image stays when others are added or removed.
+
+    The hash of an image's name decides its part, so ``val_fraction`` holds on average only.
+
+    Args:
+        part: ``'train'`` or ``'val'``.
+        val_fraction: Expected share of validation, in (0, 1).
+        seed: Seed of the division.
+
+    Raises:
+        ValueError: An argument has another value.
+    """
+
+    part: str
+    val_fraction: float
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.part not in ("train", "val"):
+            raise ValueError(f"part must be 'train' or 'val', got {self.part!r}")
+        if not isinstance(self.val_fraction, int | float) or not 0 < self.val_fraction < 1:
+            raise ValueError(f"val_fraction must be above 0 and below 1, got {self.val_fraction!r}")
+
+    def choose(self, stems: Sequence[str]) -> list[str]:
+        """Select the part's names from all names, in their order.
+
+        Raises:
+            UserError: There are none.
+        """
+        wanted = self.part == "val"
+        chosen = [stem for stem in stems if self.is_val(stem) == wanted]
+        if not chosen:
+            raise UserError(
+                f"val_fraction={self.val_fraction} with seed={self.seed} leaves no image of "
+                f"{len(stems)} for {self.part}; set another seed or fraction"
+            )
+        return chosen
+
+    def is_val(self, stem: str) -> bool:
+        """Whether an image is for validation."""
+        digest = hashlib.sha256(f"{self.seed}:{stem}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") < self.val_fraction * 2**64
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from .decoding import (
     decode_mask,
     exif_orientation,
 )
+from .mask_values import MaskValues
 
 
 class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
@@ -59,7 +60,17 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
 
 
 class LoadAnnotations(mmseg.datasets.transforms.LoadAnnotations):
-    """mmseg's transform with strict decoding; a mask must fit its image."""
+    """mmseg's transform with strict decoding; a mask must fit its image.
+
+    Args:
+        mask_values: Table from the masks' values or colours to classes, of a data set that has
+            such; None for class indices.
+        **kwargs: Arguments of mmseg's transform.
+    """
+
+    def __init__(self, mask_values: MaskValues | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mask_values = mask_values
 
     def _load_seg_map(self, results: dict[str, Any]) -> None:
         """Read ``seg_map_path`` into ``gt_seg_map``, (H, W), uint8.
@@ -70,7 +81,10 @@ class LoadAnnotations(mmseg.datasets.transforms.LoadAnnotations):
         """
         path = results["seg_map_path"]
         data = read_bytes(path, self.backend_args)
-        labels = decode_mask(data, path, self.imdecode_backend)
+        if self.mask_values is None:
+            labels = decode_mask(data, path, self.imdecode_backend)
+        else:
+            labels = self.mask_values.decode(data, path)
         if "ori_shape" in results:
             size = (int(results["ori_shape"][0]), int(results["ori_shape"][1]))
             check_same_size(labels, path, size, results.get("img_path", ""))

@@ -14,6 +14,7 @@ from .distributed.launching import (
 )
 from .early_stopping_hook import ResumableEarlyStoppingHook, better_rule
 from .first_process import from_first_process
+from .loaded_image_visualization_hook import LoadedImageVisualizationHook
 from .map_norm_calibration_hook import MapNormCalibrationHook
 from .optimizers.cpu_amp import CPUAmpOptimWrapper, cpu_has_bf16
 from .optimizers.layer_decay import BlockDecayOptimWrapperConstructor
@@ -31,6 +32,7 @@ __all__ = [
     "ClassCheckHook",
     "FSDP2Strategy",
     "FiniteCheckHook",
+    "LoadedImageVisualizationHook",
     "MapNormCalibrationHook",
     "ResumableEarlyStoppingHook",
     "ResumableTrainLoop",

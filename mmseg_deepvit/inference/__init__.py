@@ -6,6 +6,7 @@
 from .. import require_stack  # noqa: F401
 from ..label_pictures import draw_outline, draw_overlay, is_palette, write_png
 from .augmented_views import ProbabilityTTAModel
+from .band_preprocessor import BandDataPreProcessor
 from .files import find_images, read_image, result_names
 from .inputs import ModelInput, prepare_image, training_crop
 from .loading import build_segmentor, load_segmentor
@@ -15,6 +16,7 @@ from .segmentation import Predictions, Segmentation
 from .sliding import SlidingEncoderDecoder
 
 __all__ = [
+    "BandDataPreProcessor",
     "ModelInput",
     "Predictions",
     "ProbabilityTTAModel",

@@ -11,12 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from ..datasets.decoding import decode_image
+from ..datasets.matching import IMAGE_SUFFIXES
 from ..datasets.transforms import read_bytes
 from ..errors import UserError
-
-IMAGE_SUFFIXES = frozenset(
-    {".bmp", ".jpeg", ".jpg", ".jp2", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
 
 
 def find_images(inputs: Sequence[str]) -> list[Path]:

@@ -8,6 +8,8 @@ from mmseg_deepvit.attention import BACKENDS
 from mmseg_deepvit.diversity import losses
 from mmseg_deepvit.export import FORMATS
 from mmseg_deepvit.export.exporting import TOLERANCE
+from mmseg_deepvit.own_data import BACKBONES as OWN_BACKBONES
+from mmseg_deepvit.own_data import HEADS, NORMALIZATIONS, SAMPLE
 
 from ..conftest import ROOT
 
@@ -33,5 +35,9 @@ def test_choices_that_help_needs_are_those_of_the_package():
     tool = runpy.run_path(str(ROOT / "tools/export.py"))
     assert (tool["FORMAT_NAMES"], tool["TOLERANCE"]) == (tuple(FORMATS), TOLERANCE)
     assert runpy.run_path(str(ROOT / "tools/benchmark_model.py"))["BACKENDS"] == BACKENDS
+    tool = runpy.run_path(str(ROOT / "tools/new_config.py"))
+    assert tool["BACKBONES"] == tuple(OWN_BACKBONES)
+    assert (tool["HEADS"], tool["NORMALIZATIONS"]) == (HEADS, tuple(NORMALIZATIONS))
+    assert tool["SAMPLE"] == SAMPLE
     tool = runpy.run_path(str(ROOT / "tools/pretrain.py"))
     assert (tool["VARIANTS"], tool["TEMPERATURE"]) == (losses.VARIANTS, losses.TEMPERATURE)

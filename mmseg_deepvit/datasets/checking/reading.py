@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ...label_pictures import as_picture
 from ..decoding import NO_CLASS, UNREADABLE, DataError
 from ..pairs import name_some
 
@@ -86,12 +87,12 @@ class PairReader:
         return bool(self._loaders)
 
     def load(self, i: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """Load a pair: image (H, W, 3), uint8, BGR, and labels (H, W); None if it has problems."""
+        """Load a pair for the eye: (H, W, 3), uint8, BGR, and labels; None if it has problems."""
         results, _ = self._load(i)
         image, labels = results.get("img"), results.get("gt_seg_map")
-        if image is None or labels is None or image.shape != (*labels.shape, 3):
+        if image is None or labels is None or image.shape[:2] != labels.shape:
             return None
-        return image.astype(np.uint8), labels
+        return as_picture(image), labels
 
     def _load(self, i: int) -> tuple[Results, list[Problem]]:
         """Run the loading transforms; those that fail become problems."""

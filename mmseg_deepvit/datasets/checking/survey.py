@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Subset
 
 from ...errors import UserError
 from ...label_pictures import NO_PALETTE, is_palette
+from ..folders import FolderDataset
 from ..pairs import list_stems, without_partner
 from .reading import NO_IMAGE, NO_MASK, PairFacts, PairReader, Problem, Results
 
@@ -190,6 +191,10 @@ def _list_pairs(dataset: BaseSegDataset) -> list[Results]:
 
 def _unpaired(dataset: BaseSegDataset, infos: list[Results]) -> tuple[dict[int, str], list[str]]:
     """Find missing masks by the numbers of their pairs, and masks without an image."""
+    if isinstance(dataset, FolderDataset):
+        lacking, surplus = dataset.files_without_partner()
+        named = {i: info.get("seg_map_path", "") for i, info in enumerate(infos)}
+        return {i: path for i, path in named.items() if path in lacking}, surplus
     folders = dataset.data_prefix
     image_suffix, mask_suffix = dataset.img_suffix, dataset.seg_map_suffix
     same = folders.get("img_path") == folders.get("seg_map_path") and image_suffix == mask_suffix

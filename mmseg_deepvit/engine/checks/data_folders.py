@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
+from ...datasets import FolderDataset
 from ...datasets.checking import leaf_configs
 from ...errors import UserError
 
@@ -49,6 +50,8 @@ def check_data_folders(cfg: Config, parts: Sequence[str]) -> None:
 
 def _suffix(dataset: dict[str, Any]) -> str | tuple[str, ...]:
     """The ending of images where it is certain, else the empty ending of all files."""
+    if dataset.get("type") in (FolderDataset, FolderDataset.__name__):
+        return ""  # of names before the dot
     if given := dataset.get("img_suffix"):
         return tuple(given) if isinstance(given, list) else given
     kind: Any = dataset.get("type")
