@@ -10,6 +10,9 @@ from torch import Tensor
 
 from ..errors import UserError
 
+#: Channels of common images, which are read as B, G, R.
+RGB_CHANNELS = 3
+
 
 def check_image(image: Any, channels: int | None = 3, is_plain: bool = True) -> None:
     """Refuse an array that no file could have given.

@@ -13,9 +13,8 @@ from timm.layers.helpers import to_2tuple
 from torch import Tensor
 
 from ..errors import UserError
+from .arrays import RGB_CHANNELS
 from .pipeline import PredictionPipeline, prediction_steps
-
-_RGB = 3
 
 
 class ModelInput(NamedTuple):
@@ -59,7 +58,7 @@ def training_crop(cfg: Config) -> tuple[int, int] | None:
 
 def input_channels(model: Mapping[str, Any]) -> int:
     """Number of channels that a segmentor's backbone takes, from ``model`` of its config."""
-    channels: int = model["backbone"].get("in_channels", _RGB)
+    channels: int = model["backbone"].get("in_channels", RGB_CHANNELS)
     return channels
 
 
