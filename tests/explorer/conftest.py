@@ -83,9 +83,15 @@ def deepvit(files):
 
 
 @pytest.fixture(scope="session")
-def bands(tmp_path_factory):
-    """Return the explored model of five bands, and the segmentor in it."""
-    return load(*write_model(tmp_path_factory.mktemp("bands"), BANDS))
+def band_files(tmp_path_factory):
+    """Return paths of config and checkpoint of the small DeepViT for five bands."""
+    return write_model(tmp_path_factory.mktemp("bands"), BANDS)
+
+
+@pytest.fixture(scope="session")
+def bands(band_files):
+    """Return the explored model, and the segmentor in it."""
+    return load(*band_files)
 
 
 @pytest.fixture(scope="session")
