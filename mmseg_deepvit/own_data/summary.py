@@ -58,8 +58,9 @@ def summary(plan: Plan, survey: Survey, target: Path, memory: int, sample: int |
         f"written to {target}; next:",
         f"  python tools/check_dataset.py {config}",
         f"  python tools/train.py {config}",
-        f"  python tools/test.py {config} {best}",
-        f"  python tools/predict.py IMAGE --config {config} --checkpoint {best} --out-dir pictures",
+        f"  python tools/test.py {config} {best} --confusion",
+        f"  python tools/predict.py IMAGE --checkpoint {best} --out-dir pictures",
+        f"  python tools/explore.py {best} --images IMAGE",
     ]
     return "\n".join(lines)
 
