@@ -20,7 +20,7 @@ from mmseg_deepvit.errors import UserError
 if not cli.only_help():
     from mmseg_deepvit.analysis.collapse import Collapse, measure_collapse
     from mmseg_deepvit.analysis.collapse_report import summary_table, write_report
-    from mmseg_deepvit.analysis.models import load_images, load_subject
+    from mmseg_deepvit.analysis.models import choose_images, load_subject
 
 
 def parse_args() -> argparse.Namespace:
@@ -63,7 +63,7 @@ def measure(args: argparse.Namespace) -> dict[str, Collapse]:
         file = checkpoint[0] if checkpoint else None
         subject = load_subject(source, file, args.device, args.cfg_options)
         if images is None:
-            images = load_images(args.images, subject, args.num_images)
+            images = choose_images(args.images, subject, args.num_images)
         name = args.names[i] if args.names else _unused(subject.name, found)
         print(f"{name}: {len(images)} images at {shape or subject.shape}", flush=True)
         batch = subject.prepare(images, shape)

@@ -37,6 +37,7 @@ if not cli.only_help():
     from mmseg_deepvit.backbones.vit import ViTTrunk
     from mmseg_deepvit.command_line import benchmark
     from mmseg_deepvit.command_line.benchmark import Figures
+    from mmseg_deepvit.inference import input_channels
     from mmseg_deepvit.tables import markdown_table, megabytes
 
     class FullMapAttention(HeadMixingAttention):
@@ -65,6 +66,7 @@ class Candidate(NamedTuple):
         name: Name in the table.
         model: Model that is timed.
         features: Function from images to features of the backbone.
+        channels: Number of channels of the images.
         build: Function that builds the model again, with its first weights; None for baselines of
             other packages.
         exact: Function that builds the same model in its explicit form; None likewise.
@@ -74,6 +76,7 @@ class Candidate(NamedTuple):
     name: str
     model: nn.Module
     features: Callable[[Tensor], Any]
+    channels: int
     build: Callable[[], nn.Module] | None = None
     exact: Callable[[], nn.Module] | None = None
     amp: bool = False
@@ -135,7 +138,9 @@ def build(cfg: Any, args: argparse.Namespace, backend: Any) -> nn.Module:
     return built
 
 
-def plain_candidate(name: str, ours: ViTTrunk, args: argparse.Namespace) -> Candidate:
+def plain_candidate(
+    name: str, ours: ViTTrunk, channels: int, args: argparse.Namespace
+) -> Candidate:
     """A model of mmseg or timm of the same width, heads and MLP, and as deep as ours runs."""
     block: Any = ours.blocks[0]
     depth, heads = max(ours.out_indices) + 1, ours.num_heads
@@ -147,18 +152,18 @@ def plain_candidate(name: str, ours: ViTTrunk, args: argparse.Namespace) -> Cand
     )
     if name == "mmseg-vit":
         sizes |= dict(embed_dims=ours.embed_dims, num_layers=depth, out_indices=ours.out_indices)
-        model: Any = MMSegViT(**sizes)
-        return Candidate(name, model.to(args.device), model)
-    sizes |= dict(embed_dim=ours.embed_dims, depth=depth, num_classes=0)
+        model: Any = MMSegViT(in_channels=channels, **sizes)
+        return Candidate(name, model.to(args.device), model, channels)
+    sizes |= dict(embed_dim=ours.embed_dims, depth=depth, num_classes=0, in_chans=channels)
     model = (TimmViT if name == "timm-vit" else Cait)(**sizes)
-    return Candidate(name, model.to(args.device), model.forward_features)
+    return Candidate(name, model.to(args.device), model.forward_features, channels)
 
 
 def own_candidate(name: str, backend: str, cfg: Any, args: argparse.Namespace) -> Candidate:
     """A config's model with an attention backend."""
     again = partial(build, cfg, args, backend)
-    model = again()
-    return Candidate(name, model, model, again, partial(build, cfg, args, "explicit"))
+    model, channels = again(), input_channels(cfg.model)
+    return Candidate(name, model, model, channels, again, partial(build, cfg, args, "explicit"))
 
 
 def make_candidates(args: argparse.Namespace) -> list[Candidate]:
@@ -178,7 +183,7 @@ def make_candidates(args: argparse.Namespace) -> list[Candidate]:
                 if name == "maps":
                     candidates.append(own_candidate(name, name, cfg, args))
                 else:
-                    candidates.append(plain_candidate(name, ours, args))
+                    candidates.append(plain_candidate(name, ours, candidates[0].channels, args))
     if args.amp == "both":
         cast = [c._replace(name=f"{c.name}, bf16", amp=True) for c in candidates]
         return [c for pair in zip(candidates, cast, strict=True) for c in pair]
@@ -221,13 +226,16 @@ def feature_error(candidate: Candidate, images: Tensor) -> float | None:
 
 def measure(args: argparse.Namespace, candidates: list[Candidate]) -> list[Figures]:
     """Times, memory and errors of each candidate."""
-    images = torch.randn(args.batch_size, 3, *args.shape, device=args.device)
+    images = {
+        channels: torch.randn(args.batch_size, channels, *args.shape, device=args.device)
+        for channels in {c.channels for c in candidates}
+    }
     results: list[Figures] = [{"name": c.name} for c in candidates]
     for mode in args.mode:
         train = mode == "train"
         for candidate in candidates:
             candidate.model.train(train)
-        calls = {c.name: partial(step, c, images, args, train) for c in candidates}
+        calls = {c.name: partial(step, c, images[c.channels], args, train) for c in candidates}
         times = benchmark.interleaved_times(calls, args.rounds)
         for result in results:
             call = calls[result["name"]]
@@ -238,7 +246,7 @@ def measure(args: argparse.Namespace, candidates: list[Candidate]) -> list[Figur
     if not (args.no_error or args.whole):
         for result, candidate in zip(results, candidates, strict=True):
             if isinstance(candidate.model, ViTTrunk):
-                result["error"] = feature_error(candidate, images)
+                result["error"] = feature_error(candidate, images[candidate.channels])
     return results
 
 

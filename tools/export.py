@@ -1,9 +1,10 @@
 """Write a trained segmentor as one file that runs elsewhere, checked against the model.
 
 The file maps raw images, RGB from 0 to 255, float32 (batch, 3, H, W), to class logits (batch,
-classes, H, W); it normalises them itself. Its metadata has classes, palette, and the resizing,
-padding and windows of the config's test, which tools/predict.py --checkpoint FILE.onnx follows. A
-config that prepares images in another way is refused.
+classes, H, W); it normalises them itself. A config with LoadBands gives a file that takes its bands
+in their order, each range mapped to 0 to 255. The metadata has classes, palette, and the loading,
+resizing, padding and windows of the config's test, which tools/predict.py --checkpoint FILE.onnx
+follows. A config that prepares images in another way is refused.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from mmseg.registry import HOOKS
 from ..engine import unwrap_segmentor
 from .collapse import measure_collapse
 from .collapse_report import headline
-from .models import config_subject, load_images
+from .models import choose_images, config_subject
 
 
 @HOOKS.register_module()
@@ -53,7 +53,7 @@ class CollapseHook(Hook):
     def before_train(self, runner: Runner) -> None:
         """Read the images and measure the backbone before its first iteration."""
         subject = config_subject(runner.cfg, unwrap_segmentor(runner.model).backbone)
-        images = load_images([], subject, self.num_images, "val_dataloader")
+        images = choose_images([], subject, self.num_images, "val_dataloader")
         self._images = subject.prepare(images, None)
         self._started = time.perf_counter()
         self._measure(runner, runner.iter)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import timm
 import torch
@@ -19,6 +18,8 @@ from ..checkpoints import TIMM_SCHEME, load_whole_model, read_checkpoint
 from ..command_line import config_errors, load_config
 from ..errors import UserError
 from ..inference import find_images, load_segmentor, read_image, training_crop
+from ..inference.arrays import RGB_CHANNELS, resize_by_area
+from ..inference.pipeline import PredictionPipeline, prediction_steps
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class Subject:
         name: Name in legends.
         backbone: Module in evaluation mode, on its device.
         shape: Height and width of the images that it was made for.
-        mean: Mean of each channel, (3,), in RGB order, of values from 0 to 255.
+        mean: Mean of each channel, (channels,), in the model's order, of values from 0 to 255.
         std: Standard deviation of each channel, likewise.
+        rgb: Whether three channels, which are read as B, G, R, are turned round.
         cfg: Config of the backbone; None for a model of timm's.
     """
 
@@ -39,22 +41,30 @@ class Subject:
     shape: tuple[int, int]
     mean: Sequence[float]
     std: Sequence[float]
+    rgb: bool
     cfg: Config | None
 
-    def prepare(self, images: Sequence[np.ndarray], shape: tuple[int, int] | None) -> Tensor:
-        """Resize and normalise images for the backbone.
+    def prepare(self, images: Sequence[Path], shape: tuple[int, int] | None) -> Tensor:
+        """Read images as the config's test does, resize and normalise them for the backbone.
 
         Args:
-            images: BGR images, (H, W, 3) uint8 each, of any sizes.
+            images: Paths of images of any sizes.
             shape: Height and width to resize to; None for the model's own.
 
         Returns:
-            (B, 3, H, W), normalised, on the backbone's device.
+            (B, channels, H, W), normalised, on the backbone's device.
+
+        Raises:
+            UserError: An image cannot be read, or is none that the model takes.
         """
-        height, width = shape or self.shape
-        resized = [cv2.resize(i, (width, height), interpolation=cv2.INTER_AREA) for i in images]
-        batch = torch.from_numpy(np.stack(resized)[..., ::-1].copy()).permute(0, 3, 1, 2).float()
-        mean, std = (torch.tensor(list(x)).view(3, 1, 1) for x in (self.mean, self.std))
+        read = read_image
+        if self.cfg is not None:
+            read = PredictionPipeline(prediction_steps(self.cfg)).read
+        resized = [resize_by_area(read(path), shape or self.shape) for path in images]
+        batch = torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2).float()
+        if self.rgb and batch.shape[1] == RGB_CHANNELS:
+            batch = batch.flip(1)
+        mean, std = (torch.tensor(list(x)).view(-1, 1, 1) for x in (self.mean, self.std))
         return ((batch - mean) / std).to(next(self.backbone.parameters()).device)
 
 
@@ -108,15 +118,13 @@ def config_subject(cfg: Config, backbone: nn.Module, name: str = "model") -> Sub
         UserError: The config does not tell the training crop.
     """
     preprocessor = cfg.model.data_preprocessor
-    mean, std = preprocessor.mean, preprocessor.std
-    if not preprocessor.get("bgr_to_rgb", False):
-        mean, std = mean[::-1], std[::-1]
+    rgb = bool(preprocessor.get("bgr_to_rgb") or preprocessor.get("rgb_to_bgr"))
     shape = training_crop(cfg)
     if shape is None:
         raise UserError(
             f"the config of {name} tells no training crop: set model.data_preprocessor.size"
         )
-    return Subject(name, backbone, shape, mean, std, cfg)
+    return Subject(name, backbone, shape, preprocessor.mean, preprocessor.std, rgb, cfg)
 
 
 def _timm_subject(source: str, checkpoint: str | None, device: str) -> Subject:
@@ -132,13 +140,13 @@ def _timm_subject(source: str, checkpoint: str | None, device: str) -> Subject:
     _, height, width = config["input_size"]
     mean, std = ([255 * x for x in config[key]] for key in ("mean", "std"))
     backbone = TimmTransformer(model).to(device).eval()
-    return Subject(name, backbone, (height, width), mean, std, None)
+    return Subject(name, backbone, (height, width), mean, std, True, None)
 
 
-def load_images(
+def choose_images(
     patterns: Sequence[str], subject: Subject, count: int, loader: str = "test_dataloader"
-) -> list[np.ndarray]:
-    """Read the images that are named, else evenly spaced ones of a config's dataset.
+) -> list[Path]:
+    """List the images that are named, else evenly spaced ones of a config's dataset.
 
     Args:
         patterns: Files, folders or patterns; may be empty.
@@ -147,17 +155,17 @@ def load_images(
         loader: Name of the config's data loader that has the dataset.
 
     Returns:
-        BGR images, (H, W, 3) uint8 each.
+        Paths, for :meth:`Subject.prepare`.
 
     Raises:
-        UserError: There are none, or one cannot be read.
+        UserError: There are none.
     """
     if patterns:
-        return [read_image(path) for path in find_images(patterns)[:count]]
+        return find_images(patterns)[:count]
     if subject.cfg is None or not subject.cfg.get(loader):
         raise UserError(f"{subject.name} has no {loader}: name images (--images photo.jpg folder/)")
     dataset = DATASETS.build({**subject.cfg[loader].dataset, "pipeline": []})
     if not len(dataset):
         raise UserError(f"the {loader} of {subject.name} finds no images: look at its data_root")
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
-    return [read_image(Path(dataset.get_data_info(int(i))["img_path"])) for i in chosen]
+    return [Path(dataset.get_data_info(int(i))["img_path"]) for i in chosen]

@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..attention import HeadMixingAttention
+from ..inference import input_channels
 
 
 class Cost(NamedTuple):
@@ -53,7 +54,7 @@ def count_cost(model_cfg: ConfigDict, shape: tuple[int, int]) -> Cost:
     for module in model.modules():
         if isinstance(module, HeadMixingAttention):
             module.backend = "explicit"
-    image = torch.empty(1, 3, *shape, device="meta")
+    image = torch.empty(1, input_channels(cfg), *shape, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(image, mode="tensor")
     parameters = sum(p.numel() for p in model.parameters())

@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmseg.registry import TRANSFORMS
+from PIL import Image
 
 from ..errors import reason
-from .decoding import check_header, check_whole, data_error, turn
+from .decoding import DataError, check_header, check_whole, data_error, turn
 from .transforms import read_bytes
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -71,7 +72,24 @@ class LoadBands(BaseTransform):
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Read ``img_path`` into ``img``, (H, W, bands), float32; three bands come as B, G, R."""
         path: str = results["img_path"]
-        image = decode_bands(read_bytes(path, self.backend_args), path)
+        image = self.decode(read_bytes(path, self.backend_args), path)
+        shape = image.shape[:2]
+        return {**results, "img": image, "img_shape": shape, "ori_shape": shape}
+
+    def decode(self, data: bytes, path: str) -> np.ndarray:
+        """Decode the content of a file as :meth:`transform` does.
+
+        Args:
+            data: Content of the file.
+            path: Path or name of the file, for errors.
+
+        Returns:
+            (H, W, bands), float32; three bands as B, G, R.
+
+        Raises:
+            DataError: The file is no image that can be used, or lacks a band.
+        """
+        image = decode_bands(data, path)
         if max(self.bands) >= image.shape[2]:
             said = f"has {image.shape[2]} bands, and band {max(self.bands)} is asked for"
             raise data_error(path, said, "set bands of LoadBands (from 0), or replace the file")
@@ -79,8 +97,7 @@ class LoadBands(BaseTransform):
         image = (image - self._offset) * self._factor
         if len(self.bands) == 3:
             image = np.ascontiguousarray(image[..., ::-1])  # data_preprocessor turns them round
-        shape = image.shape[:2]
-        return {**results, "img": image, "img_shape": shape, "ori_shape": shape}
+        return image
 
     def __repr__(self) -> str:
         """Name and arguments."""
@@ -98,7 +115,8 @@ def decode_bands(data: bytes, path: str) -> np.ndarray:
         (H, W, C) in the file's type, bands in its order (R, G, B), turned upright by EXIF.
 
     Raises:
-        DataError: The file is no image or damaged, or holds complex numbers, NaN or infinity.
+        DataError: The file is no image or damaged, has more than 179 million pixels of four bands,
+            or holds complex numbers, NaN or infinity.
     """
     check_whole(data, path)
     image = _decode_tiff(data, path) if data.startswith(_TIFF) else _decode_other(data, path)
@@ -128,9 +146,13 @@ def _decode_tiff(data: bytes, path: str) -> np.ndarray:
             orientation = int(getattr(page.tags.get(_ORIENTATION), "value", 1))
             common = page.samplesperpixel in (1, 3, 4) and page.dtype in ("u1", "u2", "f4")
             plain = common and page.planarconfig == 1 and page.photometric in (0, 1, 2)
-            if pages == 1 and plain and orientation == 1:
+            by_opencv = pages == 1 and plain and orientation == 1
+            _check_size(page.size if by_opencv else file.series[0].size, path)
+            if by_opencv:
                 return _by_opencv(data, path)
             image, axes = file.series[0].asarray(), file.series[0].axes
+    except DataError:
+        raise
     except Exception as error:  # of the library or of a codec
         said = reason(error)
         remedy = "pip install imagecodecs" if "imagecodecs" in said else _REPLACE
@@ -138,6 +160,13 @@ def _decode_tiff(data: bytes, path: str) -> np.ndarray:
     if image.ndim == 3 and _bands_first(axes, image.shape):
         image = np.moveaxis(image, 0, -1)
     return turn(image, orientation)
+
+
+def _check_size(values: int, path: str) -> None:
+    """Refuse what a header promises before memory is taken for it, as for other formats."""
+    most = 4 * 2 * (Image.MAX_IMAGE_PIXELS or values)  # of four bands
+    if values > most:
+        raise data_error(path, f"has more than {most} values", "cut it into tiles")
 
 
 def _bands_first(axes: str, shape: Sequence[int]) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import mmcv
 import mmcv.transforms
 import mmseg.datasets.transforms
 import numpy as np
@@ -43,11 +44,9 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
             DataError: The file is missing or cannot be used.
         """
         path: str = results["img_path"]
-        if (self.color_type, self.imdecode_backend) == ("color", "cv2") and not self.ignore_empty:
+        if self._is_strict and not self.ignore_empty:
             data = read_bytes(path, self.backend_args)
-            image = decode_image(data, path)
-            if self.to_float32:
-                image = image.astype(np.float32)
+            image = self.decode(data, path)
             shape = image.shape[:2]
             turned = exif_orientation(data)
             loaded = dict(img=image, img_shape=shape, ori_shape=shape, exif_orientation=turned)
@@ -57,6 +56,34 @@ class LoadImageFromFile(mmcv.transforms.LoadImageFromFile):
             return filled
         except Exception as error:  # decoders raise errors of any type
             raise data_error(path, f"cannot be read ({reason(error)})", "replace it") from error
+
+    def decode(self, data: bytes, path: str) -> np.ndarray:
+        """Decode the content of a file as :meth:`transform` does.
+
+        Args:
+            data: Content of the file.
+            path: Path or name of the file, for errors.
+
+        Returns:
+            (H, W, 3), or what mmcv gives for another ``color_type``; uint8 or float32, BGR.
+
+        Raises:
+            DataError: The file is no image that can be used.
+        """
+        if self._is_strict:
+            image = decode_image(data, path)
+        else:
+            try:
+                image = mmcv.imfrombytes(data, self.color_type, backend=self.imdecode_backend)
+            except Exception as error:  # decoders raise errors of any type
+                raise data_error(path, f"cannot be read ({reason(error)})", "replace it") from error
+            if image is None:
+                raise data_error(path, "is no image, or a damaged one", "replace it")
+        return image.astype(np.float32) if self.to_float32 else image
+
+    @property
+    def _is_strict(self) -> bool:
+        return (self.color_type, self.imdecode_backend) == ("color", "cv2")
 
 
 class LoadAnnotations(mmseg.datasets.transforms.LoadAnnotations):

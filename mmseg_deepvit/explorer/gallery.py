@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from nicegui import app
 from starlette.responses import Response
 
 from ..errors import UserError
-from ..inference import read_image
+from ..label_pictures import as_picture
 from .pictures import fit, jpeg
 
 _LONGEST = 128  # pixels of a small picture
@@ -23,10 +23,12 @@ class Gallery:
 
     Args:
         files: Paths of the images; they are read when the page asks for them.
+        read: Function from a path to an image as the model takes it, (H, W, channels).
     """
 
-    def __init__(self, files: Sequence[Path]) -> None:
+    def __init__(self, files: Sequence[Path], read: Callable[[Path], np.ndarray]) -> None:
         self.files = list(files)
+        self._read = read
         self._small = lru_cache(_KEPT)(self._draw)
 
     def add_routes(self) -> None:
@@ -38,12 +40,12 @@ class Gallery:
         return f"/gallery/{index}"
 
     def read(self, index: int) -> np.ndarray:
-        """Pixels of an image, (H, W, 3), uint8, BGR.
+        """An image as the model takes it, (H, W, channels).
 
         Raises:
-            UserError: The file cannot be read.
+            UserError: The file cannot be read, or the model cannot take it.
         """
-        return read_image(self.files[index])
+        return self._read(self.files[index])
 
     def _respond(self, index: int) -> Response:
         if not 0 <= index < len(self.files):
@@ -54,4 +56,4 @@ class Gallery:
             return Response(status_code=404)
 
     def _draw(self, index: int) -> bytes:
-        return jpeg(fit(self.read(index), _LONGEST))
+        return jpeg(fit(as_picture(self.read(index)), _LONGEST))

@@ -66,8 +66,8 @@ class ImagePanel:
         self._name.text = look.name
         height, width = look.full_size
         size = f"{width} × {height} pixels"
-        if look.pixels.shape[:2] != look.full_size:
-            size += f", scaled to {look.pixels.shape[1]} × {look.pixels.shape[0]} for the model"
+        if look.picture.shape[:2] != look.full_size:
+            size += f", scaled to {look.picture.shape[1]} × {look.picture.shape[0]} for the model"
         self._size.text = size
 
     def mark(self, view: View) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from ..analysis.token_pca import TokenPCA, align_signs, token_pca
 from ..command_line import config_errors
 from ..errors import UserError
 from ..inference.torch_segmentor import TorchSegmentor
+from ..label_pictures import as_picture
 from ..tokens.attention_rows import AttentionRows, attention_layers, catch_attention
 from ..tokens.backbone_facts import count_prefix_tokens
 from ..tokens.patch_tokens import PatchTokens, read_layers
@@ -52,7 +54,8 @@ class Look:
     Attributes:
         name: Name of the image's file.
         full_size: Height and width of the file's image, in pixels.
-        pixels: Image that was segmented, (H, W, 3), uint8, BGR; smaller if the file's is large.
+        picture: Image that was segmented, for the eye: (H, W, 3), uint8, BGR; smaller if the file's
+            is large.
         labels: Class indices, (H, W).
         entered: The image as the backbone took it.
         layers: Tokens layer by layer.
@@ -63,7 +66,7 @@ class Look:
 
     name: str
     full_size: tuple[int, int]
-    pixels: np.ndarray
+    picture: np.ndarray
     labels: np.ndarray
     entered: inference.ModelInput
     layers: list[TokenLayer]
@@ -74,7 +77,7 @@ class Look:
         """Attention of the patch under a point, block by block.
 
         Args:
-            x: Column in ``pixels``.
+            x: Column in ``picture``.
             y: Row likewise.
 
         Returns:
@@ -104,11 +107,23 @@ class ExploredModel:
         self._config = config
         self._lock = threading.Lock()
 
+    def read(self, path: str | os.PathLike[str]) -> np.ndarray:
+        """Read an image file as the config's test does, (H, W, channels).
+
+        Raises:
+            UserError: The file cannot be read, or is no image that the model takes.
+        """
+        return self._segmentor.read(path)
+
+    def decode(self, data: bytes, name: str) -> np.ndarray:
+        """Read the content of an image file as :meth:`read` does; ``name`` is for errors."""
+        return self._segmentor.decode(data, name)
+
     def look(self, image: np.ndarray, name: str) -> Look:
         """Segment an image, and read its tokens.
 
         Args:
-            image: Image (H, W, 3), uint8, BGR.
+            image: Image as :meth:`read` gives it, (H, W, channels).
             name: Name of its file.
 
         Raises:
@@ -128,7 +143,8 @@ class ExploredModel:
         if not all(is_over_all(layer, total) for layer in attention):
             attention = []
         full = (image.shape[0], image.shape[1])
-        return Look(name, full, pixels, labels, entered, layers, attention, num_prefix)
+        picture = as_picture(pixels)
+        return Look(name, full, picture, labels, entered, layers, attention, num_prefix)
 
     def measure(self, look: Look) -> Collapse:
         """Measures of collapse on one image.

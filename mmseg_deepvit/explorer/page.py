@@ -88,7 +88,7 @@ class Window:
     async def open_upload(self, upload: events.UploadEventArguments) -> None:
         """Show an uploaded image."""
         name, data = upload.file.name, await upload.file.read()
-        await self._open(lambda: read_upload(data, name), name)
+        await self._open(lambda: read_upload(data, name, self._model.decode), name)
 
     async def open_sample(self, index: int) -> None:
         """Show an image of the gallery."""

@@ -60,12 +60,12 @@ def data_uri(image: np.ndarray) -> str:
 
 def draw_image(look: Look) -> str:
     """The image itself."""
-    return data_uri(fit(look.pixels, _LARGE))
+    return data_uri(fit(look.picture, _LARGE))
 
 
 def draw_prediction(model: ExploredModel, look: Look) -> str:
     """The image with its classes."""
-    image = fit(look.pixels, _LARGE)
+    image = fit(look.picture, _LARGE)
     size = (image.shape[1], image.shape[0])
     labels = cv2.resize(look.labels.astype(np.int32), size, interpolation=cv2.INTER_NEAREST)
     return data_uri(paint_labels(image, labels, model.palette))
@@ -79,7 +79,7 @@ def draw_heads(
     Args:
         look: Image.
         rows: Rows of the point, (1, heads, N).
-        point: x and y in ``look.pixels``; its patch is framed.
+        point: x and y in ``look.picture``; its patch is framed.
     """
     scene, num_prefix = _small_scene(look), look.num_prefix
     p = rows.probabilities[0].numpy()
@@ -124,7 +124,7 @@ def draw_tokens(look: Look, layer: TokenLayer, point: tuple[int, int]) -> str:
 
 def frame_svg(look: Look, point: tuple[int, int]) -> str:
     """Frame of a point's patch for the large image, in its pixels."""
-    height, width = fit(look.pixels, _LARGE).shape[:2]
+    height, width = fit(look.picture, _LARGE).shape[:2]
     x, y, w, h = _box(look, look.layers[0], point, (height, width))
     line = max(height, width) / 300
     rect = f'<rect x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}" fill="none" '
@@ -135,15 +135,15 @@ def frame_svg(look: Look, point: tuple[int, int]) -> str:
 
 
 def point_at(look: Look, x: float, y: float) -> tuple[int, int]:
-    """Pixel of ``look.pixels`` under a place on the large image, in that image's pixels."""
-    height, width = look.pixels.shape[:2]
-    large = fit(look.pixels, _LARGE).shape
+    """Pixel of ``look.picture`` under a place on the large image, in that image's pixels."""
+    height, width = look.picture.shape[:2]
+    large = fit(look.picture, _LARGE).shape
     column, row = int(x * width / large[1]), int(y * height / large[0])
     return min(max(column, 0), width - 1), min(max(row, 0), height - 1)
 
 
 def _small_scene(look: Look) -> Scene:
-    return Scene(fit(look.pixels, _SMALL), look.layers[0].grid, 0)
+    return Scene(fit(look.picture, _SMALL), look.layers[0].grid, 0)
 
 
 def _frame(picture: np.ndarray, look: Look, layer: TokenLayer, point: tuple[int, int]) -> None:
@@ -156,7 +156,7 @@ def _box(
     look: Look, layer: TokenLayer, point: tuple[int, int], size: tuple[int, ...]
 ) -> tuple[float, float, float, float]:
     """Left, top, width and height of a point's patch in a picture of a size (H, W)."""
-    tall, wide = size[0] / look.pixels.shape[0], size[1] / look.pixels.shape[1]
+    tall, wide = size[0] / look.picture.shape[0], size[1] / look.picture.shape[1]
     x, y, w, h = layer.grid.box(*point)
     return x * wide, y * tall, w * wide, h * tall
 

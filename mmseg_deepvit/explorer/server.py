@@ -100,7 +100,7 @@ def serve(
     if is_loopback(host) and ":" not in host:
         # Another site's name that leads to this machine must not read the page.
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost", host])
-    gallery = Gallery(images)
+    gallery = Gallery(images, model.read)
     gallery.add_routes()
     ui.page("/", title=f"{model.title} · explorer", favicon=_ICON)(
         lambda: build_page(model, gallery, run)

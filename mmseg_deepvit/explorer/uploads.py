@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import cv2
+from collections.abc import Callable
+
 import numpy as np
 
-from ..datasets.decoding import data_error, decode_image
+from ..datasets.decoding import data_error
+from ..inference.arrays import resize_by_area
 
 #: Largest upload, in bytes.
 MOST_BYTES = 64 * 2**20
@@ -15,32 +17,33 @@ MOST_SIDE = 2048
 MOST_LOGITS = 2**27
 
 
-def read_upload(data: bytes, name: str) -> np.ndarray:
-    """Decode an upload as training decodes images.
+def read_upload(data: bytes, name: str, decode: Callable[[bytes, str], np.ndarray]) -> np.ndarray:
+    """Decode an upload.
 
     Args:
         data: Content of the file.
         name: Name of the file, for errors.
+        decode: Function from content and name to an image as the model takes it.
 
     Returns:
-        Image (H, W, 3), uint8, BGR, turned upright by EXIF.
+        What ``decode`` returns, (H, W, channels).
 
     Raises:
-        DataError: The file is too large, or no complete image of 8 bits a channel.
+        UserError: The file is too large or empty, or no image that the model takes.
     """
     if len(data) > MOST_BYTES:
         said = f"has {len(data) / 2**20:.0f} MiB, and an upload at most {MOST_BYTES // 2**20}"
         raise data_error(name, said, "scale the image down")
     if not data:
         raise data_error(name, "is empty", "choose another file")
-    return decode_image(data, name)
+    return decode(data, name)
 
 
 def shrink(image: np.ndarray, num_classes: int) -> np.ndarray:
     """Scale an image down where its segmentation would take too much memory or time.
 
     Args:
-        image: Image (H, W, 3), uint8, BGR.
+        image: Image (H, W, channels), uint8 or float32.
         num_classes: Number of classes that are predicted at each pixel.
 
     Returns:
@@ -51,5 +54,5 @@ def shrink(image: np.ndarray, num_classes: int) -> np.ndarray:
     factor = min(1.0, MOST_SIDE / max(height, width), by_memory)
     if factor == 1:
         return image
-    size = (max(1, int(width * factor)), max(1, int(height * factor)))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    size = (max(1, int(height * factor)), max(1, int(width * factor)))
+    return resize_by_area(image, size)

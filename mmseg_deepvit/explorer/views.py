@@ -38,7 +38,7 @@ class View:
     Attributes:
         model: Model that is explored.
         look: Image.
-        point: x and y in ``look.pixels``.
+        point: x and y in ``look.picture``.
         rows: Attention of the point's patch in each block; None where it cannot be read.
     """
 
@@ -50,17 +50,17 @@ class View:
 
     @classmethod
     def open(cls, model: ExploredModel, image: np.ndarray, name: str) -> View:
-        """Show an image (H, W, 3), uint8, BGR, to the model; the point is its centre.
+        """Show an image, as the model takes it, to the model; the point is its centre.
 
         Raises:
             UserError: The model cannot take the image.
         """
         look = model.look(image, name)
-        point = (look.pixels.shape[1] // 2, look.pixels.shape[0] // 2)
+        point = (look.picture.shape[1] // 2, look.picture.shape[0] // 2)
         return cls(model, look, point, look.attend(*point))
 
     def move(self, point: tuple[int, int]) -> View:
-        """The same image with another point, x and y in ``look.pixels``."""
+        """The same image with another point, x and y in ``look.picture``."""
         return replace(self, point=point, rows=self.look.attend(*point), _drawn={})
 
     @property

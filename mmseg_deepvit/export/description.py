@@ -33,6 +33,7 @@ def describe(model: BaseSegmentor, input_size: tuple[int, int] | None) -> Metada
     single = model.out_channels == 1
     cfg = model.test_cfg or {}
     rules = RegionRules.of(cfg)
+    order = "RGB" if preparation.loading is None else "bands"
     return Metadata(
         classes=classes,
         palette=[[int(value) for value in colour] for colour in palette],
@@ -46,7 +47,9 @@ def describe(model: BaseSegmentor, input_size: tuple[int, int] | None) -> Metada
         windows=_windows(cfg) if cfg.get("mode") == "slide" else None,
         padding=preparation.padding,
         regions=asdict(rules) if rules else None,
-        model_order="RGB" if normalize.rgb else "BGR",
+        loading=preparation.loading,
+        input_order=order,
+        model_order="BGR" if normalize.reverses else order,
     )
 
 

@@ -63,7 +63,7 @@ def capture(network: nn.Module, example: Tensor, dynamic: bool) -> torch.export.
 
     Args:
         network: Network of one input and one output.
-        example: Images, (B, 3, H, W); with ``dynamic`` B, H and W differ, and none is 1.
+        example: Images, (B, channels, H, W); with ``dynamic`` B, H and W differ, and none is 1.
         dynamic: Whether batch, height and width vary.
 
     Raises:

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from ..attention import HeadMixingAttention
 from ..backbones.embed import resize_pos_embed
 from ..backbones.vit import ViTTrunk
+from ..inference import input_channels
+from ..inference.arrays import RGB_CHANNELS
 from .folding import fold_map_norms
 
 #: Parts that only training uses.
@@ -51,15 +53,22 @@ class ExportNetwork(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map images, RGB, 0 to 255, (B, 3, H, W), float32, to logits, (B, classes, H, W)."""
+        """Map images, 0 to 255, (B, channels, H, W), float32, to logits, (B, classes, H, W).
+
+        Three channels are RGB; other numbers are the bands that the config's test loads.
+        """
         return logits_of(self.model, self.normalize(images))
 
 
 class Normalize(nn.Module):
-    """Normalisation of a segmentor, from RGB, for models trained in RGB or BGR.
+    """Normalisation of a segmentor, from RGB or bands, for models trained in RGB, BGR or bands.
 
     Args:
-        model: Segmentor with mmseg's ``SegDataPreProcessor``.
+        model: Segmentor with mmseg's ``SegDataPreProcessor`` or our ``BandDataPreProcessor``.
+
+    Attributes:
+        channels: Number of channels.
+        reverses: Whether the model takes three channels as B, G, R.
     """
 
     mean: Tensor
@@ -68,15 +77,17 @@ class Normalize(nn.Module):
     def __init__(self, model: BaseSegmentor) -> None:
         super().__init__()
         own = model.data_preprocessor
-        #: Images are read as BGR; a conversion makes RGB of them.
-        self.rgb = bool(own._channel_conversion)
-        normalizes = own._enable_normalize
-        self.register_buffer("mean", own.mean.clone() if normalizes else torch.zeros(3, 1, 1))
-        self.register_buffer("std", own.std.clone() if normalizes else torch.ones(3, 1, 1))
+        self.channels = input_channels(model.cfg.model)
+        # Images are read as BGR; a conversion makes RGB of them.
+        self.reverses = self.channels == RGB_CHANNELS and not own._channel_conversion
+        given = (own.mean, own.std) if own._enable_normalize else (torch.zeros(1), torch.ones(1))
+        for name, values in zip(("mean", "std"), given, strict=True):
+            values = values.reshape(-1, 1, 1).expand(self.channels, 1, 1)
+            self.register_buffer(name, values.clone())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Map raw RGB, (B, 3, H, W), to the segmentor's input, (B, 3, H, W)."""
-        return ((images if self.rgb else images.flip(1)) - self.mean) / self.std
+        """Map raw RGB or bands, (B, channels, H, W), to the segmentor's input."""
+        return ((images.flip(1) if self.reverses else images) - self.mean) / self.std
 
 
 def logits_of(model: BaseSegmentor, inputs: Tensor) -> Tensor:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
 from mmseg.models import BaseSegmentor, SegDataPreProcessor
 from timm.layers.helpers import to_2tuple
 
 from ..errors import UserError
+from ..inference import BandDataPreProcessor, input_channels
+from ..inference.arrays import RGB_CHANNELS
 from .network import Normalize
 
 _LOADING = dict(color_type="color", imdecode_backend="cv2", to_float32=False)
@@ -19,6 +22,7 @@ _LOADING = dict(color_type="color", imdecode_backend="cv2", to_float32=False)
 _TRANSFORMS: dict[str, dict[str, Any]] = {
     "LoadImageFromFile": _LOADING,
     "LoadImageFromNDArray": _LOADING,
+    "LoadBands": {},
     "Resize": dict(interpolation="bilinear", backend="cv2", scale_factor=None),
     "LoadAnnotations": {},
     "PackSegInputs": {},
@@ -30,9 +34,12 @@ class Preprocessing(NamedTuple):
 
     Attributes:
         resize: ``scale`` (width, height) and ``keep_ratio``, or None.
-        padding: ``size`` (height, width) or ``size_divisor``, and ``value``, RGB; or None.
+        padding: ``size`` (height, width) or ``size_divisor``, and ``value`` of each channel; or
+            None.
+        loading: ``bands`` and ``value_range`` of ``LoadBands``; None for 8-bit RGB.
     """
 
+    loading: dict[str, Any] | None
     resize: dict[str, Any] | None
     padding: dict[str, Any] | None
 
@@ -43,6 +50,7 @@ def read_preprocessing(model: BaseSegmentor) -> Preprocessing:
     Raises:
         UserError: An exported file cannot describe a step; the message names it.
     """
+    loading: dict[str, Any] | None = None
     resize = None
     steps = model.cfg.get("test_pipeline")
     if not steps:
@@ -57,17 +65,27 @@ def read_preprocessing(model: BaseSegmentor) -> Preprocessing:
         for argument, exported in _TRANSFORMS[name].items():
             if settings.get(argument, exported) != exported:
                 raise _refusal(f"{argument}={settings[argument]!r} of {name} in test_pipeline")
-        if name == "Resize":
+        if name == "LoadBands":
+            ranges = settings.get("value_range")
+            ranges = None if ranges is None else np.asarray(ranges, dtype=float).tolist()
+            loading = dict(bands=list(settings["bands"]), value_range=ranges)
+        elif name == "Resize":
             scale = [int(side) for side in to_2tuple(settings["scale"])]
             if min(scale) < 1:
                 raise UserError(f"Resize of test_pipeline has scale {scale}; give it in pixels")
             resize = dict(scale=scale, keep_ratio=bool(settings.get("keep_ratio", False)))
-    return Preprocessing(resize, _read_padding(model))
+    given = RGB_CHANNELS if loading is None else len(loading["bands"])
+    if given != (taken := input_channels(model.cfg.model)):
+        raise UserError(
+            f"test_pipeline loads {given} channels and the backbone takes {taken}; set bands of "
+            "LoadBands, or in_channels of model.backbone"
+        )
+    return Preprocessing(loading, resize, _read_padding(model))
 
 
 def _read_padding(model: BaseSegmentor) -> dict[str, Any] | None:
     own = model.data_preprocessor
-    if type(own) is not SegDataPreProcessor:
+    if type(own) not in (SegDataPreProcessor, BandDataPreProcessor):
         raise _refusal(f"data_preprocessor of type {type(own).__name__}")
     settings = {k: v for k, v in (own.test_cfg or {}).items() if v is not None}
     if not settings:
@@ -79,7 +97,7 @@ def _read_padding(model: BaseSegmentor) -> dict[str, Any] | None:
     normalize = Normalize(model)
     # The value in the raw image that the network normalises to pad_val.
     value = (own.pad_val * normalize.std + normalize.mean).flatten().tolist()
-    return {**settings, "value": value if normalize.rgb else value[::-1]}
+    return {**settings, "value": value[::-1] if normalize.reverses else value}
 
 
 def _refusal(what: str) -> UserError:

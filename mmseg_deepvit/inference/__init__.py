@@ -8,7 +8,7 @@ from ..label_pictures import draw_outline, draw_overlay, is_palette, write_png
 from .augmented_views import ProbabilityTTAModel
 from .band_preprocessor import BandDataPreProcessor
 from .files import find_images, read_image, result_names
-from .inputs import ModelInput, prepare_image, training_crop
+from .inputs import ModelInput, input_channels, prepare_image, training_crop
 from .loading import build_segmentor, load_segmentor
 from .model import SegmentationModel, load_model
 from .saved_config import saved_config
@@ -27,6 +27,7 @@ __all__ = [
     "draw_outline",
     "draw_overlay",
     "find_images",
+    "input_channels",
     "is_palette",
     "load_model",
     "load_segmentor",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from timm.layers.helpers import to_2tuple
 from torch import Tensor
 
 from ..errors import UserError
+from .arrays import RGB_CHANNELS
 from .pipeline import PredictionPipeline, prediction_steps
 
 
@@ -19,7 +21,7 @@ class ModelInput(NamedTuple):
     """Input of a backbone.
 
     Attributes:
-        images: Normalised image, (1, 3, H, W), on the model's device.
+        images: Normalised image, (1, channels, H, W), on the model's device.
         size: Height and width of the image without the padding of ``data_preprocessor``.
     """
 
@@ -54,6 +56,12 @@ def training_crop(cfg: Config) -> tuple[int, int] | None:
     return sides[0], sides[1]
 
 
+def input_channels(model: Mapping[str, Any]) -> int:
+    """Number of channels that a segmentor's backbone takes, from ``model`` of its config."""
+    channels: int = model["backbone"].get("in_channels", RGB_CHANNELS)
+    return channels
+
+
 def prepare_image(
     model: BaseSegmentor, image: np.ndarray, shape: int | tuple[int, int] | None = None
 ) -> ModelInput:
@@ -61,7 +69,7 @@ def prepare_image(
 
     Args:
         model: Segmentor of :func:`~mmseg_deepvit.inference.load_segmentor`.
-        image: Image, (H, W, 3), uint8, BGR.
+        image: Image as the config's test pipeline reads it, (H, W, channels).
         shape: Size after the pipeline: the limit of the longer side in pixels (proportions are
             kept), or exact height and width. None keeps the pipeline's size.
 

@@ -81,9 +81,9 @@ class SegmentationModel:
         """Segment one image or many.
 
         Args:
-            inputs: Path of an image; an image, (H, W, 3), uint8, BGR as OpenCV reads it; a folder
-                (searched with its subfolders), or a pattern (``'scans/**/*.png'``); or a list of
-                these.
+            inputs: Path of an image; an image, (H, W, 3), uint8, BGR as OpenCV reads it, or
+                bands as the config's ``LoadBands`` gives them; a folder (searched with its
+                subfolders), or a pattern (``'scans/**/*.png'``); or a list of these.
             tta: Whether to average the views of the config's ``tta_pipeline``, flipped and scaled.
             probabilities: Whether to compute them at once; else a result does when it is asked.
             progress: Whether to show a bar on stderr for many images.

@@ -81,6 +81,26 @@ class PredictionPipeline:
         image: np.ndarray = self._load(dict(img_path=os.fspath(path)))["img"]
         return image
 
+    def decode(self, data: bytes, name: str) -> np.ndarray:
+        """Read the content of an image file as :meth:`read` does, without a file.
+
+        Args:
+            data: Content of the file.
+            name: Name of the file, for errors.
+
+        Raises:
+            DataError: It is no image that the config's models take.
+            UserError: The pipeline's first step reads files alone.
+        """
+        decode = getattr(self._load, "decode", None)
+        if decode is None:
+            raise UserError(
+                f"{self._reader} of test_pipeline reads files alone, and {name} is none here; name "
+                "the file on the command line"
+            )
+        image: np.ndarray = decode(data, name)
+        return image
+
     def check(self, image: Any, channels: int | None) -> None:
         """Refuse an array that is not like those that :meth:`read` gives.
 

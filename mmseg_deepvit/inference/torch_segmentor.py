@@ -46,6 +46,10 @@ class TorchSegmentor:
         """Read an image file by the config's test pipeline, (H, W, channels)."""
         return self._pipeline.read(path)
 
+    def decode(self, data: bytes, name: str) -> np.ndarray:
+        """Read the content of an image file as :meth:`read` does; ``name`` is for errors."""
+        return self._pipeline.decode(data, name)
+
     def check(self, image: Any) -> None:
         """Raise UserError for an array that is not like those of :meth:`read`."""
         mean = getattr(self.model.data_preprocessor, "mean", None)

@@ -19,7 +19,7 @@ import torch
 
 from ..analysis.collapse import measure_collapse
 from ..analysis.collapse_report import headline
-from ..analysis.models import config_subject, load_images
+from ..analysis.models import choose_images, config_subject
 from ..analysis.training_log import Curve, read_log
 from ..command_line import load_config
 from ..command_line.benchmark import describe_machine
@@ -123,7 +123,7 @@ def record_run(
         first = image_scores[next(iter(run.model.tests))]
         draw_cases(study.folder / CASES, model, cfg, first["Dice"])
     subject = config_subject(cfg, model.backbone)
-    batch = subject.prepare(load_images([], subject, NUM_COLLAPSE_IMAGES), None)
+    batch = subject.prepare(choose_images([], subject, NUM_COLLAPSE_IMAGES), None)
     collapse = measure_collapse(model.backbone, batch, with_cka=False)
     left = {
         "model": run.model.name,

@@ -27,11 +27,11 @@ def segmentor(**backbone):
     )
 
 
-def flops_by_hand(height, width, mixes):
+def flops_by_hand(height, width, mixes, channels=3):
     """FLOPs are twice the multiplications of embedding, blocks, mixes and classifier."""
     patches = (height // PATCH) * (width // PATCH)
     tokens = patches + 1
-    embedding = patches * 3 * PATCH**2 * DIMS
+    embedding = patches * channels * PATCH**2 * DIMS
     linear = tokens * DIMS * DIMS * (3 + 1 + 3 + 3)
     maps = tokens * tokens * (2 * DIMS + mixes * HEADS * HEADS)
     return 2 * (embedding + LAYERS * (linear + maps) + patches * DIMS * CLASSES)
@@ -54,6 +54,12 @@ def test_counts_what_is_multiplied(arguments, mixes, backend):
         assert cost.flops == flops_by_hand(*shape, mixes)
         assert sum(cost.parts.values()) == cost.flops
     assert cfg.backbone.attn_backend == backend
+
+
+@pytest.mark.parametrize("channels", [1, 5])
+def test_counts_images_of_other_bands(channels):
+    cost = count_cost(segmentor(in_channels=channels), (32, 48))
+    assert cost.flops == flops_by_hand(32, 48, 1, channels)
 
 
 def test_counts_parameters():

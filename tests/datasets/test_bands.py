@@ -26,6 +26,19 @@ def tiff(array, **options):
     return file.getvalue()
 
 
+def huge():
+    """A TIFF of a few bytes whose header promises 20,000² pixels of 16 bits in five bands."""
+    data = bytearray(tiff(DEEP, planarconfig="contig", photometric="minisblack"))
+    with tifffile.TiffFile(io.BytesIO(bytes(data))) as file:
+        for name in ("ImageWidth", "ImageLength"):
+            tag = file.pages.first.tags[name]
+            data[tag.valueoffset : tag.valueoffset + 2] = (20000).to_bytes(2, "little")
+    return bytes(data)
+
+
+HUGE = huge()
+
+
 def png(array):
     return cv2.imencode(".png", array)[1].tobytes()
 
@@ -71,6 +84,7 @@ def test_images_are_turned_by_exif():
         (b"", "is empty"),
         (b"II*\0junk", "cannot be read as TIFF"),
         (b"junk", "is no image"),
+        (HUGE, "has more than 715827880 values; cut"),
     ],
 )
 def test_files_that_would_be_misread(data, said):

@@ -235,7 +235,11 @@ def test_paths_that_are_no_file(tmp_path, transform):
 def test_other_ways_to_decode_are_mmcvs(tmp_path):
     (tmp_path / "a.png").write_bytes(BAD["16 bits"][0])
     loader = LoadImageFromFile(color_type="unchanged", to_float32=True)
-    assert loader(dict(img_path=str(tmp_path / "a.png")))["img"].max() > 255
+    loaded = loader(dict(img_path=str(tmp_path / "a.png")))["img"]
+    assert loaded.max() > 255
+    assert np.array_equal(loader.decode(BAD["16 bits"][0], "a.png"), loaded)
+    with pytest.raises(DataError, match=r"a\.png (is no image|cannot be read)"):
+        loader.decode(b"text", "a.png")
     (tmp_path / "a.png").write_bytes(b"text")
     with pytest.raises(DataError, match=r"a\.png cannot be read"):
         loader(dict(img_path=str(tmp_path / "a.png")))

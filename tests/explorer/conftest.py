@@ -26,6 +26,18 @@ model = dict(
     auxiliary_head=dict(in_channels=16, channels=8),
 )
 """
+#: The same for five bands of 12 bits.
+BANDS = f"""{DEEPVIT}
+model["backbone"]["in_channels"] = 5
+model["data_preprocessor"].update(
+    type="BandDataPreProcessor", mean=[99, 100, 101, 102, 103], std=[40, 50, 60, 70, 80]
+)
+test_pipeline = [
+    dict(type="LoadBands", bands=range(5), value_range=(0, 4095)),
+    dict(type="Resize", scale=(64, 64), keep_ratio=True),
+    dict(type="PackSegInputs"),
+]
+"""
 SWIN = f"""
 _base_ = ["{ROOT}/configs/upernet_deepvit-w128-d6_isic2018-128x128.py"]
 model = dict(
@@ -68,6 +80,18 @@ def files(tmp_path_factory):
 def deepvit(files):
     """Return the explored model, and the segmentor in it."""
     return load(*files)
+
+
+@pytest.fixture(scope="session")
+def band_files(tmp_path_factory):
+    """Return paths of config and checkpoint of the small DeepViT for five bands."""
+    return write_model(tmp_path_factory.mktemp("bands"), BANDS)
+
+
+@pytest.fixture(scope="session")
+def bands(band_files):
+    """Return the explored model, and the segmentor in it."""
+    return load(*band_files)
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tifffile
 import torch
 from mmseg.apis import inference_model
 
@@ -19,6 +20,27 @@ def test_classes_and_tokens_of_an_image(deepvit, image):
     assert look.entered.images.shape == (1, 3, 32, 32)
     assert [layer.name for layer in look.layers] == ["blocks.0", "blocks.1", "blocks.2"]
     assert look.layers[0].grid.image_size == (40, 60)
+
+
+def test_bands_of_other_depths(bands, image, tmp_path):
+    """From a file and from its content, as the test predicts them; three are shown."""
+    explored, model = bands
+    file = tmp_path / "scan.tif"
+    deep = image[..., [2, 1, 0, 1, 2]].astype(np.uint16) * 16
+    tifffile.imwrite(file, deep, photometric="minisblack", planarconfig="contig")
+    pixels = explored.read(file)
+    assert np.array_equal(explored.decode(file.read_bytes(), "scan.tif"), pixels)
+    look = explored.look(pixels, "scan.tif")
+    expected = inference_model(model, str(file))
+    assert np.array_equal(look.labels, expected.pred_sem_seg.data[0])
+    assert look.entered.images.shape == (1, 5, 32, 32)
+    assert np.abs(look.picture.astype(int) - image).max() <= 1
+    file.write_bytes(file.read_bytes()[:20])
+    with pytest.raises(UserError, match=r"scan\.tif cannot be read as TIFF"):
+        explored.read(file)
+    tifffile.imwrite(file, deep[..., 0])
+    with pytest.raises(UserError, match=r"mine\.tif has 1 bands, and band 4 is asked for"):
+        explored.decode(file.read_bytes(), "mine.tif")
 
 
 def test_attention_is_that_of_the_patch_under_the_point(deepvit, image):

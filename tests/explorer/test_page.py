@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import cv2
 import numpy as np
 import pytest
+import tifffile
 
 from mmseg_deepvit.engine import find_whole_checkpoint
 
@@ -186,6 +187,30 @@ def test_broken_files_are_named_and_the_next_image_is_shown(open_page, image):
         drop(page, name, png(image))
         wait_for_text(page, ".name", name)
         page.locator("[role=alert]").wait_for(state="hidden")
+
+
+def test_a_model_of_five_bands(browser, band_files, tmp_path):
+    """Samples and dropped scans are shown; a photograph is refused in one line."""
+    for i, name in enumerate(("first", "second")):
+        scan = np.random.default_rng(i).integers(0, 4096, (5, 40, 60)).astype(np.uint16)
+        tifffile.imwrite(tmp_path / f"{name}.tif", scan, photometric="minisblack")
+    with serving(*band_files, "--images", tmp_path / "first.tif") as address:
+        page = browser.new_page()
+        page.set_default_timeout(60_000)
+        page.goto(address)
+        page.wait_for_selector(".heads img[src^='data:']")
+        assert name_of(page) == "first.tif"
+        loaded = "document.querySelector('.gallery img').naturalWidth > 0"
+        page.wait_for_function(loaded)
+        drop(page, "photo.png", png(np.zeros((9, 9, 3), np.uint8)))
+        wait_for_text(page, "[role=alert]", "photo.png has 3 bands, and band 4 is asked for; set")
+        drop(page, "dropped.tif", (tmp_path / "second.tif").read_bytes())
+        wait_for_text(page, ".name", "dropped.tif")
+        page.locator("[role=alert]").wait_for(state="hidden")
+        wait_for_text(page, ".quiet", "60 × 40 pixels")
+        page.get_by_role("tab", name="Collapse").click()
+        wait_for_text(page, ".note", "1 image: dropped.tif")
+        page.close()
 
 
 @pytest.mark.parametrize("device", _WIDTHS)

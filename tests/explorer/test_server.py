@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from mmseg_deepvit.explorer import require_nicegui, server
 from mmseg_deepvit.explorer.gallery import Gallery
-from mmseg_deepvit.inference import write_png
+from mmseg_deepvit.inference import read_image, write_png
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_uploads_of_unknown_size_are_refused():
 def test_samples_are_read_when_they_are_asked_for(tmp_path):
     write_png(tmp_path / "good.png", np.full((400, 800, 3), 9, np.uint8))
     (tmp_path / "bad.png").write_bytes(b"no image")
-    gallery = Gallery([tmp_path / "good.png", tmp_path / "bad.png"])
+    gallery = Gallery([tmp_path / "good.png", tmp_path / "bad.png"], read_image)
     assert gallery._respond(0).media_type == "image/jpeg"
     assert [gallery._respond(i).status_code for i in (0, 1, 2, -1)] == [200, 404, 404, 404]
     assert gallery.read(0).shape == (400, 800, 3)

@@ -2,14 +2,14 @@ import cv2
 import numpy as np
 import pytest
 
-from mmseg_deepvit.datasets.decoding import DataError
+from mmseg_deepvit.datasets.decoding import DataError, decode_image
 from mmseg_deepvit.explorer import uploads
 
 GOOD = cv2.imencode(".png", np.full((8, 9, 3), 7, np.uint8))[1].tobytes()
 
 
 def test_an_image_is_decoded():
-    image = uploads.read_upload(GOOD, "photo.png")
+    image = uploads.read_upload(GOOD, "photo.png", decode_image)
     assert image.shape == (8, 9, 3)
     assert (image == 7).all()
 
@@ -29,7 +29,7 @@ def test_an_image_is_decoded():
 )
 def test_what_is_no_such_image_is_refused(data, said):
     with pytest.raises(DataError, match=said):
-        uploads.read_upload(data, "photo.png")
+        uploads.read_upload(data, "photo.png", decode_image)
 
 
 @pytest.mark.parametrize(
@@ -41,8 +41,11 @@ def test_what_is_no_such_image_is_refused(data, said):
         ((1, 5000), 2, (1, 2048)),
     ],
 )
-def test_large_images_are_scaled_down(shape, classes, expected):
-    image = np.zeros((*shape, 3), np.uint8)
+@pytest.mark.parametrize(("channels", "dtype"), [(3, np.uint8), (1, np.float32), (5, np.float32)])
+def test_large_images_are_scaled_down(shape, classes, expected, channels, dtype):
+    image = np.broadcast_to(np.arange(1, channels + 1, dtype=dtype), (*shape, channels))
     small = uploads.shrink(image, classes)
-    assert small.shape == (*expected, 3)
+    assert small.shape == (*expected, channels)
+    assert small.dtype == dtype
+    np.testing.assert_allclose(small, np.broadcast_to(image[:1, :1], small.shape), rtol=1e-6)
     assert (small is image) == (shape == expected)

@@ -151,6 +151,25 @@ def test_predictions_from_an_image_file_must_agree(small, tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
+def test_a_wrong_range_of_bands_is_noticed(small, tmp_path, monkeypatch):
+    loading = {"type": "LoadBands", "bands": [2, 0, 1], "value_range": [0, 4095]}
+    model = small(CAIT, **{"test_pipeline.0": loading})
+    told = describe(model, None)
+    assert told.loading == {"bands": [2, 0, 1], "value_range": [0.0, 4095.0]}
+    assert (told.input_order, told.model_order) == ("bands", "bands")
+    wrong = replace(told, loading={**told.loading, "value_range": None})
+    monkeypatch.setattr(exporting, "describe", lambda *_: wrong)
+    with pytest.raises(UserError, match=r"differ in .* of the labels of an image of"):
+        export(model, tmp_path, "torchscript", dynamic=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_loader_for_another_backbone_is_refused(small, tmp_path):
+    model = small(CAIT, **{"test_pipeline.0": {"type": "LoadBands", "bands": [0, 1]}})
+    with pytest.raises(UserError, match=r"loads 2 channels and the backbone takes 3; set bands"):
+        export(model, tmp_path, "onnx")
+
+
 @pytest.mark.parametrize(
     ("size", "options", "told"),
     [

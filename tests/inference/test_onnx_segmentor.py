@@ -2,12 +2,13 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+import tifffile
 from mmseg.apis import inference_model
 
 from mmseg_deepvit.errors import CheckpointError, UserError
-from mmseg_deepvit.export import export_segmentor
-from mmseg_deepvit.inference import load_model
-from mmseg_deepvit.inference.exported import Metadata, OnnxSegmentor
+from mmseg_deepvit.export import ExportNetwork, describe, export_segmentor
+from mmseg_deepvit.inference import SegmentationModel, load_model
+from mmseg_deepvit.inference.exported import ExportedSegmentor, Metadata, OnnxSegmentor
 
 CAIT = "linear_cait-xxs24_ade20k"
 
@@ -68,6 +69,60 @@ def test_one_size_and_a_single_logit(small, tmp_path):
     assert np.array_equal(result.labels, result.probabilities[1] > 0.4)
     with pytest.raises(UserError, match="no test-time augmentation; use the checkpoint"):
         loaded.predict(picture(100, 77), tta=True)
+
+
+def write_scan(path, count, factor=16):
+    """Bands of 16 bits, one after another."""
+    bands = [picture(90, 141)[..., i % 3].astype(np.uint16) * factor for i in range(count)]
+    tifffile.imwrite(path, np.stack(bands).squeeze(), photometric="minisblack")
+
+
+def of_bands(small, count, value_range, **preprocessor):
+    """A model that loads some bands; no two have the same mean."""
+    normalization = dict(mean=list(range(90, 90 + 9 * count, 9)), std=list(range(40, 40 + count)))
+    preprocessor = dict(type="BandDataPreProcessor", **normalization, **preprocessor)
+    options = {"model.backbone.in_channels": count}
+    options |= {f"model.data_preprocessor.{key}": value for key, value in preprocessor.items()}
+    bands = list(range(count))[::-1]
+    loading = dict(type="LoadBands", bands=bands, value_range=value_range)
+    return small(CAIT, **options, **{"test_pipeline.0": loading})
+
+
+@pytest.mark.parametrize(
+    ("count", "value_range", "options"),
+    [
+        (1, None, dict(test_cfg=dict(size_divisor=48))),
+        (3, (0, 4095), dict(bgr_to_rgb=True)),
+        (3, (0, 4095), dict(bgr_to_rgb=False, test_cfg=dict(size=(150, 260)))),
+        (5, [(0, 4095)] * 4 + [(-100, 4095)], {}),
+    ],
+)
+def test_bands_of_other_depths(small, tmp_path, count, value_range, options):
+    """A file reads images as the config's test does, from its metadata alone."""
+    model, scan = of_bands(small, count, value_range, **options), tmp_path / "scan.tif"
+    metadata = Metadata.from_strings(describe(model, None).to_strings(), "model")
+    segmentor = ExportedSegmentor(ExportNetwork(model), metadata)
+    write_scan(scan, count, 1 if value_range is None else 16)
+    loaded = SegmentationModel(segmentor)
+    result = loaded.predict(scan)
+    expected = inference_model(model, str(scan)).pred_sem_seg.data[0].numpy()
+    assert (result.labels == expected).mean() > 0.999
+    assert len(np.unique(expected)) > 1
+    assert result.overlay().shape == (90, 141, 3)
+    assert np.array_equal(loaded.predict(result.image).labels, result.labels)
+    with pytest.raises(UserError, match=rf"the model takes \(H, W, {count}\).*; "):
+        loaded.predict(result.image[0])
+
+
+def test_bands_in_an_onnx_file(small, tmp_path):
+    model = of_bands(small, 5, (0, 4095))
+    path, scan = tmp_path / "model.onnx", tmp_path / "scan.tif"
+    results = export_segmentor(model, path)
+    assert [r.shape for r in results] == [(1, 5, 64, 64), (85, 105)]
+    assert results[-1].labels > 0.999
+    write_scan(scan, 5)
+    expected = inference_model(model, str(scan)).pred_sem_seg.data[0].numpy()
+    assert (load_model(path).predict(scan).labels == expected).mean() > 0.999
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +188,16 @@ DEEP = "[" * 100_000
         ("windows", '{"crop_size": [8, 8]}'),
         ("padding", '{"size_divisor": 0, "value": [0, 0, 0]}'),
         ("padding", '{"size_divisor": 2, "value": [0, Infinity, 0]}'),
+        ("padding", '{"size_divisor": 2, "value": [0]}'),
+        ("loading", '{"bands": [0, 1, 2]}'),
+        ("loading", '{"bands": [], "value_range": null}'),
+        ("loading", '{"bands": [0, -1, 2], "value_range": null}'),
+        ("loading", '{"bands": ["0"], "value_range": null}'),
+        ("loading", '{"bands": [0, 1, 2], "value_range": [5, 4]}'),
+        ("loading", '{"bands": [0, 1, 2], "value_range": [0, NaN]}'),
+        ("loading", '{"bands": [0, 1, 2], "value_range": {"0": 1}}'),
+        ("loading", '{"bands": [0, 1, 2], "value_range": null}'),  # in the order "bands"
+        ("input_order", '"bands"'),
         ("input_order", '"BGR"'),
         ("input_range", "[0, 1]"),
         ("windows", "{"),
@@ -151,12 +216,13 @@ def test_damaged_metadata(exported, tmp_path, name, value):
         OnnxSegmentor(change(exported, tmp_path, edit))
 
 
-def test_files_of_older_versions_have_no_padding(exported, tmp_path):
+def test_files_of_older_versions_lack_facts(exported, tmp_path):
     def edit(model):
-        model.metadata_props.remove(next(p for p in model.metadata_props if p.key == "padding"))
+        for entry in [p for p in model.metadata_props if p.key in ("padding", "loading")]:
+            model.metadata_props.remove(entry)
 
     segmentor = OnnxSegmentor(change(exported, tmp_path, edit))
-    assert segmentor.metadata.padding is None
+    assert segmentor.metadata.padding is segmentor.metadata.loading is None
     assert segmentor.segment(picture(9, 30)).shape == (9, 30)
 
 

@@ -34,6 +34,8 @@ def test_the_first_step_reads_whatever_its_data_set_has(tmp_path):
     pipeline.check(image, 4)
     with pytest.raises(UserError, match=r"the model takes \(H, W, 3\); "):
         pipeline.check(image, 3)
+    with pytest.raises(UserError, match=r"LoadFourChannels .* reads files alone, and up\.npy is"):
+        pipeline.decode(b"", "up.npy")
     batch = pipeline.batch(image)
     assert batch["inputs"][0].shape == (4, 6, 8)
     assert batch["data_samples"][0].ori_shape == (12, 10)

@@ -56,6 +56,7 @@ def test_a_backbone_beside_others(tmp_path):
         *("--backends", "auto", "explicit", "--json", figures, "--device", "cpu"),
         *("--baseline", "maps", "mmseg-vit", "timm-vit", "timm-cait", "--profile"),
         *("--cfg-options", *MODEL, "model.backbone.embed_dims=48", "model.backbone.num_heads=6"),
+        "model.backbone.in_channels=4",
     )
     assert result.returncode == 0, result.stderr
     results = {r["name"]: r for r in json.loads(figures.read_text())["results"]}

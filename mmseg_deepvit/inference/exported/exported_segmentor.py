@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import mmcv
@@ -18,9 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...datasets.bands import LoadBands
+from ...datasets.decoding import decode_image
+from ...datasets.transforms import read_bytes
 from ...errors import UserError, first_line
-from ..arrays import both_classes, check_image
-from ..files import read_image
+from ..arrays import RGB_CHANNELS, both_classes, check_image
 from ..regions import RegionRules
 from ..windows import average_windows
 from .metadata import Metadata
@@ -30,8 +31,8 @@ class ExportedSegmentor:
     """An exported network with the steps before and after it.
 
     Args:
-        run: Function from images, RGB, 0 to 255, float32 (1, 3, H, W), to logits,
-            (1, classes, H, W).
+        run: Function from images, 0 to 255, float32 (1, channels, H, W), to logits,
+            (1, classes, H, W); three channels are RGB.
         metadata: Metadata of the file.
 
     Attributes:
@@ -43,12 +44,14 @@ class ExportedSegmentor:
         self._run = run
         self.metadata = metadata
         self.dataset_meta = dict(classes=metadata.classes, palette=metadata.palette)
+        loading = metadata.loading
+        self._decode = decode_image if loading is None else LoadBands(**loading).decode
 
     def segment(self, image: np.ndarray) -> np.ndarray:
         """Segment one image, resized, padded and in windows as the config's test does it.
 
         Args:
-            image: Image, (H, W, 3), uint8, BGR.
+            image: Image as :meth:`read` gives it, (H, W, channels).
 
         Returns:
             Class indices, (H, W), int64.
@@ -64,7 +67,7 @@ class ExportedSegmentor:
         """Segment one image as :meth:`segment`.
 
         Args:
-            image: Image, (H, W, 3), uint8, BGR.
+            image: Image likewise.
             tta: Must be False: metadata do not hold views of the image.
             probabilities: Whether to return them.
 
@@ -84,12 +87,13 @@ class ExportedSegmentor:
         return found, both_classes(scores.softmax(dim=0) if threshold is None else scores)
 
     def read(self, path: str | os.PathLike[str]) -> np.ndarray:
-        """Read an image file as training does, (H, W, 3), uint8, BGR."""
-        return read_image(Path(path))
+        """Read an image file as training does: (H, W, 3), uint8, BGR, or bands, float32."""
+        return self._decode(read_bytes(os.fspath(path)), os.fspath(path))
 
     def check(self, image: Any) -> None:
         """Raise UserError unless an array is like those of :meth:`read`."""
-        check_image(image)
+        is_plain = self.metadata.loading is None
+        check_image(image, self.metadata.channels, is_plain)
 
     def scores(self, image: np.ndarray) -> Tensor:
         """Compute logits, or the sigmoid of a single logit, of an image as in :meth:`segment`.
@@ -112,23 +116,23 @@ class ExportedSegmentor:
         return self._slides(size) if self.metadata.windows else self._takes(size)
 
     def _prepare(self, image: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
-        """Make the file's input, RGB, and the height and width of the image without padding."""
+        """Make the file's input, and the height and width of the image without padding."""
         resized = self._resize(image)
         padded = self._pad(resized)
         if self._takes(padded.shape[:2]):
             return padded, resized.shape[:2]
         size = self.metadata.input_size
         assert size is not None
-        resized = mmcv.imresize(image, (size[1], size[0]))[..., ::-1]
+        resized = _in_order(mmcv.imresize(image, (size[1], size[0])))
         return resized, resized.shape[:2]
 
     def _resize(self, image: np.ndarray) -> np.ndarray:
-        """Convert BGR to RGB at the size of the test pipeline."""
+        """Bring an image to the size of the test pipeline and the order of the file's input."""
         how = self.metadata.resize
         if how is not None:
             resize = mmcv.imrescale if how["keep_ratio"] else mmcv.imresize
             image = resize(image, tuple(how["scale"]))
-        return image[..., ::-1]
+        return _in_order(image)
 
     def _pad(self, image: np.ndarray) -> np.ndarray:
         """Pad below and on the right."""
@@ -138,7 +142,7 @@ class ExportedSegmentor:
         height, width = image.shape[:2]
         by = how.get("size_divisor", 1)
         size = how.get("size") or (-(-height // by) * by, -(-width // by) * by)
-        shape = (max(height, size[0]), max(width, size[1]), 3)
+        shape = (max(height, size[0]), max(width, size[1]), image.shape[2])
         padded = np.broadcast_to(np.float32(how["value"]), shape).copy()
         padded[:height, :width] = image
         return padded
@@ -155,7 +159,7 @@ class ExportedSegmentor:
         return own == windows["crop_size"] and size[0] >= own[0] and size[1] >= own[1]
 
     def _logits(self, image: np.ndarray) -> Tensor:
-        """Map (H, W, 3) RGB to (1, classes, H, W), the average of windows for larger images."""
+        """Map the file's input, (H, W, channels), to logits, the average of windows if large."""
         batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32))
         windows = self.metadata.windows
         if windows is None or not self._slides(image.shape[:2]):
@@ -182,3 +186,9 @@ class ExportedSegmentor:
                 f"say {expected}; export the checkpoint again"
             )
         return logits
+
+
+def _in_order(image: np.ndarray) -> np.ndarray:
+    """Turn B, G, R round; mmcv drops the axis of a single channel when it resizes."""
+    image = image[..., None] if image.ndim == 2 else image
+    return image[..., ::-1] if image.shape[2] == RGB_CHANNELS else image

@@ -9,9 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
+import numpy as np
+
+from ...datasets.bands import LoadBands
 from ...errors import CheckpointError
 from ...label_pictures import is_palette
 from ...version import __version__
+from ..arrays import RGB_CHANNELS
 from ..regions import NAMES as REGION_RULES
 from ..windows import WEIGHTS
 
@@ -33,11 +37,13 @@ class Metadata:
         windows: ``crop_size`` and ``stride`` (height, width) of slide inference, and ``weights``
             if they are not constant; or None.
         padding: ``size`` (height, width) or ``size_divisor`` to which the resized image is padded
-            below and on the right, and ``value`` (RGB) of the padding; or None.
+            below and on the right, and ``value`` of the padding in each channel; or None.
         regions: ``keep_largest_region`` and ``fill_holes`` of the config's test, if one is set.
-        input_order: Order of the input's channels.
+        loading: ``bands`` and ``value_range`` of :class:`~mmseg_deepvit.datasets.bands.LoadBands`,
+            which maps the range to 0 to 255; None where images have 8 bits in RGB.
+        input_order: Order of the input's channels: ``'RGB'``, or ``'bands'``, that of ``loading``.
         input_range: Smallest and largest value of the input.
-        model_order: Order of the channels inside the graph.
+        model_order: Order of the channels inside the graph; ``'BGR'`` reverses the input's.
         version: Version of mmseg_deepvit.
     """
 
@@ -53,10 +59,17 @@ class Metadata:
     windows: dict[str, Any] | None
     padding: dict[str, Any] | None = None
     regions: dict[str, Any] | None = None
+    loading: dict[str, Any] | None = None
+    # Readers that do not know `loading` refuse all but RGB.
     input_order: str = "RGB"
     input_range: tuple[int, int] = (0, 255)
     model_order: str = "RGB"
     version: str = __version__
+
+    @property
+    def channels(self) -> int:
+        """Number of the input's channels."""
+        return RGB_CHANNELS if self.loading is None else len(self.loading["bands"])
 
     @property
     def takes_every_image(self) -> bool:
@@ -90,14 +103,25 @@ class Metadata:
             named = [f.name for f in fields(cls) if f.name in strings or f.default is MISSING]
             found = cls(**{name: json.loads(strings[name]) for name in named})
             wrong = [name for name, valid in _VALID.items() if not valid(getattr(found, name))]
-            if wrong or len(found.palette) != len(found.classes):
-                raise ValueError(f"{wrong[0] if wrong else 'palette'} is damaged")
+            wrong = wrong or found._contradictions()
+            if wrong:
+                raise ValueError(f"{wrong[0]} is damaged")
         except (KeyError, ValueError, RecursionError) as error:
             said = f"no {error}" if isinstance(error, KeyError) else str(error)
             raise CheckpointError(
                 f"{path} lacks metadata for prediction ({said}); write it by tools/export.py"
             ) from error
         return found
+
+    def _contradictions(self) -> list[str]:
+        """Attributes, each valid alone, that do not fit the others."""
+        padded = self.channels if self.padding is None else len(self.padding["value"])
+        fits = {
+            "palette": len(self.palette) == len(self.classes),
+            "padding": padded == self.channels,
+            "input_order": (self.input_order == "RGB") == (self.loading is None),
+        }
+        return [name for name, fit in fits.items() if not fit]
 
 
 _LONGEST_SIDE = 32768  # pixels
@@ -112,8 +136,21 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 
-def _is_colour(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 3 and all(map(_is_number, value))
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_number, value))
+
+
+def _is_loading(value: Any) -> bool:
+    if not isinstance(value, dict) or value.keys() != {"bands", "value_range"}:
+        return False
+    bands, ranges = value["bands"], value["value_range"]
+    if not isinstance(bands, list) or not all(type(band) is int for band in bands):
+        return False
+    try:
+        LoadBands(bands, ranges)
+        return ranges is None or all(map(_is_number, np.ravel(ranges).tolist()))
+    except (TypeError, ValueError):
+        return False
 
 
 def _is_resize(value: Any) -> bool:
@@ -127,7 +164,7 @@ def _is_resize(value: Any) -> bool:
 
 
 def _is_padding(value: Any) -> bool:
-    if not isinstance(value, dict) or not _is_colour(value.get("value")):
+    if not isinstance(value, dict) or not _is_numbers(value.get("value")):
         return False
     if value.keys() == {"size", "value"}:
         return _is_size(value["size"])
@@ -165,6 +202,7 @@ _VALID: dict[str, Callable[[Any], bool]] = {
     "windows": _or_none(_is_windows),
     "padding": _or_none(_is_padding),
     "regions": _or_none(_is_regions),
-    "input_order": lambda value: value == "RGB",
+    "loading": _or_none(_is_loading),
+    "input_order": lambda value: value in ("RGB", "bands"),
     "input_range": lambda value: value == [0, 255],
 }
