@@ -46,7 +46,7 @@ class LoadBands(BaseTransform):
             where a file is unreadable, lacks a band, or holds NaN or infinity.
 
     Example:
-        >>> LoadBands(bands=(0, 0, 0), value_range=(0, 4095))  # 12-bit grey for RGB weights
+        >>> grey = LoadBands(bands=(0, 0, 0), value_range=(0, 4095))  # of 12 bits, for RGB weights
     """
 
     def __init__(

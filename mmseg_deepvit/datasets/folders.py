@@ -49,12 +49,14 @@ class FolderDataset(BaseSegDataset):
         UserError: A folder is missing or empty, two files have one name, or an image has no mask.
 
     Example:
-        >>> dict(type='FolderDataset', data_root='scans', part='train', val_fraction=0.2,
-        ...      data_prefix=dict(img_path='images', seg_map_path='masks'),
-        ...      labels=dict(background=0, lesion=[1, 255]), ignore=[128])
-        >>> dict(type='FolderDataset', data_prefix=dict(img_path='all', seg_map_path='all'),
-        ...      seg_map_suffix='_mask', ann_file='train.txt',
-        ...      labels=dict(road='#804080', car=['#400080', '#4000c0']), ignore=['#000000'])
+        >>> dataset = dict(
+        ...     type='FolderDataset', data_root='scans', part='train', val_fraction=0.2,
+        ...     data_prefix=dict(img_path='images', seg_map_path='masks'),
+        ...     labels=dict(background=0, lesion=[1, 255]), ignore=[128])
+        >>> dataset = dict(
+        ...     type='FolderDataset', data_prefix=dict(img_path='all', seg_map_path='all'),
+        ...     seg_map_suffix='_mask', ann_file='train.txt',
+        ...     labels=dict(road='#804080', car=['#400080', '#4000c0']), ignore=['#000000'])
     """
 
     def __init__(

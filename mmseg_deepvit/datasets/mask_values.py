@@ -35,8 +35,9 @@ class MaskValues:
             there are no classes or more than 255.
 
     Example:
-        >>> MaskValues({'background': 0, 'lesion': [1, 255]})
-        >>> MaskValues({'road': '#804080', 'car': ['#400080', '#4000c0']}, ignore=['#000000'])
+        >>> values = MaskValues({'background': 0, 'lesion': [1, 255]})
+        >>> colours = {'road': '#804080', 'car': ['#400080', '#4000c0']}
+        >>> values = MaskValues(colours, ignore=['#000000'])
     """
 
     def __init__(

@@ -150,10 +150,11 @@ def load_model(
     Raises:
         UserError: The file cannot be read, holds no config, or belongs to another model.
 
-    Example:
-        >>> model = load_model('work_dirs/run/iter_600.pth')
-        >>> result = model.predict('photo.jpg')
-        >>> result.labels, result.probabilities, result.overlay()
+    Example::
+
+        model = load_model('work_dirs/run/iter_600.pth')
+        result = model.predict('photo.jpg')
+        result.labels, result.probabilities, result.overlay()
     """
     checkpoint = os.fspath(checkpoint)
     if checkpoint.endswith(".onnx"):

@@ -91,8 +91,9 @@ def new_config(
         UserError: Something cannot be told or used. The message names the option that tells it
             (``images`` is ``--images`` there).
 
-    Example:
-        >>> print(new_config('scans', 'deepvit', weights='timm://vit_tiny_patch16_224').summary)
+    Example::
+
+        print(new_config('scans', 'deepvit', weights='timm://vit_tiny_patch16_224').summary)
     """
     for option, value, choices in (
         ("backbone", backbone, BACKBONES),
