@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from sybil import Sybil
-from sybil.parsers.myst import PythonCodeBlockParser, SkipParser
+from sybil.parsers.myst import PythonCodeBlockParser
 
 from mmseg_deepvit.datasets.demo import write_demo_dataset
 
@@ -46,7 +46,7 @@ def in_demo(trained_demo):
 
 
 pytest_collect_file = Sybil(
-    parsers=[PythonCodeBlockParser(), SkipParser()],
+    parsers=[PythonCodeBlockParser()],
     patterns=["index.md", "start.md", "guides/*.md", "reference/*.md"],
     fixtures=["in_demo"],
 ).pytest()
