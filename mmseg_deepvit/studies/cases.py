@@ -8,11 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 from mmengine.config import Config
-from mmseg.apis import inference_model
 from mmseg.models import BaseSegmentor
 from mmseg.registry import DATASETS
 
 from ..inference import draw_outline, read_image
+from ..inference.torch_segmentor import TorchSegmentor
 from ..label_pictures import write_jpeg
 
 #: Number of worst, of median and of best cases, and the side of their pictures in pixels.
@@ -39,10 +39,13 @@ def draw_cases(path: Path, model: BaseSegmentor, cfg: Config, dice: Mapping[str,
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     infos = {Path(i["img_path"]).name: i for i in map(dataset.get_data_info, range(len(dataset)))}
 
+    # mmseg's inference_model would change the pipeline of ``cfg``, which is read again later.
+    segmentor = TorchSegmentor(model)
+
     def column(name: str) -> np.ndarray:
-        image = read_image(Path(infos[name]["img_path"]))
+        image = segmentor.read(infos[name]["img_path"])
         truth = read_image(Path(infos[name]["seg_map_path"]))[..., 0] > 0
-        found = inference_model(model, image).pred_sem_seg.data[0].cpu().numpy() > 0
+        found = segmentor.run(image, tta=False, probabilities=False)[0] > 0
         return _column(f"{dice[name]:.1f}", image, [truth, found])
 
     strips = [
