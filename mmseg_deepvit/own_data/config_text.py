@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from keyword import iskeyword
 from pathlib import Path
 from typing import Any
-
-from yapf.yapflib.yapf_api import FormatCode
 
 from ..errors import UserError
 from .classes import Classes
@@ -18,7 +17,7 @@ from .layouts import Layout
 from .plan import Schedule, Sizes
 from .start import Start
 
-_STYLE = dict(based_on_style="facebook", column_limit=100)
+_COLUMNS = 100
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -81,13 +80,15 @@ def config_text(plan: Plan, out: Path) -> str:
         out: Its path. Inside the checkout that we run from, bases have relative paths, else
             absolute ones.
     """
-    lines = [f"# {line}".rstrip() for line in plan.comments]
-    lines += [f"_base_ = [{', '.join(map(_text, _bases(plan, out)))},]"]
-    lines += [f"crop_size = ({plan.sizes.crop}, {plan.sizes.crop})", ""]
-    lines += [*_pipeline_lines(plan), "", *_dataset_lines(plan), ""]
-    lines += [*_model_lines(plan), "", *_schedule_lines(plan)]
-    formatted: str = FormatCode("\n".join(lines) + "\n", style_config=_STYLE)[0]
-    return formatted
+    parts = (
+        [f"# {line}".rstrip() for line in plan.comments] + [_line("_base_", _bases(plan, out))],
+        _dataset_lines(plan),
+        _pipeline_lines(plan),
+        _loader_lines(plan),
+        _model_lines(plan),
+        _schedule_lines(plan),
+    )
+    return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
 def _bases(plan: Plan, out: Path) -> list[str]:
@@ -100,51 +101,62 @@ def _bases(plan: Plan, out: Path) -> list[str]:
     return [f"{folder}/{name}.py".replace("\\", "/") for name in names]
 
 
-def _pipeline_lines(plan: Plan) -> list[str]:
-    scale = plan.sizes.scale
-    load = dict(type="LoadBands", **plan.bands) if plan.bands else dict(type="LoadImageFromFile")
-    jitter = [] if plan.bands else [dict(type="PhotoMetricDistortion")]
-    labels, pack = dict(type="LoadAnnotations"), dict(type="PackSegInputs")
-    resizing = dict(scale=scale, ratio_range=(0.5, 2.0), keep_ratio=True)
-    steps = [
-        labels,
-        dict(type="RandomResize", **resizing),
-        dict(type="RandomCrop", crop_size=Name("crop_size"), cat_max_ratio=0.75),
-        dict(type="RandomFlip", prob=0.5),
-        *jitter,
-        pack,
-    ]
-    flips = [dict(type="RandomFlip", prob=prob) for prob in (0.0, 1.0)]
-    views = [[Name("resize")], flips, [labels], [pack]]
-    return [
-        f"load = {_text(load)}",
-        f"resize = {_text(dict(type='Resize', scale=scale, keep_ratio=True))}",
-        f"train_pipeline = [load, {', '.join(map(_text, steps))},]",
-        f"test_pipeline = [load, resize, {_text(labels)}, {_text(pack)}]",
-        f"views = [{', '.join(map(_text, views))},]",
-        'tta_pipeline = [load, dict(type="TestTimeAug", transforms=views)]',
-    ]
-
-
 def _dataset_lines(plan: Plan) -> list[str]:
     layout, classes = plan.layout, plan.classes
     shared: dict[str, Any] = dict(data_root=os.path.abspath(layout.root))
     for name, suffix in zip(("img_suffix", "seg_map_suffix"), layout.suffixes, strict=True):
         if suffix:
             shared[name] = suffix
+    shared |= plan.split
     palette = {} if classes.palette is None else dict(palette=classes.palette)
     if list(classes.labels.values()) == [[i] for i in range(len(classes.labels))]:
-        shared["metainfo"] = dict(classes=list(classes.labels), **palette)
+        lines = ["# The value of a class in the masks is its place here."]
+        lines += [_line("classes", list(classes.labels))]
+        shared["metainfo"] = dict(classes=Name("classes"), **palette)
     else:
-        shared["labels"] = {k: v[0] if len(v) == 1 else v for k, v in classes.labels.items()}
+        values = {k: v[0] if len(v) == 1 else v for k, v in classes.labels.items()}
+        lines = ["# The value, or values, of each class in the masks."]
+        lines += [_line("classes", values)]
+        shared["labels"] = Name("classes")
         if palette:
             shared["metainfo"] = palette
     if classes.ignore:
         shared["ignore"] = classes.ignore
-    lines = [
-        "# labels: the value or values of each class in the masks; without it class i is value i.",
-        f"data = {_text(shared | plan.split)}",
+    return [*lines, _line("data", shared)]
+
+
+def _pipeline_lines(plan: Plan) -> list[str]:
+    scale = plan.sizes.scale
+    load = dict(type="LoadBands", **plan.bands) if plan.bands else dict(type="LoadImageFromFile")
+    jitter = [] if plan.bands else [dict(type="PhotoMetricDistortion")]
+    resizing = dict(scale=scale, ratio_range=(0.5, 2.0), keep_ratio=True)
+    steps = [
+        Name("load"),
+        Name("labels"),
+        dict(type="RandomResize", **resizing),
+        dict(type="RandomCrop", crop_size=Name("crop_size"), cat_max_ratio=0.75),
+        dict(type="RandomFlip", prob=0.5),
+        *jitter,
+        Name("pack"),
     ]
+    flips = [dict(type="RandomFlip", prob=prob) for prob in (0.0, 1.0)]
+    views = Name("[[resize], flips, [labels], [pack]]")
+    return [
+        _line("crop_size", (plan.sizes.crop, plan.sizes.crop)),
+        _line("load", load),
+        _line("resize", dict(type="Resize", scale=scale, keep_ratio=True)),
+        _line("labels", dict(type="LoadAnnotations")),
+        _line("pack", dict(type="PackSegInputs")),
+        _line("train_pipeline", steps),
+        "test_pipeline = [load, resize, labels, pack]",
+        _line("flips", flips),
+        _line("tta_pipeline", [Name("load"), dict(type="TestTimeAug", transforms=views)]),
+    ]
+
+
+def _loader_lines(plan: Plan) -> list[str]:
+    layout = plan.layout
+    lines = []
     for part in ("train", "val", "test"):
         if part == "test" and not {"test"} & {*layout.parts, *layout.lists}:
             lines.append("test_dataloader = val_dataloader")
@@ -156,17 +168,22 @@ def _dataset_lines(plan: Plan) -> list[str]:
             own["part"] = part
         if part in layout.lists:
             own["ann_file"] = layout.lists[part]
-        size = f"batch_size={plan.schedule.batch_size}, " if part == "train" else ""
+        size = dict(batch_size=plan.schedule.batch_size) if part == "train" else {}
         pipeline = "train_pipeline" if part == "train" else "test_pipeline"
-        dataset = f"dict(**data, {_arguments(own)}, pipeline={pipeline})"
-        lines.append(f"{part}_dataloader = dict({size}dataset={dataset})")
+        dataset = Name(f"dict(**data, **{part}, pipeline={pipeline})")
+        lines += [_line(part, own), _line(f"{part}_dataloader", {**size, "dataset": dataset})]
     return lines
 
 
 def _model_lines(plan: Plan) -> list[str]:
     start, crop = plan.start, Name("crop_size")
     is_upernet = plan.head == "upernet"
-    backbone: dict[str, Any] = {**start.settings, "img_size": crop, "drop_path_rate": 0.1}
+    lines = []
+    backbone: dict[str, Any] = dict(start.settings)
+    if "init_cfg" in backbone:
+        lines.append(_line("weights", backbone["init_cfg"]))
+        backbone["init_cfg"] = Name("weights")
+    backbone["img_size"] = crop
     if is_upernet:
         backbone["out_indices"] = start.out_indices
     model: dict[str, Any] = {}
@@ -176,7 +193,7 @@ def _model_lines(plan: Plan) -> list[str]:
     if len(plan.mean) not in (1, 3):
         preprocessor = dict(type="BandDataPreProcessor", **preprocessor)
     model["data_preprocessor"] = preprocessor
-    model["backbone"] = backbone
+    model["backbone"] = Name("backbone")
     model |= _upernet(plan) if is_upernet else _linear(plan)
     stride = 2 * plan.sizes.crop // 3
     model["test_cfg"] = (
@@ -184,11 +201,8 @@ def _model_lines(plan: Plan) -> list[str]:
         if plan.sizes.is_whole
         else dict(crop_size=crop, stride=(stride, stride))
     )
-    return [
-        f"num_classes = {len(plan.classes.labels)}",
-        *_weight_lines(plan),
-        f"model = {_text(model)}",
-    ]
+    lines.append(_line("backbone", backbone))
+    return [*lines, *_weight_lines(plan), _line("head", _head(plan)), _line("model", model)]
 
 
 def _weight_lines(plan: Plan) -> list[str]:
@@ -196,32 +210,36 @@ def _weight_lines(plan: Plan) -> list[str]:
         return []
     return [
         "# Rare classes weigh more: 1/√(share of the pixels), with a mean of 1 over the pixels.",
-        f"loss = dict(class_weight={_text(plan.weights)})",
+        _line("loss", dict(class_weight=plan.weights)),
     ]
 
 
 def _upernet(plan: Plan) -> dict[str, Any]:
     """Settings that depend on width and patches; ``channels`` grow with the width."""
     width = plan.start.embed_dims
-    shared = _head(plan) if width <= 192 else dict(channels=width // 3, **_head(plan))
     neck: dict[str, Any] = dict(embed_dim=width)
     if plan.start.patch_size < 14:
         neck["rescales"] = [2, 1, 0.5, 0.25]
     return dict(
         neck=neck,
-        decode_head=dict(in_channels=[width] * 4, **shared),
-        auxiliary_head=dict(in_channels=width, **shared),
+        decode_head=Name(f"dict(in_channels=[{width}] * 4, **head)"),
+        auxiliary_head=Name(f"dict(in_channels={width}, **head)"),
     )
 
 
 def _linear(plan: Plan) -> dict[str, Any]:
     width = plan.start.embed_dims
-    return dict(decode_head=dict(in_channels=width, channels=width, **_head(plan)))
+    return dict(decode_head=Name(f"dict(in_channels={width}, channels={width}, **head)"))
 
 
 def _head(plan: Plan) -> dict[str, Any]:
-    weighted = {} if plan.weights is None else dict(loss_decode=Name("loss"))
-    return dict(num_classes=Name("num_classes"), **weighted)
+    width = plan.start.embed_dims
+    head: dict[str, Any] = dict(num_classes=len(plan.classes.labels))
+    if plan.head == "upernet" and width > 192:
+        head["channels"] = width // 3
+    if plan.weights is not None:
+        head["loss_decode"] = Name("loss")
+    return head
 
 
 def _diversity(plan: Plan) -> dict[str, Any]:
@@ -239,20 +257,19 @@ def _diversity(plan: Plan) -> dict[str, Any]:
 
 def _schedule_lines(plan: Plan) -> list[str]:
     s = plan.schedule
-    shared = dict(by_epoch=False)
-    warmup = dict(type="LinearLR", start_factor=1e-3, **shared, begin=0, end=s.warmup_iters)
-    rest = dict(type="PolyLR", eta_min=0.0, power=1.0, **shared)
+    warmup = dict(type="LinearLR", start_factor=1e-3, by_epoch=False, begin=0, end=s.warmup_iters)
+    end = Name("max_iters")
+    rest = dict(type="PolyLR", eta_min=0.0, by_epoch=False, begin=s.warmup_iters, end=end)
     hooks: dict[str, Any] = dict(checkpoint=dict(interval=s.val_interval))
     if plan.bands:
         hooks["visualization"] = dict(type="LoadedImageVisualizationHook")
     return [
-        f"max_iters = {s.max_iters}",
-        f"optim_wrapper = dict(optimizer=dict(lr={s.lr:g}))",
-        f"param_scheduler = [{_text(warmup)}, {_text(rest)[:-1]}, begin={s.warmup_iters}, "
-        "end=max_iters),]",
-        f"train_cfg = dict(max_iters=max_iters, val_interval={s.val_interval})",
+        _line("max_iters", s.max_iters),
+        _line("optim_wrapper", dict(optimizer=dict(lr=s.lr))),
+        _line("param_scheduler", [warmup, rest]),
+        _line("train_cfg", dict(max_iters=end, val_interval=s.val_interval)),
         "# The newest checkpoint is kept, and the one with the best mean IoU.",
-        f"default_hooks = {_text(hooks)}",
+        _line("default_hooks", hooks),
     ]
 
 
@@ -260,20 +277,62 @@ class Name(str):
     """Code to write as it is, such as the name of a variable."""
 
 
-def _arguments(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{k}={_text(v)}" for k, v in settings.items())
+def _line(name: str, value: Any) -> str:
+    """An assignment, over several lines where it is long."""
+    return f"{name} = {_wrapped(value, name + ' = ', '')}"
+
+
+def _wrapped(value: Any, before: str, indent: str) -> str:
+    """Code of a value, broken where it passes the last column.
+
+    Args:
+        value: Numbers, strings, lists, tuples, dicts.
+        before: What stands before it in its line, without the indent.
+        indent: Spaces that its line begins with.
+    """
+    text = _text(value)
+    if len(indent + before + text) < _COLUMNS:  # a comma may follow
+        return text
+    if isinstance(value, Mapping):
+        named = text.startswith("dict(")
+        opening, closing = ("dict(", ")") if named else "{}"
+        entries = [(f"{key}=" if named else f"{_text(key)}: ", item) for key, item in value.items()]
+    elif isinstance(value, list):
+        opening, closing = "[]"
+        entries = [("", item) for item in value]
+    else:
+        return text
+    if len(entries) == 1:  # brackets around one part open and close together
+        key, item = entries[0]
+        return opening + key + _wrapped(item, before + opening + key, indent) + closing
+    inner = indent + "    "
+    items = [key + _wrapped(item, key, inner) for key, item in entries]
+    if any("dict(" in item or "{" in item for item in items):
+        body = "".join(f"{inner}{item},\n" for item in items)
+    else:
+        body = _filled(items, inner)
+    return f"{opening}\n{body}{indent}{closing}"
+
+
+def _filled(items: list[str], indent: str) -> str:
+    """Lines of items side by side, without a break inside an item."""
+    joined = ", ".join(item.replace(" ", "\0") for item in items)
+    lines = textwrap.wrap(
+        joined, _COLUMNS - len(indent), break_long_words=False, break_on_hyphens=False
+    )
+    return "".join(f"{indent}{line}\n" for line in lines).replace("\0", " ")
 
 
 def _text(value: Any) -> str:
-    """A literal with double quotes; dicts of names are calls of ``dict``."""
+    """Code of a value on one line: strings in double quotes, dicts of names as ``dict(…)``."""
     if isinstance(value, Name):
         return str(value)
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, Mapping):
         if all(key.isidentifier() and not iskeyword(key) for key in value):
-            return f"dict({_arguments(value)})"
-        return f"{{{', '.join(f'{_text(k)}: {_text(v)}' for k, v in value.items())}}}"
+            return f"dict({', '.join(f'{key}={_text(item)}' for key, item in value.items())})"
+        return f"{{{', '.join(f'{_text(key)}: {_text(item)}' for key, item in value.items())}}}"
     if isinstance(value, list | tuple):
         inner = ", ".join(map(_text, value))
         comma = "," if isinstance(value, tuple) and len(value) == 1 else ""

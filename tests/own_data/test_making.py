@@ -61,6 +61,9 @@ def test_backbones_and_heads(tmp_path, backbone, head):
     cfg, _, loss = losses_of(made.path)
     assert torch.isfinite(loss)
     assert ("diversity" in cfg.model) is (backbone == "diversepatch")
+    lines = Path(made.path).read_text().splitlines()
+    assert max(map(len, lines)) <= 100 + len(f"{bases_folder()}")  # bases stand in one string
+    assert len(lines) <= (82 if backbone == "diversepatch" else 72)
 
 
 def test_names_of_any_letters(tmp_path):
@@ -75,6 +78,20 @@ def test_names_of_any_letters(tmp_path):
     dataset = DATASETS.build(cfg.val_dataloader.dataset)
     assert list(dataset.metainfo["classes"]) == names
     assert len(dataset) == 4
+
+
+def test_long_settings_take_several_lines(tmp_path):
+    """Lists and tables that fill many lines are read as they were written."""
+    write_pairs(tmp_path, count=5)
+    many = [f"a class, of number {i}, and with a long name" for i in range(2)]
+    deep = "a folder of images, which has a long name/and one below it/images of the whole"
+    write_pairs(tmp_path / "long", deep, deep.replace("images", "masks"), count=5)
+    made = new_config(tmp_path / "long", out=tmp_path / "my.py", classes=many)
+    text = Path(made.path).read_text()
+    assert "classes = " in text
+    cfg = Config.fromfile(made.path)
+    assert list(DATASETS.build(cfg.val_dataloader.dataset).metainfo["classes"]) == many
+    assert cfg.train_dataloader.dataset.data_prefix.img_path == deep
 
 
 def test_a_config_inside_the_checkout_has_relative_bases(tmp_path, monkeypatch):

@@ -1,9 +1,9 @@
 # UPerNet on ISIC 2018 from pretrained weights, for a CPU: 384² images, Dice and cross-entropy,
-# 2600 iterations of 8 images.
+# 2200 iterations of 8 images.
 _base_ = [
     "../heads/upernet_vit.py",
     "../datasets/isic2018_384x384.py",
-    "../schedules/adamw_layer-decay_2600.py",
+    "../schedules/adamw_layer-decay_2200.py",
     "../default_runtime.py",
 ]
 norm_cfg = dict(type="BN", requires_grad=True)
