@@ -25,7 +25,7 @@ if not cli.only_help():
 
     from mmseg_deepvit import inference
     from mmseg_deepvit.command_line.config_headers import read_header
-    from mmseg_deepvit.datasets.decoding import DataError
+    from mmseg_deepvit.datasets.damage import DataError
     from mmseg_deepvit.engine import find_whole_checkpoint
     from mmseg_deepvit.inference import SegmentationModel
 

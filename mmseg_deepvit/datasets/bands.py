@@ -17,7 +17,8 @@ from mmseg.registry import TRANSFORMS
 from PIL import Image
 
 from ..errors import reason
-from .decoding import DataError, check_header, check_whole, data_error, turn
+from .damage import DataError, check_whole, data_error
+from .headers import check_header, turn
 from .transforms import read_bytes
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")

@@ -15,7 +15,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 from ..errors import UserError
-from .decoding import NO_CLASS, data_error
+from .damage import NO_CLASS, data_error
 from .pairs import list_masks, list_stems, name_some, refuse_unpaired, without_partner
 from .pipeline import cache_loading, check_annotations, drop_annotations
 from .subsets import Fold, read_split

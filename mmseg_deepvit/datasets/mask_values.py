@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .decoding import NO_CLASS, DataError, data_error, decode_colours, decode_written
+from .damage import NO_CLASS, DataError, data_error
+from .decoding import decode_colours, decode_written
 from .pairs import name_some
 
 #: A value of a mask, or a colour as ``'#rrggbb'``.

@@ -20,14 +20,9 @@ import numpy as np
 from mmengine import fileio
 
 from ..errors import reason
-from .decoding import (
-    check_same_size,
-    check_same_turn,
-    data_error,
-    decode_image,
-    decode_mask,
-    exif_orientation,
-)
+from .damage import check_same_size, check_same_turn, data_error
+from .decoding import decode_image, decode_mask
+from .headers import exif_orientation
 from .mask_values import MaskValues
 
 

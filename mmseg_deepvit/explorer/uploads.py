@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..datasets.decoding import data_error
+from ..datasets.damage import data_error
 from ..inference.arrays import resize_by_area
 
 #: Largest upload, in bytes.

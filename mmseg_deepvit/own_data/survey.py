@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from ..datasets.bands import decode_bands
-from ..datasets.decoding import check_same_size, decode_colours, decode_written
+from ..datasets.damage import check_same_size
+from ..datasets.decoding import decode_colours, decode_written
 from ..datasets.transforms import read_bytes
 from ..errors import UserError
 from .band_statistics import BandStatistics

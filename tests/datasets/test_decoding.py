@@ -10,7 +10,9 @@ import pytest
 from mmseg.registry import TRANSFORMS
 from PIL import Image, ImageOps
 
-from mmseg_deepvit.datasets.decoding import DataError, decode_image, decode_mask, exif_orientation
+from mmseg_deepvit.datasets.damage import DataError
+from mmseg_deepvit.datasets.decoding import decode_image, decode_mask
+from mmseg_deepvit.datasets.headers import exif_orientation
 from mmseg_deepvit.datasets.transforms import LoadAnnotations, LoadImageFromFile
 
 from .pictures import (

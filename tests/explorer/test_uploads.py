@@ -2,7 +2,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mmseg_deepvit.datasets.decoding import DataError, decode_image
+from mmseg_deepvit.datasets.damage import DataError
+from mmseg_deepvit.datasets.decoding import decode_image
 from mmseg_deepvit.explorer import uploads
 
 GOOD = cv2.imencode(".png", np.full((8, 9, 3), 7, np.uint8))[1].tobytes()

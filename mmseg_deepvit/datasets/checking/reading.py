@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ...label_pictures import as_picture
-from ..decoding import NO_CLASS, UNREADABLE, DataError
+from ..damage import NO_CLASS, UNREADABLE, DataError
 from ..pairs import name_some
 
 Results = dict[str, Any]
@@ -23,7 +23,7 @@ class Problem:
     """A problem with a file.
 
     Args:
-        kind: One of the kinds above, or of :mod:`mmseg_deepvit.datasets.decoding`.
+        kind: One of the kinds above, or of :mod:`mmseg_deepvit.datasets.damage`.
         path: Path of the file.
         said: Details in one line; may be empty.
     """
