@@ -14,9 +14,9 @@ release = version = __version__
 
 extensions = [
     "generated_pages",
+    "mathml",
     "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
@@ -29,7 +29,7 @@ myst_heading_anchors = 3
 nb_execution_mode = "cache"  # a notebook runs again when its code changes
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
-nb_execution_timeout = 300
+nb_execution_timeout = 900  # seconds a cell, on a busy machine
 nb_output_stderr = "remove"
 
 suppress_warnings = ["myst.header"]  # studies' pages begin below their tables
@@ -41,7 +41,10 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True  # attributes of named tuples are documented once
 
+html_math_renderer = "mathml"
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_title = "mmseg_deepvit"
 html_show_sphinx = False
 copybutton_exclude = ".linenos, .gp"

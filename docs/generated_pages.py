@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = Path(__file__).parent / "generated"
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s]+)\)")
 _PICTURES = {".jpg", ".png"}
+#: The space within a score and its interval, or a list of scores.
+_WITHIN_SCORES = re.compile(r"(?<=[\d,\]]) (?=[\[(+\-\d])")
 
 
 def find_sources() -> dict[Path, Path]:
@@ -68,6 +70,15 @@ def move_links(text: str, source: Path, pages: dict[Path, Path]) -> str:
     return _LINK.sub(move, text)
 
 
+def keep_scores_together(text: str) -> str:
+    """Forbid line breaks within the scores of tables."""
+    lines = text.split("\n")
+    for i, line in enumerate(lines):
+        if line.startswith("|"):
+            lines[i] = _WITHIN_SCORES.sub("\N{NO-BREAK SPACE}", line)
+    return "\n".join(lines)
+
+
 def write_pages(app: object = None) -> None:
     """Write all pages; files that are as they should be are left alone, so builds are short."""
     pages = find_sources()
@@ -75,6 +86,8 @@ def write_pages(app: object = None) -> None:
         text = source.read_text(encoding="utf-8")
         if source.suffix == ".md":
             text = move_links(text, source, pages)
+        if page.parent == PAGES / "results":
+            text = keep_scores_together(text)
         if not page.is_file() or page.read_text(encoding="utf-8") != text:
             page.parent.mkdir(parents=True, exist_ok=True)
             page.write_text(text, encoding="utf-8")
