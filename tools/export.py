@@ -69,11 +69,14 @@ def main() -> None:
     with cli.config_errors(args.config):
         results = export_segmentor(model, out, args.format, shape, args.dynamic, args.tolerance)
     size = "any size, in batches" if args.dynamic else _by(shape or crop)
-    print(f"{out}: {args.format}, {out.stat().st_size / 1e6:.1f} MB, images of {size}")
+    print(f"written to {out}: {args.format}, {out.stat().st_size / 1e6:.1f} MB, images of {size}")
     for result in results:
         what, same = "compared on images", ""
         if result.labels is not None:
-            what, same = "predicted an image file", f", {result.labels:.2%} of the labels the same"
+            what, same = (
+                "predicted a made-up image file",
+                f", {result.labels:.2%} of the labels the same",
+            )
         print(
             f"{what} of {_by(result.shape)}: largest difference {result.absolute:.2e}, "
             f"{result.relative:.1e} of the largest score{same}"

@@ -80,7 +80,9 @@ def locate(path: str) -> Path:
         ) from error
     if not is_file:
         what = "is a folder" if is_folder else "does not exist"
-        raise CheckpointError(f"checkpoint {path} {what}; give the path of a .pth file")
+        raise CheckpointError(
+            f"checkpoint {path} {what}; give the path of a .pth or .safetensors file"
+        )
     return local
 
 

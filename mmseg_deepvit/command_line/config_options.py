@@ -82,9 +82,9 @@ def _check_key(cfg: Config, key: str) -> None:
         )
     place: Any = cfg.get(first)
     for part in rest:
-        # A dict with a type is built, and its class refuses settings that it does not take.
-        if isinstance(place, dict) and part not in place and "type" not in place:
-            suggestion = _suggest(part, place)
+        if isinstance(place, dict) and part not in place:
+            # The class of a dict with a type takes further settings, and refuses unknown ones.
+            suggestion = _suggest(part, place, 0.85 if "type" in place else 0.75)
             if suggestion:
                 print(f"warning: --cfg-options {key} is new{suggestion}", file=sys.stderr)
         place = _inside(place, part)
@@ -128,6 +128,6 @@ def _paths(place: Any, name: str) -> Iterator[str]:
         yield from (f"{key}.{below}" for below in _paths(value, name))
 
 
-def _suggest(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, map(str, known), n=1, cutoff=0.75)
+def _suggest(name: str, known: Iterable[str], cutoff: float = 0.75) -> str:
+    close = get_close_matches(name, map(str, known), n=1, cutoff=cutoff)
     return f": did you mean {close[0]}?" if close else ""

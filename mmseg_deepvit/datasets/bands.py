@@ -66,6 +66,7 @@ class LoadBands(BaseTransform):
                 f"{len(self.bands)} bands, got {value_range!r}"
             )
         low, high = ranges[..., 0], ranges[..., 1]
+        self._highest = float(high.max())
         self._factor = (255 / (high - low)).astype(np.float32)
         self._offset = low.astype(np.float32)
         self.backend_args = backend_args
@@ -94,6 +95,9 @@ class LoadBands(BaseTransform):
         if max(self.bands) >= image.shape[2]:
             said = f"has {image.shape[2]} bands, and band {max(self.bands)} is asked for"
             raise data_error(path, said, "set bands of LoadBands (from 0), or replace the file")
+        if image.dtype == np.uint8 and self._highest > 255:
+            said = f"holds 8 bits, and value_range of LoadBands reaches {self._highest:g}"
+            raise data_error(path, said, "give a file like those of the training")
         image = image[..., self.bands].astype(np.float32)
         image = (image - self._offset) * self._factor
         if len(self.bands) == 3:

@@ -112,6 +112,11 @@ class PredictionPipeline:
             UserError: The message says what to convert.
         """
         check_image(image, channels, is_plain=self._reader == "LoadImageFromFile")
+        if self._reader == "LoadBands" and image.dtype.kind in "iu" and image.dtype != np.uint8:
+            raise UserError(
+                f"an image has dtype {image.dtype}, and the model takes values from 0 to 255, as "
+                "LoadBands of its config scales them; give the file's path, or scale the array"
+            )
 
     def batch(self, image: np.ndarray, before_last: Any = None) -> dict[str, Any]:
         """Prepare one image for ``test_step`` of a segmentor.

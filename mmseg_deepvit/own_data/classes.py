@@ -11,6 +11,7 @@ from ..errors import UserError
 from .label_tables import VOID, read_label_table
 from .survey import MaskCounts, Survey
 
+_COLOUR_LINES = "lines NAME RED GREEN BLUE"
 _MOST_COLOURS = 32  # without names; more come from soft borders
 #: Share of the pixels that smoothed borders may have.
 _SOFT = 0.2
@@ -113,9 +114,17 @@ def _from_masks(
         notes.append("255 is ignored, as is usual beside class indices (--ignore changes it)")
     found: list[Value] = [value_name(v, True) if coloured else v for v in values]
     found = [value for value in found if value not in ignore]
+    # Black and one colour have an order that is plain; other colours have none.
+    in_order = not coloured or (len(found) == 2 and found[0] == "#000000")
     if names is None:
         names = _default_names(found)
-        notes.append(f"classes have made-up names: {name_some(names, 4)} (--classes names them)")
+        how = "--classes names them" if in_order else f"--labels FILE names them: {_COLOUR_LINES}"
+        notes.append(f"classes have made-up names: {name_some(names, 4)} ({how})")
+    elif not in_order:
+        raise UserError(
+            f"--classes cannot tell which colour is which ({name_some([str(v) for v in found], 5)} "
+            f"are in the masks); name them by --labels FILE, with {_COLOUR_LINES}"
+        )
     if len(names) != len(found):
         raise UserError(
             f"--classes names {len(names)} classes and masks hold {len(found)} values "
@@ -125,7 +134,7 @@ def _from_masks(
     if coloured and len(found) > _MOST_COLOURS and notes:
         raise UserError(
             f"masks hold {len(found)} colours ({name_some([str(v) for v in found], 4)}); name "
-            "the classes by --labels FILE, with lines NAME RED GREEN BLUE"
+            f"the classes by --labels FILE, with {_COLOUR_LINES}"
         )
     classes = Classes({n: [v] for n, v in zip(names, found, strict=True)}, ignore, notes=notes)
     if not coloured and not set(survey.palette.values()) <= _greys():

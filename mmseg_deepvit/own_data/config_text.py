@@ -209,7 +209,7 @@ def _weight_lines(plan: Plan) -> list[str]:
     if plan.weights is None:
         return []
     return [
-        "# Rare classes weigh more: 1/√(share of the pixels), with a mean of 1 over the pixels.",
+        "# Rare classes weigh more: 1/√(share of the training pixels), with a mean of 1 over them.",
         _line("loss", dict(class_weight=plan.weights)),
     ]
 

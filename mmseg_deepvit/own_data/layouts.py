@@ -193,6 +193,12 @@ def _choose_parts(
             chosen, _only(root, masks, part, "masks") if masks else chosen
         )
     everything = parts.pop("all", None)
+    if "train" in parts and everything and {(None, "images"), (None, "masks")} <= groups.keys():
+        raise UserError(
+            f"{root} holds images and masks in {parts['train'].images} and, of no part, in "
+            f"{everything.images}; give the folder of one data set, or name folders by --images "
+            "and --masks"
+        )
     if "train" not in parts:
         if everything is None:
             raise UserError(

@@ -194,7 +194,7 @@ def _header(plan: Plan, survey: Survey, target: Path, memory: int) -> list[str]:
     notes = [f"{len(found.labels)} classes"]
     if found.ignore:
         notes.append(f"{found.ignored:.1%} of the pixels are ignored")
-    shown = [f"        under 1 % of the pixels: {name_some(rare, 5)}"] if rare else []
+    shown = [f"        under 1 % of the training pixels: {name_some(rare, 5)}"] if rare else []
     batch = plan.schedule.batch_size
     return [
         f"{plan.start.settings['type']} + {plan.head} on {plan.layout.root}, by new_config.py.",

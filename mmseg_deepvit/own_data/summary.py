@@ -49,7 +49,7 @@ def summary(plan: Plan, survey: Survey, target: Path, memory: int, sample: int |
     if plan.classes.ignore:
         shown = " ".join(map(str, plan.classes.ignore))
         rows.append((255, "(ignored, of all)", shown, f"{plan.classes.ignored:.2%}"))
-    lines += ["", markdown_table(["class", "name", "in masks", "pixels"], rows), ""]
+    lines += ["", markdown_table(["class", "name", "in masks", "training pixels"], rows), ""]
     lines += [f"* {note}" for note in _decisions(plan, survey, memory)]
     name, config = target.stem, shlex.quote(str(target))
     best = f"work_dirs/{shlex.quote(name)}/iter_{plan.schedule.max_iters}.pth"

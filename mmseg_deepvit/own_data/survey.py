@@ -27,7 +27,8 @@ class MaskCounts:
     """Pixels of masks by what is written in them.
 
     Attributes:
-        pixels: Number of pixels of each value, or colour (red · 2¹⁶ + green · 2⁸ + blue).
+        pixels: Number of pixels of each value, or colour (red · 2¹⁶ + green · 2⁸ + blue), in the
+            training masks; 0 for what validation alone holds.
         files: Number of files that hold it.
         example: A file that holds it.
     """
@@ -36,11 +37,11 @@ class MaskCounts:
     files: Counter[int] = field(default_factory=Counter)
     example: dict[int, str] = field(default_factory=dict)
 
-    def add(self, numbers: np.ndarray, path: str) -> None:
+    def add(self, numbers: np.ndarray, path: str, is_training: bool) -> None:
         """Count a mask, (H, W), of integers."""
         values, counts = np.unique(numbers, return_counts=True)
         for value, count in zip(values.tolist(), counts.tolist(), strict=True):
-            self.pixels[value] += count
+            self.pixels[value] += count if is_training else 0
             self.files[value] += 1
             self.example.setdefault(value, path)
 
@@ -76,7 +77,7 @@ class Survey:
         """Whether all images are what ``LoadImageFromFile`` takes: 8 bits, grey, RGB or RGBA."""
         return all(kind == "uint8" and bands <= 4 for kind, bands in self.types)
 
-    def add(self, image_path: str, mask_path: str, count_bands: bool) -> None:
+    def add(self, image_path: str, mask_path: str, is_training: bool) -> None:
         """Read a pair.
 
         Raises:
@@ -92,16 +93,16 @@ class Survey:
         self.num_read += 1
         self.sizes[size] += 1
         self.types[str(image.dtype), image.shape[2]] += 1
-        if count_bands:
+        if is_training:
             self.bands.add(image)
-        self._count_mask(written, data, mask_path)
+        self._count_mask(written, data, mask_path, is_training)
 
-    def _count_mask(self, written: np.ndarray, data: bytes, path: str) -> None:
+    def _count_mask(self, written: np.ndarray, data: bytes, path: str, is_training: bool) -> None:
         colours = None
         if written.dtype == np.uint8:
             red, green, blue = np.moveaxis(decode_colours(data, path).astype(np.int64), -1, 0)
             colours = red << 16 | green << 8 | blue
-            self.colours.add(colours, path)
+            self.colours.add(colours, path, is_training)
         grey = written if written.ndim == 2 else written[..., 0]
         parts = written[..., :3] if written.ndim == 3 and written.shape[2] > 2 else grey[..., None]
         if (parts != parts[..., :1]).any():
@@ -111,7 +112,7 @@ class Survey:
             return
         if grey.dtype.kind == "f" and not np.array_equal(grey, np.rint(grey)):
             raise UserError(f"mask {path} holds fractions; save masks as class indices or colours")
-        self.values.add(grey.astype(np.int64), path)
+        self.values.add(grey.astype(np.int64), path, is_training)
         if len(self.values.pixels) > 16 * MOST_VALUES:
             raise _too_many(len(self.values.pixels), "values", path)
         if written.ndim == 2 and colours is not None:
@@ -155,7 +156,7 @@ def survey_pairs(
         for pair in choose_pairs(parts.get(part, ()), most)
     ]
     for part, image, mask in progress(chosen, total=len(chosen)) if progress else chosen:
-        survey.add(image, mask, count_bands=part == "train")
+        survey.add(image, mask, is_training=part == "train")
         if not survey.is_common and len(survey.types) > 1:
             kinds = ", ".join(f"{kind} × {bands}" for kind, bands in survey.types)
             raise UserError(

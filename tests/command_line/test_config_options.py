@@ -73,6 +73,7 @@ def test_what_cannot_be_meant_is_one_line(key, value, said):
     ("key", "said"),
     [
         ("model.test_cfg.moed", "did you mean mode?"),
+        ("train_cfg.max_iter", "did you mean max_iters?"),
         ("data_root", "is train_dataloader.dataset.data_root meant?"),
         ("train_pipeline.0.type", "only while it is read, so nothing changes"),
     ],

@@ -9,8 +9,10 @@ from mmengine.dataset import Compose
 from mmengine.registry import init_default_scope
 
 from mmseg_deepvit.datasets.bands import LoadBands, decode_bands
+from mmseg_deepvit.datasets.damage import DataError
 from mmseg_deepvit.errors import UserError
 
+from .folders import write_any
 from .pictures import PICTURE, turned
 
 DEEP = np.random.default_rng(0).integers(0, 4096, (24, 40, 5)).astype(np.uint16)
@@ -108,6 +110,12 @@ def test_bands_and_ranges(tmp_path, bands, value_range, expected):
     assert loaded["img"].dtype == np.float32
     assert loaded["img_shape"] == loaded["ori_shape"] == (24, 40)
     np.testing.assert_allclose(loaded["img"], expected, rtol=1e-5, atol=1e-3)
+
+
+def test_photographs_are_no_images_of_16_bits(tmp_path):
+    write_any(tmp_path / "x.png", DEEP[..., :3].astype(np.uint8))
+    with pytest.raises(DataError, match=r"x\.png holds 8 bits, .* reaches 4095; give a file like"):
+        LoadBands((0, 1, 2), (0, 4095))(dict(img_path=str(tmp_path / "x.png")))
 
 
 def test_bad_settings(tmp_path):

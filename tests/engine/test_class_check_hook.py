@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from mmseg_deepvit.engine import ClassCheckHook, unwrap_segmentor
+from mmseg_deepvit.engine.checks import class_check_hook
 from mmseg_deepvit.engine.checks.class_check_hook import label_outside
 from mmseg_deepvit.errors import UserError
 
@@ -41,6 +42,26 @@ def test_a_label_that_is_no_class_names_its_file():
     ClassCheckHook().before_train_iter(runner, 0, batch(0, 255, 2))
     with pytest.raises(UserError, match=r"label 7 in 1\.png is no class: the model has 3"):
         ClassCheckHook().before_train_iter(runner, 0, batch(0, 7))
+
+
+@pytest.mark.parametrize(
+    ("trained", "said"),
+    [
+        (("skin", "Lesion"), ""),
+        (("lesion", "skin"), "class 0 is 'lesion' in the checkpoint and 'skin' in the config's"),
+        (("a", "b", "c"), ""),  # another number is an error of loading
+        (None, ""),
+    ],
+)
+def test_classes_that_changed_places_are_told(monkeypatch, trained, said):
+    hook, told = ClassCheckHook(), []
+    monkeypatch.setattr(ClassCheckHook, "_check", lambda *args: None)
+    monkeypatch.setattr(class_check_hook, "print_log", lambda text, *args: told.append(text))
+    meta = {} if trained is None else dict(dataset_meta=dict(classes=trained))
+    hook.after_load_checkpoint(None, dict(meta=meta))
+    dataset = SimpleNamespace(metainfo=dict(classes=("skin", "lesion")))
+    hook.before_test(SimpleNamespace(test_dataloader=SimpleNamespace(dataset=dataset)))
+    assert [said in text for text in told] == [True] * bool(said)
 
 
 def test_wrappers_are_taken_off():

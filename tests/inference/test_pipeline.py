@@ -41,6 +41,19 @@ def test_the_first_step_reads_whatever_its_data_set_has(tmp_path):
     assert batch["data_samples"][0].ori_shape == (12, 10)
 
 
+def test_arrays_that_load_bands_would_scale_are_refused():
+    """Values of 16 bits would be taken for values from 0 to 255."""
+    load = dict(type="LoadBands", bands=(0, 0, 0), value_range=(0, 4095))
+    pipeline = PredictionPipeline(prediction_steps(Config(dict(test_pipeline=[load, *REST]))))
+    image = np.zeros((12, 10, 3), np.uint16)
+    with pytest.raises(
+        UserError, match=r"dtype uint16.* from 0 to 255, as LoadBands .* the file's"
+    ):
+        pipeline.check(image, 3)
+    for dtype in (np.float32, np.uint8):
+        pipeline.check(image.astype(dtype), 3)
+
+
 def test_steps_come_from_the_test_data_if_need_be():
     """Masks are left out, in views of the image too; the config stays."""
     steps = [dict(type="LoadImageFromFile"), *REST]

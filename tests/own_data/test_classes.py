@@ -5,7 +5,9 @@ import pytest
 from mmseg_deepvit.errors import UserError
 from mmseg_deepvit.own_data.classes import derive_classes
 from mmseg_deepvit.own_data.label_tables import read_label_table
-from mmseg_deepvit.own_data.survey import MaskCounts, Survey
+from mmseg_deepvit.own_data.survey import MaskCounts, Survey, survey_pairs
+
+from ..datasets.folders import write_pairs
 
 
 def survey(pixels, colours=False):
@@ -45,6 +47,27 @@ def test_colours():
     found = derive_classes(survey({0: 3, 0xFF8000: 1}, colours=True))
     assert found.labels == {"colour_0": ["#000000"], "colour_1": ["#ff8000"]}
     assert "--classes names them" in found.notes[0]
+
+
+def test_names_do_not_tell_colours_apart():
+    """Beside black, two colours have no order that a person could know."""
+    colours = survey({0: 3, 0x00FF00: 1, 0xFF0000: 1}, colours=True)
+    assert "--labels FILE names them: lines NAME RED GREEN BLUE" in derive_classes(colours).notes[0]
+    with pytest.raises(UserError, match=r"cannot tell which colour is which .*#00ff00.* --labels"):
+        derive_classes(colours, names=["ground", "blob", "rod"])
+    two = survey({0: 3, 0xFF0000: 1}, colours=True)
+    assert derive_classes(two, names=["ground", "rod"]).labels["rod"] == ["#ff0000"]
+
+
+def test_shares_are_those_of_the_training(tmp_path):
+    """Validation adds no pixel to the classes' weights, but its values are classes."""
+    pairs = {}
+    for part, value in (("train", 1), ("val", 2)):
+        write_pairs(tmp_path / part, count=2, value=value)
+        folder = tmp_path / part
+        pairs[part] = [(f"{folder}/images/{i}.png", f"{folder}/masks/{i}.png") for i in range(2)]
+    found = derive_classes(survey_pairs(pairs), names=["a", "b", "c"])
+    assert found.shares == [0.75, 0.25, 0]
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,14 @@ def test_what_cannot_be_told_is_asked_for(tmp_path):
         find_layout(tmp_path, masks="nothing")
 
 
+def test_two_data_sets_in_one_folder(tmp_path):
+    write_pairs(tmp_path, "street/train/images", "street/train/masks")
+    write_pairs(tmp_path, "cells/images", "cells/masks")
+    with pytest.raises(UserError, match=r"in street/train/images and, of no part, in cells/images"):
+        find_layout(tmp_path)
+    assert find_layout(tmp_path / "cells").parts["train"] == Folders("images", "masks")
+
+
 def test_names_that_make_no_pairs(tmp_path):
     write_pairs(tmp_path, end=("_a.png", "_b.png"), count=1)
     assert find_layout(tmp_path, suffixes=("_a", "_b")).suffixes == ("_a", "_b")

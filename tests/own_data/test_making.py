@@ -113,7 +113,7 @@ def test_every_size_is_told(tmp_path):
     found = new_config(tmp_path, out=tmp_path / "my.py", sample=4).summary
     assert "24 train, 6 val images, 32×48" in found
     assert "a sample of 8 of 30 pairs was read (--sample 0 reads all)" in found
-    assert "| 1     | foreground | 3        | 25.00% |" in found
+    assert "| 1     | foreground | 3        | 25.00%          |" in found
     for tool in ("check_dataset", "train", "test", "predict"):
         assert f"python tools/{tool}.py" in found
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from mmseg.models import BaseSegmentor
@@ -39,9 +41,24 @@ class ClassCheckHook(Hook):
         """Check validation, which may run without training."""
         self._check(runner, "val")
 
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Keep the classes of the training."""
+        meta = checkpoint.get("meta") or {}
+        self._trained = list((meta.get("dataset_meta") or {}).get("classes") or ())
+
     def before_test(self, runner: Runner) -> None:
-        """Check testing."""
+        """Check testing; other names of classes than those of the training are a warning."""
         self._check(runner, "test")
+        tested = list(getattr(runner.test_dataloader.dataset, "metainfo", {}).get("classes") or ())
+        trained = getattr(self, "_trained", [])
+        if len(trained) == len(tested) and _folded(trained) != _folded(tested):
+            i = next(i for i, (a, b) in enumerate(zip(trained, tested, strict=True)) if a != b)
+            print_log(
+                f"class {i} is {trained[i]!r} in the checkpoint and {tested[i]!r} in the config's "
+                "test data; scores compare them by their numbers",
+                "current",
+                logging.WARNING,
+            )
 
     def _check(self, runner: Runner, *names: str) -> None:
         parts = parts_of(runner, names)
@@ -62,6 +79,10 @@ class ClassCheckHook(Hook):
         check_labels(unwrap_segmentor(runner.model), data_batch)
 
     before_val_iter = before_test_iter = before_train_iter
+
+
+def _folded(names: list[str]) -> list[str]:
+    return [name.casefold().strip() for name in names]
 
 
 def check_labels(segmentor: BaseSegmentor, data_batch: Mapping[str, Any] | None) -> None:

@@ -27,7 +27,8 @@ SEED = "data_seed"
 #: and the images drawn in each iteration since.
 DRAWN = "images_drawn"
 #: Last iteration whose validation is complete.
-VALIDATED = "validated_iteration"
+# mmengine logs what begins with "val" among the scores of a validation.
+VALIDATED = "last_validation"
 
 
 @LOOPS.register_module()
