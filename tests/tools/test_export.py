@@ -23,10 +23,10 @@ def exported(trained, tmp_path_factory):
 
 def test_says_what_it_wrote_and_how_it_differs(exported):
     lines = exported.result.stdout.splitlines()[-4:]
-    assert lines[0].startswith(f"{exported.path}: onnx, ")
+    assert lines[0].startswith(f"written to {exported.path}: onnx, ")
     assert lines[1].startswith("compared on images of 2×3×61×69: largest difference ")
     assert lines[2].startswith("compared on images of 1×3×85×105: largest difference ")
-    assert lines[3].startswith("predicted an image file of 85×105: largest difference ")
+    assert lines[3].startswith("predicted a made-up image file of 85×105: largest difference ")
     assert float(lines[3].split(", ")[2].split("%")[0]) > 99.9
     warnings = [x for x in exported.result.stderr.splitlines() if x.startswith("warning: ")]
     assert len(warnings) == 1
