@@ -33,7 +33,7 @@ def test_a_config_that_check_dataset_takes(tmp_path):
     out = tmp_path / "my.py"
     result = run_here("tools/new_config.py", root, "--out", out, "--classes", "skin", "mole")
     assert result.returncode == 0, result.stderr
-    assert "| 1     | mole | #090807  | 25.00% |" in result.stdout
+    assert "| 1     | mole | #090807  | 25.00%          |" in result.stdout
     write_any(root / "masks/9_mask.png", mask())
     (root / "masks/2_mask.png").unlink()
     write_any(root / "masks/3_mask.png", mask([1, 2, 3]))
