@@ -177,11 +177,11 @@ def test_begins_at_the_pretrained_function(save, images, family, backbone):
         x = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(2))
         expected = patches_of(plain, x)
         assert expected.std() > 0.1
-        torch.testing.assert_close(our_patches(model, x), expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(our_patches(model, x), expected)
     calibrate_map_norms(model, [images])
     expected = patches_of(plain, images)
     training = our_patches(model.train(), images)
-    torch.testing.assert_close(training, expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(training, expected)
 
     # Batch statistics pass gradients of their own.
     actual = our_patches(model.eval(), images) if backbone == "DeepViT" else training
@@ -294,7 +294,7 @@ def test_files_of_the_authors(save, images, family, publish, overrides):
     plain = plain_transformer(name, **theirs)
     model = warm_started(save(publish(plain.state_dict())), "DeepViT", **{**ours, **overrides})
     expected = patches_of(plain, images)
-    torch.testing.assert_close(our_patches(model.eval(), images), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(our_patches(model.eval(), images), expected)
 
 
 @pytest.mark.parametrize(
@@ -406,4 +406,4 @@ def test_from_timm_by_name(tmp_path, monkeypatch):
     small.load_state_dict(resized)
     images = torch.randn(1, 3, 28, 28)
     expected = patches_of(small.eval(), images)
-    torch.testing.assert_close(our_patches(model.eval(), images), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(our_patches(model.eval(), images), expected)
