@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,21 @@ def train(cfg: Config, config: str) -> None:
             raise
         with cli.config_errors(config):
             raise
+    if is_main_process():
+        name_checkpoints(runner, config)
+
+
+def name_checkpoints(runner: Runner, config: str) -> None:
+    """Print which checkpoints the training left, the best ones first, and the command to test."""
+    info = runner.message_hub.runtime_info
+    keys = sorted(key for key in info if key.startswith("best_ckpt")) + ["last_ckpt"]
+    kept = {key: info[key] for key in keys if info.get(key)}
+    if not kept:
+        return
+    for key, path in kept.items():
+        print(f"{'last' if key == 'last_ckpt' else 'best'} checkpoint: {path}")
+    test = shlex.join(["tools/test.py", config, next(iter(kept.values()))])
+    print(f"next: python {test}")
 
 
 def main() -> None:

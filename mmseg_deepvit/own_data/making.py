@@ -193,7 +193,7 @@ def _header(plan: Plan, survey: Survey, target: Path, memory: int) -> list[str]:
     rare = [n for n, s in zip(found.labels, found.shares, strict=True) if 0 < s < RARE]
     notes = [f"{len(found.labels)} classes"]
     if found.ignore:
-        notes.append(f"{found.ignored:.1%} of the pixels are ignored")
+        notes.append(f"{found.ignored:.1%} of the training pixels are ignored")
     shown = [f"        under 1 % of the training pixels: {name_some(rare, 5)}"] if rare else []
     batch = plan.schedule.batch_size
     return [

@@ -30,8 +30,11 @@ def data_line(survey: Survey) -> str:
     sizes = sorted(survey.sizes, key=lambda size: (size[0] * size[1], size))
     smallest, largest = (f"{height}×{width}" for height, width in (sizes[0], sizes[-1]))
     size = smallest if len(sizes) == 1 else f"{smallest} to {largest}"
-    kinds = " and ".join(f"{kind} × {bands}" for kind, bands in sorted(survey.types))
-    return f"{counts} images, {size} (height×width), {kinds} bands"
+    kinds = " and ".join(
+        f"{kind} of {bands} {'band' if bands == 1 else 'bands'}"
+        for kind, bands in sorted(survey.types)
+    )
+    return f"{counts} images, {size} (height×width), {kinds}"
 
 
 def summary(plan: Plan, survey: Survey, target: Path, memory: int, sample: int | None) -> str:

@@ -83,7 +83,6 @@ def test_names_of_any_letters(tmp_path):
 
 def test_long_settings_take_several_lines(tmp_path):
     """Lists and tables that fill many lines are read as they were written."""
-    write_pairs(tmp_path, count=5)
     many = [f"a class, of number {i}, and with a long name" for i in range(2)]
     deep = "a folder of images, which has a long name/and one below it/images of the whole"
     write_pairs(tmp_path / "long", deep, deep.replace("images", "masks"), count=5)

@@ -27,6 +27,10 @@ def test_training_on_real_images(trained):
     assert "aux.loss_ce" in log
     assert "mIoU" in log
     assert trained.checkpoint.name == "iter_2.pth"
+    best, last, advice = trained.result.stdout.splitlines()[-3:]
+    assert best.startswith("best checkpoint: ")
+    assert last.endswith(f"last checkpoint: {trained.checkpoint}")
+    assert advice == f"next: python tools/test.py {CONFIG} {best.removeprefix('best checkpoint: ')}"
 
 
 def test_resume_goes_on(trained, tmp_path):

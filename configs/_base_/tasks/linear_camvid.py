@@ -1,9 +1,9 @@
-# A linear head on CamVid from pretrained weights, for a CPU: crops of 352², 4000 iterations of 8
+# A linear head on CamVid from pretrained weights, for a CPU: crops of 352², 1600 iterations of 8
 # images.
 _base_ = [
     "../heads/linear.py",
     "../datasets/camvid.py",
-    "../schedules/adamw_layer-decay_4000.py",
+    "../schedules/adamw_layer-decay_1600.py",
     "../default_runtime.py",
 ]
 model = dict(

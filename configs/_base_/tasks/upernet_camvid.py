@@ -1,8 +1,8 @@
-# UPerNet on CamVid from pretrained weights, for a CPU: crops of 352², 4000 iterations of 8 images.
+# UPerNet on CamVid from pretrained weights, for a CPU: crops of 352², 1600 iterations of 8 images.
 _base_ = [
     "../heads/upernet_vit.py",
     "../datasets/camvid.py",
-    "../schedules/adamw_layer-decay_4000.py",
+    "../schedules/adamw_layer-decay_1600.py",
     "../default_runtime.py",
 ]
 norm_cfg = dict(type="BN", requires_grad=True)
