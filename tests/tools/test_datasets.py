@@ -19,6 +19,7 @@ COMMON = [
     "train_cfg.max_iters=2",
     "train_cfg.val_interval=2",
     "default_hooks.checkpoint.interval=2",
+    *(f"{part}_dataloader.dataset.indices=3" for part in ("val", "test")),
 ]
 HEADS = {
     "upernet": ["model.backbone.out_indices=(0,1,2,3)", "model.decode_head.channels=16"],
@@ -62,8 +63,6 @@ DATA = {
             f"train_dataloader.dataset.pipeline.3.crop_size={SIDE}",
             "val_dataloader.dataset.pipeline.1.scale=(96,72)",
             "test_dataloader.dataset.pipeline.1.scale=(96,72)",
-            "val_dataloader.dataset.indices=6",
-            "test_dataloader.dataset.indices=6",
             "default_hooks.checkpoint.save_best=mIoU",
         ],
         "mIoU",
@@ -77,8 +76,6 @@ DATA = {
             f"val_dataloader.dataset.pipeline.1.scale={SIDE}",
             f"test_dataloader.dataset.pipeline.1.scale={SIDE}",
             f"tta_pipeline.1.transforms.0.0.scale={SIDE}",
-            "val_dataloader.dataset.indices=6",
-            "test_dataloader.dataset.indices=6",
         ],
         "per_image/Dice",
     ),

@@ -110,7 +110,7 @@ def test_testing_a_checkpoint_gives_the_scores_of_training(trained, plain_scores
 
 def test_tta(trained, tmp_path):
     scales = [f"tta_pipeline.1.transforms.0.{i}.scale_factor={0.1 + i / 100}" for i in range(6)]
-    options = [*SMALL, *scales]
+    options = [*SMALL, *scales, "test_dataloader.dataset.indices=2"]
     result = run_tool(
         *("tools/test.py", CONFIG, trained.checkpoint, "--work-dir", tmp_path, "--tta"),
         *("--cfg-options", *options),
