@@ -214,7 +214,7 @@ def train(cfg: Config, config: str) -> None:
 def name_checkpoints(runner: Runner, config: str) -> None:
     """Print which checkpoints the training left, the best ones first, and the command to test."""
     info = runner.message_hub.runtime_info
-    keys = sorted(key for key in info if key.startswith("best_ckpt")) + ["last_ckpt"]
+    keys = [*sorted(key for key in info if key.startswith("best_ckpt")), "last_ckpt"]
     kept = {key: info[key] for key in keys if info.get(key)}
     if not kept:
         return

@@ -74,9 +74,7 @@ def test_every_backend_attends_with_rotated_queries_and_keys(
     actual = module(ours, Rotation(here(rotation.sin), here(rotation.cos), interleaved))
     actual_grads = torch.autograd.grad(actual, [ours, module.qkv.weight], here(upstream))
 
-    q, k, v = (
-        part.unflatten(-1, (3, WIDTH)).transpose(1, 2) for part in exact.qkv(x).chunk(3, -1)
-    )
+    q, k, v = (part.unflatten(-1, (3, WIDTH)).transpose(1, 2) for part in exact.qkv(x).chunk(3, -1))
     q, k = rotate_by_timm(q, rotation), rotate_by_timm(k, rotation)
     maps = q @ k.mT * WIDTH**-0.5
     if mix:
