@@ -177,7 +177,7 @@ def test_begins_at_the_pretrained_function(save, images, family, backbone):
         x = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(2))
         expected = patches_of(plain, x)
         assert expected.std() > 0.1
-        # Tokens without a final norm reach 14, where fp32 rounds to 1e-6; float64 bears a closer look.
+        # Tokens without a final norm reach 14, where fp32 rounds to 1e-6, so float64 looks closer.
         torch.testing.assert_close(our_patches(model, x), expected)
         exact = patches_of(plain.double(), x.double())
         ours_exact = our_patches(model.double(), x.double())

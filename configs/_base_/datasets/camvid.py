@@ -1,5 +1,5 @@
 # CamVid road scenes at 360×480, 11 classes, as SegNet's authors gave them: label 11 is unlabelled
-# and ignored. Crops of 352² from images of 0.5 to 2 times their size; validation on all of an image.
+# and ignored. Crops of 352² from images of 0.5 to 2 times their size; validation on all pixels.
 # The test images: --cfg-options test_dataloader.dataset.part=test
 dataset_type = "CamVidDataset"
 data_root = "data/camvid"
