@@ -162,7 +162,10 @@ def main() -> int:
             failed.append(f"{image} cannot be segmented: {error}")
     if len(refused) == len(images):  # the model or its config is at fault, not an image
         raise UserError(f"none of {len(images)} images can be segmented: {refused[0]}")
-    print(f"{len(images) - len(failed)} of {len(images)} images segmented, results in {out_dir}")
+    print(
+        f"{len(images) - len(failed)} of {len(images)} images segmented; {out_dir} holds "
+        "…_overlay.png to look at, and …_labels.png, whose values are the classes"
+    )
     for line in failed:
         print(f"error: {line}", file=sys.stderr)
     return 1 if failed else 0

@@ -17,6 +17,11 @@ Value = int | str
 IGNORED = 255
 _COLOUR = re.compile(r"#[0-9a-fA-F]{6}")
 _LARGEST = 2**32 - 1
+#: Names of classes, in lower case, that stand for what no other class is; ``class_0`` is the name
+#: that ``tools/new_config.py`` makes up.
+_BACKGROUNDS = frozenset(
+    ("background", "bg", "class_0", "empty", "none", "nothing", "other", "others", "rest", "void")
+)
 
 
 class MaskValues:
@@ -62,11 +67,19 @@ class MaskValues:
         self._first = [next(iter(values_of(given)), "#808080") for given in labels.values()]
 
     def palette(self) -> list[list[int]]:
-        """RGB of each class, 0 to 255: its own colour, or one of a row; the value 0 is black."""
+        """RGB of each class, 0 to 255: its own colour, or one of a row.
+
+        The value 0 is black, which pictures leave unpainted, where its class is one of two or is
+        named as a background.
+        """
         if self.is_coloured:
             return [list(bytes.fromhex(str(colour)[1:])) for colour in self._first]
+        names = [name.lower() for name in self.classes]
         return [
-            [0, 0, 0] if value == 0 else distinct_colour(i) for i, value in enumerate(self._first)
+            [0, 0, 0]
+            if value == 0 and (len(names) == 2 or names[i] in _BACKGROUNDS)
+            else distinct_colour(i)
+            for i, value in enumerate(self._first)
         ]
 
     def decode(self, data: bytes, path: str) -> np.ndarray:

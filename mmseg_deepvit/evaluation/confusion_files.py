@@ -16,7 +16,7 @@ from .overlap import counts_of_table
 
 MATRIX, SCORES, PICTURE = "confusion_matrix.csv", "classes.csv", "confusion_matrix.png"
 #: Names of scores of a class. ``Acc`` is mmseg's name of the recall.
-CLASS_SCORES = ("IoU", "Acc", "Dice", "Precision", "Recall")
+CLASS_SCORES = ("IoU", "Acc", "Dice", "Precision")
 
 _INCHES = 0.19  # of a row, so that names of 7 points do not touch
 _DPI = 110
@@ -38,7 +38,7 @@ def class_scores(table: NDArray[np.int64]) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore"):
         iou, dice = tp / (tp + fp + fn), 2 * tp / (2 * tp + fp + fn)
         precision, recall = tp / (tp + fp), tp / (tp + fn)
-    return 100 * np.stack([iou, recall, dice, precision, recall], axis=1)
+    return 100 * np.stack([iou, recall, dice, precision], axis=1)
 
 
 def write_scores(path: Path, classes: Sequence[str], table: NDArray[np.int64]) -> None:

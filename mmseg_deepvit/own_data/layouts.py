@@ -56,6 +56,7 @@ class Layout:
         suffixes: Endings of images and masks, as the data set takes them.
         lists: Text files with the names of parts, relative to the root.
         unused: Folders with pictures that are in no part.
+        beside: Folder of validation beside the root, where the root is one of training.
     """
 
     root: Path
@@ -63,6 +64,7 @@ class Layout:
     suffixes: tuple[str, str] = ("", "")
     lists: dict[str, str] = field(default_factory=dict)
     unused: list[str] = field(default_factory=list)
+    beside: Path | None = None
 
     def pairs(self, part: str) -> dict[str, tuple[str, str]]:
         """Paths of images and masks of a part by their names.
@@ -118,6 +120,7 @@ def find_layout(
     layout.suffixes = find_suffixes(listed[0], listed[1], first, suffixes)
     if "val" not in parts:
         layout.lists = _find_lists(root)
+        layout.beside = _val_beside(root)
     return layout
 
 
@@ -231,6 +234,15 @@ def _find_lists(root: Path) -> dict[str, str]:
         if {"train", "val"} <= found.keys():
             return found
     return {}
+
+
+def _val_beside(root: Path) -> Path | None:
+    """The folder of validation beside one of training, None where there is none."""
+    root = root.absolute()
+    if read_words(root.name)[0] != "train":
+        return None
+    folders = (folder for folder in sorted(root.parent.iterdir()) if folder.is_dir())
+    return next((folder for folder in folders if read_words(folder.name)[0] == "val"), None)
 
 
 def _below(files: Sequence[str], folder: str) -> list[str]:

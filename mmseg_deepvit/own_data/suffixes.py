@@ -46,9 +46,9 @@ def find_suffixes(
         where = " and ".join(dict.fromkeys(f"{folder or '.'}/" for folder in folders))
         some = ", ".join(sorted({*images[:2], *masks[:2]})[:3])
         raise UserError(
-            f"the names in {where} make no pairs of image and mask (they are {some}, …); name "
-            "their endings, as in --img-suffix _sat --seg-map-suffix _mask, or the folders, by "
-            "--images and --masks"
+            f"no image in {where} has a mask by its name (the names are {some}, …); give the "
+            "folder above images and masks, or name the endings, as in --img-suffix _sat "
+            "--seg-map-suffix _mask, or the folders, by --images and --masks"
         )
     return best
 

@@ -80,6 +80,8 @@ def _folder_lines(plan: Plan, survey: Survey, sample: int | None) -> list[str]:
     lines += [f"  {part}: names in {file}" for part, file in layout.lists.items()]
     if layout.unused:
         lines.append(f"  not used: {', '.join(layout.unused)}")
+    if layout.beside:
+        lines.append(f"  not used: {layout.beside}; give {layout.beside.parent} to take both")
     total = sum(count for part, count in survey.num_images.items() if part != "test")
     if survey.num_read < total:
         lines.append(

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from mmseg_deepvit.datasets.mask_values import MaskValues
 from mmseg_deepvit.datasets.subsets import RandomPart
 from mmseg_deepvit.errors import UserError
 
@@ -174,3 +175,19 @@ def test_masks_of_index_255_stay_ignored_only_if_asked(tmp_path):
         build(tmp_path, labels=dict(a=0, b=1), pipeline=PIPELINE)[0]
     found = labels_of(build(tmp_path, labels=dict(a=0, b=1), ignore=[255]))
     assert sorted(np.unique(found)) == [0, 255]
+
+
+@pytest.mark.parametrize(
+    ("classes", "is_unpainted"),
+    [
+        (("skin", "lesion"), True),
+        (("Background", "car", "road"), True),
+        (("class_0", "class_1", "class_2"), True),
+        (("sky", "car", "road"), False),
+    ],
+)
+def test_only_a_background_is_unpainted(classes, is_unpainted):
+    palette = MaskValues({name: i for i, name in enumerate(classes)}).palette()
+    assert (palette[0] == [0, 0, 0]) == is_unpainted
+    assert len(set(map(tuple, palette))) == len(classes)
+    assert all(map(any, palette[1:]))

@@ -98,8 +98,16 @@ def test_names_that_make_no_pairs(tmp_path):
     write_pairs(tmp_path, end=("_a.png", "_b.png"), count=1)
     assert find_layout(tmp_path, suffixes=("_a", "_b")).suffixes == ("_a", "_b")
     (tmp_path / "images/0_a.png").rename(tmp_path / "images/x.png")
-    with pytest.raises(UserError, match=r"make no pairs .* --img-suffix _sat"):
+    with pytest.raises(UserError, match=r"no image in images/ and masks/ .* --img-suffix _sat"):
         find_layout(tmp_path)
+
+
+def test_validation_beside_the_folder(tmp_path):
+    write_pairs(tmp_path, "train/images", "train/masks")
+    write_pairs(tmp_path, "valid/images", "valid/masks")
+    assert find_layout(tmp_path / "train").beside == tmp_path / "valid"
+    assert find_layout(tmp_path / "valid").beside is None
+    assert find_layout(tmp_path).beside is None
 
 
 def test_folders_without_images(tmp_path):
