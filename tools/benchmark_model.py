@@ -147,7 +147,7 @@ def plain_candidate(
     sizes: dict[str, Any] = dict(
         img_size=tuple(args.shape),
         patch_size=ours.patch_size[0],
-        mlp_ratio=block.mlp.fc1.out_features // ours.embed_dims,  # mmseg takes integers only
+        mlp_ratio=block.mlp.fc2.in_features // ours.embed_dims,  # mmseg takes integers only
         num_heads=heads,
     )
     if name == "mmseg-vit":

@@ -157,7 +157,7 @@ class Header(NamedTuple):
         """One of trained, published, not trained."""
         if not self.result.startswith("not trained"):
             return "trained"
-        return "published" if "published" in self.result else "not trained"
+        return "published" if "(published)" in self.result else "not trained"
 
 
 def read_header(path: Path) -> Header:
