@@ -60,7 +60,8 @@ class HeadMixingAttention(nn.Module):
         qkv_bias: Whether queries, keys and values have a bias.
         pre_mix: Whether logits are mixed before the softmax.
         post_mix: Whether probabilities are mixed after the softmax.
-        mix_bias: Whether the mixes have a bias.
+        mix_bias: Whether the mixes have a bias. That of a post mix adds to each of a query's N
+            probabilities; a norm cancels it, and without one its gradient drowns the others.
         mix_norm_cfg: Norm of the mixed maps, as for mmcv's ``build_norm_layer``: arguments and
             type, which is BN, SyncBN (on CPUs too) or LN (over heads). Needs ``post_mix``; None
             for no norm.

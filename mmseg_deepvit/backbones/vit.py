@@ -79,7 +79,8 @@ class ViTTrunk(BaseModule):
             others have plain attention.
         pre_mix: Whether mixing blocks mix logits before the softmax.
         post_mix: Whether mixing blocks mix probabilities after it.
-        mix_bias: Whether the mixes have a bias.
+        mix_bias: Whether the mixes have a bias. That of a post mix adds to each of a query's N
+            probabilities; a norm cancels it, and without one its gradient drowns the others.
         mix_norm_cfg: Norm of the mixed maps: ``dict(type='BN' | 'SyncBN' | 'LN')`` or None.
         mix_scale: Factor of the mixed maps; None for (head width)^-½.
         map_tokens: Number of tokens of the training crop, or ``'img_size'`` for the number at

@@ -191,6 +191,8 @@ def _fit(
     settings: dict[str, Any] = {"type": kind, **candidate}
     if kind == "DeepViT" and not mixes:
         settings["mix_norm_cfg"] = None  # it would scale maps that the weights know unscaled
+    if kind in ("DeepViT", "CaiT") and not mixes:
+        settings["mix_bias"] = False  # its gradient would drown the others
     try:
         with torch.device("meta"):
             model = MODELS.build(settings)

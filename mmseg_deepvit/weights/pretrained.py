@@ -25,7 +25,12 @@ from ..checkpoints import (
 )
 from ..checkpoints.compatibility import check_kinds, check_shapes
 from .positions import fit_positions
-from .warm_start import repeated_state, uncalibrated_map_norms, unmixed_state
+from .warm_start import (
+    biases_without_norm,
+    repeated_state,
+    uncalibrated_map_norms,
+    unmixed_state,
+)
 
 #: Part of a missing or unexpected name, its meaning, and the argument to set.
 _HINTS = (
@@ -131,6 +136,11 @@ def load_pretrained(
         _warn(
             f"{len(norms)} norms of attention maps saw no data and would change the maps in "
             "training; add MapNormCalibrationHook to custom_hooks, or set mix_norm_cfg=None"
+        )
+    if biases := filled.keys() & set(biases_without_norm(model)):
+        _warn(
+            f"{len(biases)} mixes of attention maps have a bias and no norm; its gradient would "
+            "drown the others: set mix_bias=False"
         )
     if grid and any(".post_mix." in key for key in state):
         _advise_map_tokens(model, grid, state.path)

@@ -141,6 +141,22 @@ def uncalibrated_map_norms(backbone: nn.Module) -> list[str]:
     ]
 
 
+def biases_without_norm(model: ViTTrunk) -> list[str]:
+    """Names of the biases of post mixes that no norm follows.
+
+    Such a bias adds to each of a query's N probabilities, so that the sum of all values is its
+    gradient. A norm of the maps cancels it.
+    """
+    return [
+        f"{name}.post_mix.bias"
+        for name, module in model.named_modules()
+        if isinstance(module, HeadMixingAttention)
+        and module.mix_norm is None
+        and module.post_mix is not None
+        and module.post_mix.bias is not None
+    ]
+
+
 @torch.no_grad()
 def calibrate_map_norms(backbone: nn.Module, batches: Iterable[Tensor]) -> list[str]:
     """Set the maps' BatchNorms that saw no data so that they have no effect, in training too.

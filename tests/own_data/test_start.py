@@ -24,6 +24,7 @@ def test_the_settings_build_a_model_that_loads_the_file(tmp_path, backbone):
     assert (start.embed_dims, start.num_layers, start.patch_size) == (64, 4, 16)
     assert start.out_indices == (0, 1, 2, 3)
     assert start.normalization.mean == (127.5, 127.5, 127.5)
+    assert (start.settings.get("mix_bias") is False) == (backbone in ("deepvit", "cait"))
     model = MODELS.build(start.settings)
     model.init_weights()
     image = torch.randn(1, 3, 64, 64)

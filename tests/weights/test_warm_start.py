@@ -3,6 +3,7 @@
 import pytest
 import timm
 import torch
+from mmengine.logging import MMLogger
 from mmseg.registry import MODELS
 from safetensors.torch import save_file
 from timm.models.deit import VisionTransformerDistilled
@@ -287,3 +288,26 @@ def test_a_deeper_model_needs_layer_scale_and_a_number(save):
         warm_started(path, "PlainViT", **scaled, init_cfg=dict(init, repeat_blocks=0))
     with pytest.raises(CheckpointError, match="9 blocks and the model 6"):
         warm_started(path, "PlainViT", **scaled, init_cfg=dict(init, repeat_blocks=3))
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_told"),
+    [
+        (dict(mix_norm_cfg=None), True),
+        (dict(mix_norm_cfg=None, mix_bias=False), False),
+        (dict(mix_norm_cfg={"type": "BN"}), False),
+    ],
+)
+def test_a_bias_that_no_norm_cancels_is_told(save, images, monkeypatch, settings, is_told):
+    """Its gradient is far above that of all weights of the mixes."""
+    lines = []
+    monkeypatch.setattr(MMLogger, "callHandlers", lambda self, record: lines.append(record.msg))
+    model = warm_started(save(plain_transformer().state_dict()), **settings)
+    told = [line for line in lines if "set mix_bias=False" in line]
+    assert [line.split()[0] for line in told] == [str(DEPTH)] * is_told
+    calibrate_map_norms(model, [images])
+    our_patches(model.train(), images).square().mean().backward()
+    mixes = [block.attn.post_mix for block in model.blocks]
+    weights = max(mix.weight.grad.abs().max() for mix in mixes)
+    biases = max(mix.bias.grad.abs().max() if mix.bias is not None else 0.0 for mix in mixes)
+    assert (biases > 5 * weights) == is_told
