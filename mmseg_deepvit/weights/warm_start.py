@@ -144,8 +144,8 @@ def uncalibrated_map_norms(backbone: nn.Module) -> list[str]:
 def biases_without_norm(model: ViTTrunk) -> list[str]:
     """Names of the biases of post mixes that no norm follows.
 
-    Such a bias adds to each of a query's N probabilities, so that the sum of all values is its
-    gradient. A norm of the maps cancels it.
+    Such a bias adds to each of a query's N probabilities, so that its gradient grows with the sum
+    of all N values. A norm of the maps cancels it.
     """
     return [
         f"{name}.post_mix.bias"
