@@ -95,7 +95,7 @@ class ViTTrunk(BaseModule):
         attn_drop_position: Place of that dropout: ``'softmax'`` (before post mixing) or ``'mix'``
             (after it).
         attn_backend: Implementation of mixing attention: ``'auto'``, ``'explicit'``,
-            ``'blockwise'`` or ``'fused'``; see
+            ``'blockwise'``, ``'native'`` or ``'fused'``; see
             :func:`~mmseg_deepvit.attention.functional.head_mixing_attention`.
         drop_path_rate: Stochastic depth of the last block, in [0, 1).
         drop_path_mode: Stochastic depth of the others: ``'linear'`` (0 at the first block) or

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 
@@ -98,7 +97,7 @@ def _normalization(family: Family, weights: Checkpoint) -> Normalization | None:
     """What ``timm://NAME`` tells, or the file, or its family."""
     if weights.path.startswith(TIMM_SCHEME):
         return timm_normalization(weights.path)
-    if family.rotary == "dinov3" and "sat493m" in os.path.basename(weights.path):
+    if family.rotary == "dinov3" and "sat493m" in weights.path:
         return SATELLITE  # whose weights have the names of all DINOv3's
     return saved_normalization(weights) or family.normalization(weights)
 

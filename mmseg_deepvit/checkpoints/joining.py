@@ -71,8 +71,8 @@ def join_parts(state: Checkpoint, joins: Sequence[Join]) -> dict[str, tuple[list
                 raise state.error(f"lacks {missing[0]}", "give a complete file")
             parts = [state.get(name) for name in names]
             filled = [torch.zeros_like(state[names[0]]) if part is None else part for part in parts]
-            state[stem + join.whole] = torch.cat(filled)
             held = [name for name in names if state.pop(name, None) is not None]
+            state[stem + join.whole] = torch.cat(filled)
             joined[stem + join.whole] = held, join.what
     return joined
 

@@ -14,6 +14,7 @@ from typing import Literal
 from torch import Tensor
 
 from ..errors import CheckpointError
+from . import hugging_face
 from .checkpoint import Checkpoint
 from .joining import GATE_JOINS, QKV_JOINS, Join, without_key_bias
 from .key_maps import (
@@ -220,6 +221,25 @@ FAMILIES: tuple[Family, ...] = (
         ),
         DINOV2,
         normalizations=_ALL_IMAGENET,
+    ),
+    Family(
+        "hf_dinov3",
+        "Hugging Face's transformers: DINOv3",
+        (hugging_face.REGISTERS, hugging_face.DINOV3_QUERY),
+        hugging_face.HUGGING_FACE,
+        normalizations=_ALL_IMAGENET,
+        absent=(r"(.+\.)?position_embeddings",),
+        joins=hugging_face.JOINS,
+        rotary="dinov3",
+    ),
+    Family(
+        "hf_vit",
+        "Hugging Face's transformers: ViT, DeiT, MAE, I-JEPA, DINOv2",
+        (hugging_face.PATCHES, hugging_face.QUERY),
+        hugging_face.HUGGING_FACE,
+        normalizations=((hugging_face.IMAGENET_PARTS, IMAGENET),),
+        absent=(hugging_face.RELATIVE_POSITIONS,),
+        joins=hugging_face.JOINS,
     ),
     Family(
         "vit",

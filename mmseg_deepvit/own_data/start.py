@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from mmseg.registry import MODELS
-from torch import Tensor
 
 from ..backbones import cait, deepvit, diverse_patch_vit, plain_vit
 from ..checkpoints import TIMM_SCHEME, Conversion, Normalization, read_backbone, summarize_keys
@@ -156,25 +155,39 @@ def _candidates(
         yield dict(arch=name)
     for arch in archs:
         yield dict(arch=arch)
-    if plain := _read_sizes(conversion.state):
+    if plain := _read_sizes(conversion):
         yield plain
 
 
-def _read_sizes(state: Mapping[str, Tensor]) -> dict[str, Any] | None:
-    """Arguments of a plain transformer by its weights' shapes; published heads are 64 wide."""
-    projection, hidden = (
-        state.get(f"{k}.weight") for k in ("patch_embed.proj", "blocks.0.mlp.fc1")
+def _read_sizes(conversion: Conversion) -> dict[str, Any] | None:
+    """Arguments of a plain transformer or a DINOv3 by its weights' shapes.
+
+    Published heads are 64 wide, those of DINOv3's 7B 128.
+    """
+    state = conversion.state
+    projection, hidden, last = (
+        state.get(f"{k}.weight")
+        for k in ("patch_embed.proj", "blocks.0.mlp.fc1", "blocks.0.mlp.fc2")
     )
-    if projection is None or hidden is None or projection.ndim != 4 or len(projection) % 64:
+    if projection is None or hidden is None or last is None or projection.ndim != 4:
         return None
     width = len(projection)
+    if width % 64 or conversion.rotary not in (None, "dinov3"):
+        return None  # other rotary positions have a grid that no shape tells
     depth = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("blocks."))
-    arch = dict(embed_dims=width, num_layers=depth, num_heads=width // 64)
+    arch = dict(
+        embed_dims=width, num_layers=depth, num_heads=width // (128 if width > 2048 else 64)
+    )
     settings: dict[str, Any] = dict(
-        arch=dict(arch, mlp_ratio=len(hidden) / width),
+        arch=dict(arch, mlp_ratio=last.shape[-1] / width),
         patch_size=projection.shape[-1],
         with_cls_token="cls_token" in state,
     )
+    if len(hidden) == 2 * last.shape[-1]:
+        settings["gated_mlp"] = True
+    if conversion.rotary == "dinov3":
+        settings |= dict(rope="dinov3", with_pos_embed=False, norm_eps=1e-5)
+        settings["qkv_bias"] = "blocks.0.attn.qkv.bias" in state
     if (registers := state.get("reg_token")) is not None:
         settings["num_register_tokens"] = registers.shape[-2]
     if (scale := state.get("blocks.0.ls1.gamma")) is not None:

@@ -51,6 +51,45 @@ def test_a_file_named_as_a_model_of_timm(tmp_path):
     assert start.normalization.mean == (127.5, 127.5, 127.5)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        dict(),
+        dict(qkv_bias=False, gated_mlp=True, mlp_ratio=2),  # the sizes of DINOv3's 7B
+    ],
+)
+def test_a_dinov3_by_its_shapes(tmp_path, arguments):
+    dinov3 = dict(rope="dinov3", with_pos_embed=False, norm_eps=1e-5, layer_scale_init=1e-5)
+    settings = {**TINY, **dinov3, "num_register_tokens": 4, **arguments}
+    plain, _ = saved(tmp_path, settings)
+    state = {k.replace("reg_token", "storage_tokens"): v for k, v in plain.state_dict().items()}
+    if "blocks.0.attn.qkv.bias" in state:
+        for i in range(4):  # keys of DINOv3 have none
+            state[f"blocks.{i}.attn.qkv.bias"][64:128] = 0
+    torch.save(state, tmp_path / "model.pth")
+    start = from_weights("deepvit", str(tmp_path / "model.pth"))
+    assert start.normalization.mean == (123.675, 116.28, 103.53)
+    assert start.settings["rope"] == "dinov3"
+    model = MODELS.build(start.settings)
+    model.init_weights()
+    image = torch.randn(1, 3, 64, 64)
+    found, expected = (m.eval()(image)[-1] for m in (model, plain))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_other_rotary_positions_are_refused(tmp_path):
+    """EVA-02's shapes would fit a model without them."""
+    eva02 = dict(TINY, rope="eva02", gated_mlp=True)
+    model, _ = saved(tmp_path, eva02)
+    state = model.state_dict()
+    for i in range(4):
+        bias = state.pop(f"blocks.{i}.attn.qkv.bias")
+        state |= {f"blocks.{i}.attn.q_bias": bias[:64], f"blocks.{i}.attn.v_bias": bias[128:]}
+    torch.save(state, tmp_path / "eva.pth")
+    with pytest.raises(UserError, match=r"eva\.pth fits no architecture"):
+        from_weights("deepvit", str(tmp_path / "eva.pth"), "clip")
+
+
 def test_an_unknown_normalisation_is_asked_for(tmp_path):
     _, path = saved(tmp_path, TINY)
     with pytest.raises(UserError, match="give --normalization imagenet"):

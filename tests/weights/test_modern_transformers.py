@@ -1,5 +1,7 @@
 """Modern plain transformers of timm load, and a head-mixing trunk begins at their function."""
 
+import re
+
 import pytest
 import timm
 import torch
@@ -98,6 +100,7 @@ FAMILIES = {
         dict(num_register_tokens=1, layer_scale_init=1.0, gated_mlp=True, mlp_ratio=2),
         None,
     ),
+    "ViT": ("vit_tiny_patch16_224", {}, {}, None),
     "DINOv2": ("vit_small_patch14_dinov2", {}, dict(layer_scale_init=1e-5), None),
     "DINOv2 G with registers": (
         "vit_giant_patch14_reg4_dinov2",
@@ -281,6 +284,74 @@ def official_perception_encoder(state):
     return official
 
 
+def hugging_face(state, names, heads):
+    """Names of Hugging Face's transformers, whose own models were at the same features (5.24)."""
+    published = {}
+    for key, value in state.items():
+        new = key
+        for theirs, official in names:
+            new = re.sub(theirs, official, new)
+        values = value.chunk(3) if ".qkv." in new else [value]
+        published |= {new.replace("attn.qkv", h): v for h, v in zip(heads, values, strict=False)}
+    return published
+
+
+HF_EMBEDDINGS = (
+    ("^cls_token", "embeddings.cls_token"),
+    ("^pos_embed", "embeddings.position_embeddings"),
+    ("^reg_token", "embeddings.register_tokens"),
+)
+HF_ENCODER = (
+    *HF_EMBEDDINGS,
+    (r"^patch_embed\.proj", "embeddings.patch_embeddings.projection"),
+    (r"^norm\.", "layernorm."),
+    ("^blocks", "encoder.layer"),
+    (r"attn\.proj", "attention.output.dense"),
+)
+HF_HEADS = [f"attention.attention.{kind}" for kind in ("query", "key", "value")]
+
+
+def hugging_face_vit(state):
+    """With a classifier, whose file names the trunk."""
+    block = (
+        ("norm1", "layernorm_before"),
+        ("norm2", "layernorm_after"),
+        (r"mlp\.fc1", "intermediate.dense"),
+        (r"mlp\.fc2", "output.dense"),
+    )
+    trunk = hugging_face(state, (*HF_ENCODER, *block), HF_HEADS)
+    return {f"vit.{k}": v for k, v in trunk.items()} | {"classifier.bias": torch.zeros(5)}
+
+
+def hugging_face_dinov2(state):
+    block = (
+        (r"ls(\d)\.gamma", r"layer_scale\1.lambda1"),
+        (r"mlp\.fc1", "mlp.weights_in"),
+        (r"mlp\.fc2", "mlp.weights_out"),
+    )
+    published = hugging_face(state, (*HF_ENCODER, *block), HF_HEADS)
+    positions = published["embeddings.position_embeddings"]
+    positions = torch.cat([torch.zeros(1, 1, DIMS), positions], 1)
+    mask = {"embeddings.mask_token": torch.zeros(1, DIMS)}
+    return published | mask | {"embeddings.position_embeddings": positions}
+
+
+def hugging_face_dinov3(state):
+    names = (
+        *HF_EMBEDDINGS,
+        (r"^patch_embed\.proj", "embeddings.patch_embeddings"),
+        ("^blocks", "layer"),
+        (r"attn\.proj", "attention.o_proj"),
+        (r"attn\.([qkv])_bias", r"attention.\1_proj.bias"),
+        (r"gamma_(\d)", r"layer_scale\1.lambda1"),
+        (r"mlp\.fc1_g", "mlp.gate_proj"),
+        (r"mlp\.fc1(_x)?", "mlp.up_proj"),
+        (r"mlp\.fc2", "mlp.down_proj"),
+    )
+    published = hugging_face(state, names, [f"attention.{kind}_proj" for kind in "qkv"])
+    return published | {"embeddings.mask_token": torch.zeros(1, 1, DIMS)}
+
+
 @pytest.mark.parametrize(
     ("family", "publish", "overrides"),
     [
@@ -292,9 +363,14 @@ def official_perception_encoder(state):
         ("PE core", official_perception_encoder, {}),
         ("PE spatial", official_perception_encoder, {}),
         ("PE spatial G", official_perception_encoder, {}),
+        ("ViT", hugging_face_vit, {}),
+        ("DINOv2 G with registers", hugging_face_dinov2, {}),
+        ("DINOv3", hugging_face_dinov3, {}),
+        ("DINOv3 with biases", hugging_face_dinov3, {}),
+        ("DINOv3 plus", hugging_face_dinov3, {}),
     ],
 )
-def test_files_of_the_authors(save, images, family, publish, overrides):
+def test_files_of_the_authors_and_of_hugging_face(save, images, family, publish, overrides):
     name, theirs, ours, _ = FAMILIES[family]
     plain = plain_transformer(name, **theirs)
     model = warm_started(save(publish(plain.state_dict())), "DeepViT", **{**ours, **overrides})
@@ -307,10 +383,12 @@ def test_files_of_the_authors(save, images, family, publish, overrides):
     [
         ("dinov3_vitl16_pretrain_lvd1689m-8aa4cbdd.pth", IMAGENET),
         ("dinov3_vitl16_pretrain_sat493m-eadcf0ff.pth", SATELLITE),
+        ("dinov3-vitl16-pretrain-sat493m/model.pth", SATELLITE),
     ],
 )
-def test_the_name_of_a_file_tells_satellite_images(tmp_path, file, normalization):
+def test_the_path_of_a_file_tells_satellite_images(tmp_path, file, normalization):
     state = official_dinov3(plain_transformer("vit_small_patch16_dinov3").state_dict())
+    (tmp_path / file).parent.mkdir(exist_ok=True)
     torch.save(state, tmp_path / file)
     model = warm_started(tmp_path / file, **FAMILIES["DINOv3"][2])
     assert model.trained_input == (str(tmp_path / file), normalization)
