@@ -45,10 +45,11 @@ def find_suffixes(
     if not counts.get(best):
         where = " and ".join(dict.fromkeys(f"{folder or '.'}/" for folder in folders))
         some = ", ".join(sorted({*images[:2], *masks[:2]})[:3])
+        above = "give the folder above images and masks, or " if folders[0] == folders[1] else ""
         raise UserError(
-            f"no image in {where} has a mask by its name (the names are {some}, …); give the "
-            "folder above images and masks, or name the endings, as in --img-suffix _sat "
-            "--seg-map-suffix _mask, or the folders, by --images and --masks"
+            f"no image in {where} has a mask by its name (the names are {some}, …); {above}name "
+            "the endings, as in --img-suffix _sat --seg-map-suffix _mask, or the folders, by "
+            "--images and --masks"
         )
     return best
 

@@ -98,8 +98,10 @@ def test_names_that_make_no_pairs(tmp_path):
     write_pairs(tmp_path, end=("_a.png", "_b.png"), count=1)
     assert find_layout(tmp_path, suffixes=("_a", "_b")).suffixes == ("_a", "_b")
     (tmp_path / "images/0_a.png").rename(tmp_path / "images/x.png")
-    with pytest.raises(UserError, match=r"no image in images/ and masks/ .* --img-suffix _sat"):
+    with pytest.raises(UserError, match=r"images/ and masks/ .*; name the .* --img-suffix _sat"):
         find_layout(tmp_path)
+    with pytest.raises(UserError, match=r"no image in \./ .*; give the folder above"):
+        find_layout(tmp_path / "images")
 
 
 def test_validation_beside_the_folder(tmp_path):
