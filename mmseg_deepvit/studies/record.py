@@ -137,7 +137,8 @@ def record_run(
         },
         "digests": dict(digests),
         "commits": list(commits),
-        "iterations": max(log.curve("loss"))[0],
+        # The log may end before the training: it has every fiftieth iteration.
+        "iterations": cfg.train_cfg.get("max_iters") or max(log.curve("loss"))[0],
         "final_losses": {key: statistics.fmean(v for _, v in log.curve(key)[-3:]) for key in keys},
         "seconds_an_iteration": statistics.median(v for _, v in log.curve("time")),
         "scores": scores,

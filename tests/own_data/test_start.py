@@ -55,7 +55,7 @@ def test_a_file_named_as_a_model_of_timm(tmp_path):
     "arguments",
     [
         dict(),
-        dict(qkv_bias=False, gated_mlp=True, mlp_ratio=2),  # the sizes of DINOv3's 7B
+        dict(qkv_bias=False, gated_mlp=True, mlp_ratio=2),  # as DINOv3's largest
     ],
 )
 def test_a_dinov3_by_its_shapes(tmp_path, arguments):

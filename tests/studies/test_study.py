@@ -57,7 +57,7 @@ def test_ours_name_configs_that_are_there(path):
 def test_ours_are_small_and_their_photographs_have_a_source():
     files = [p for p in (ROOT / "results").rglob("*") if p.is_file() and p.name != ".lock"]
     assert len(files) < 80
-    assert sum(path.stat().st_size for path in files) < 4_000_000
+    assert sum(path.stat().st_size for path in files) < 3_000_000
     notice = (ROOT / "results" / "NOTICE").read_text()
     for path in files:
         if path.suffix == ".jpg":
