@@ -1,6 +1,6 @@
 """Commands in README and documentation name files and options that there are.
 
-The Python code of the pages runs by docs/conftest.py; `make docs` follows their links.
+The Python code of the pages runs by docs/conftest.py; `make docs` follows links to the end.
 """
 
 import re
@@ -8,6 +8,8 @@ import shlex
 from functools import cache
 
 import pytest
+
+from docs.generated_pages import find_sources
 
 from .conftest import ROOT
 from .tools.conftest import run_here
@@ -51,6 +53,14 @@ def test_commands(page):
                 assert (ROOT / word).is_file(), f"{tool} {word}"
             if tool.endswith(".py") and word.startswith("--") and tool != "tools/pretrain.py":
                 assert re.search(rf"{word}\b", help_of(tool)), f"{tool} {word}"
+
+
+@pytest.mark.parametrize("page", PAGES[1:], ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_a_page_links_to_pages_of_the_site(page):
+    there = {*PAGES[1:], *find_sources().values()}
+    for target in re.findall(r"\]\(([^)\s#]+\.md)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).resolve() in there, target
 
 
 def test_python_code_of_readme_runs_in_a_page():
