@@ -1,7 +1,7 @@
 """Train and test what a study asks for, and write its table: tools/run_study.py STUDY.yml.
 
 A study's file has models, options and seeds. Runs leave two files in its folder: runs.json (config,
-commands, curves, measures of collapse) and scores.csv.gz (scores of each image). Table and figure
+commands, curves, measures of collapse) and scores.csv.xz (scores of each image). Table and figure
 in the README.md there are made of them, between two marks. Recorded runs are skipped, stopped runs
 go on; checkpoints stay in --work-dir. Several processes may run parts of a study at once, each with
 other --runs.

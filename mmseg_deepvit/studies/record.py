@@ -2,7 +2,7 @@
 
 A record in ``runs.json`` has model, commands, seed, digests of the settings, commits, versions,
 hardware, iterations, time, scores, collapse, curves of losses and the resolved config. Scores of
-each image go to ``scores.csv.gz``. The run that the study names as ``cases`` leaves ``cases.jpg``.
+each image go to ``scores.csv.xz``. The run that the study names as ``cases`` leaves ``cases.jpg``.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
-"""The two files of a study's results: ``runs.json`` and ``scores.csv.gz``.
+"""The two files of a study's results: ``runs.json`` and ``scores.csv.xz``.
 
 ``runs.json`` has a record of each run. Runs share most sections of their resolved configs, so each
-section is stored once, by its digest. ``scores.csv.gz`` has a row for each image of each test, as
+section is stored once, by its digest. ``scores.csv.xz`` has a row for each image of each test, as
 ``pandas.read_csv`` reads it. Runs of a study may end at the same time: a lock lets one write.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
+import lzma
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from .provenance import digest_of
 from .study import Run
 
 RUNS = "runs.json"
-IMAGE_SCORES = "scores.csv.gz"
+IMAGE_SCORES = "scores.csv.xz"
 _COLUMNS = ("model", "seed", "test", "image")
 
 
@@ -85,7 +85,7 @@ def read_image_scores(folder: Path) -> dict[tuple[str, int, str], ImageScores]:
     if not path.is_file():
         return found
     try:
-        with gzip.open(path, "rt", newline="", encoding="utf-8") as file:
+        with lzma.open(path, "rt", newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             columns = [name for name in reader.fieldnames or () if name not in _COLUMNS]
             for row in reader:
@@ -93,7 +93,7 @@ def read_image_scores(folder: Path) -> dict[tuple[str, int, str], ImageScores]:
                 test = found.setdefault(key, {column: {} for column in columns})
                 for column in columns:
                     test[column][row["image"]] = float(row[column])
-    except (EOFError, OSError, KeyError, ValueError) as error:
+    except (EOFError, lzma.LZMAError, OSError, KeyError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error!r}); restore it, or remove it") from error
     return found
 
@@ -108,7 +108,7 @@ def _write_image_scores(folder: Path, scores: Mapping[tuple[str, int, str], Imag
             values = (_digits(column, scores[key][column][image]) for column in columns)
             writer.writerow([*key, image, *values])
     with replacing(folder / IMAGE_SCORES, sync=True) as part:
-        part.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
+        part.write_bytes(lzma.compress(text.getvalue().encode(), preset=9 | lzma.PRESET_EXTREME))
 
 
 def _digits(column: str, value: float) -> str:

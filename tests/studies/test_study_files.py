@@ -1,6 +1,6 @@
 """What runs leave in a study's two files: nothing is lost, whoever writes at the same time."""
 
-import gzip
+import lzma
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -38,7 +38,7 @@ def test_what_is_written_is_read(tmp_path):
     found = read_image_scores(tmp_path)
     assert set(found) == {("deep-12", seed, test) for seed in (0, 1) for test in ("one", "128")}
     assert found["deep-12", 1, "128"] == scores_of(1)["128"]
-    lines = gzip.decompress((tmp_path / "scores.csv.gz").read_bytes()).decode().splitlines()
+    lines = lzma.decompress((tmp_path / "scores.csv.xz").read_bytes()).decode().splitlines()
     assert lines[:2] == ["model,seed,test,image,Dice,TJaccard", "deep-12,0,128,a.jpg,80.25,0.00"]
 
 
@@ -47,7 +47,7 @@ def test_the_order_in_which_runs_end_changes_no_byte(tmp_path):
         (tmp_path / folder).mkdir()
         for seed in seeds:
             write(tmp_path / folder, seed)
-    for name in ("runs.json", "scores.csv.gz"):
+    for name in ("runs.json", "scores.csv.xz"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
@@ -80,7 +80,7 @@ def test_a_stop_in_between_leaves_no_record_with_other_scores(tmp_path, monkeypa
     assert len(read_runs(tmp_path)) == 2
 
 
-@pytest.mark.parametrize("name", ["runs.json", "scores.csv.gz"])
+@pytest.mark.parametrize("name", ["runs.json", "scores.csv.xz"])
 def test_a_damaged_file_is_named_and_left_alone(tmp_path, name):
     write(tmp_path, 0)
     content = (tmp_path / name).read_bytes()[:-30]

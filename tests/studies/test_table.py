@@ -124,8 +124,8 @@ def test_runs_of_other_images_are_not_compared(folder):
 
 
 def test_a_record_without_its_scores_is_named(folder):
-    (folder / "scores.csv.gz").unlink()
-    with pytest.raises(UserError, match=r"scores\.csv\.gz lacks test test of plain-seed0; restore"):
+    (folder / "scores.csv.xz").unlink()
+    with pytest.raises(UserError, match=r"scores\.csv\.xz lacks test test of plain-seed0; restore"):
         read_rows(*study_of(folder))
 
 

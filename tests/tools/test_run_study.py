@@ -56,7 +56,7 @@ def study(tmp_path_factory):
 
 def test_a_run_leaves_what_its_figures_need(study):
     folder, _, result = study
-    left = {"runs.json", "scores.csv.gz", "cases.jpg", "README.md", ".lock"}
+    left = {"runs.json", "scores.csv.xz", "cases.jpg", "README.md", ".lock"}
     assert left == {p.name for p in folder.iterdir()} - {"study.yml", "longer.yml", "data", "work"}
     run = read_runs(folder)["plain-seed0"]
     assert run["iterations"] == 2
