@@ -1,4 +1,4 @@
-"""Segment images: tools/predict.py IMAGE|FOLDER|GLOB… --checkpoint FILE --out-dir DIR.
+"""Segment images: tools/predict.py IMAGE|FOLDER|GLOB… --checkpoint FILE [--out-dir DIR].
 
 The config is the one inside the checkpoint, or --config FILE. An ONNX file that tools/export.py
 wrote needs none. A model that tools/train.py trained here has a name, that of its config: --model
@@ -42,7 +42,8 @@ def parse_args() -> argparse.Namespace:
     source.add_argument("--checkpoint", help=file)
     name = "name of a config of this repository that was trained: its newest checkpoint"
     source.add_argument("--model", metavar="NAME", help=name)
-    parser.add_argument("--out-dir", required=True, help="folder for the results, made if missing")
+    folder = "folder for the results, made if missing (predictions)"
+    parser.add_argument("--out-dir", default="predictions", help=folder)
     cli.add_device_option(parser)
     kinds = "automatic mixed precision (none); not for .onnx"
     parser.add_argument("--amp", choices=("bf16", "fp16"), help=kinds)

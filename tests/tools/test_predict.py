@@ -78,14 +78,14 @@ def test_a_model_trained_here_by_its_name(trained, tmp_path, monkeypatch):
     shutil.copy(trained.checkpoint, work_dir)
     (work_dir / "last_checkpoint").write_text(Path(trained.checkpoint).name)
     image = sorted(trained.images.glob("*.jpg"))[0]
-    command = [sys.executable, ROOT / "tools/predict.py", image, "--out-dir", "named"]
+    command = [sys.executable, ROOT / "tools/predict.py", image]
     command += ["--model", name, "--device", "cpu", "--cfg-options", *SMALL]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     predict(trained, tmp_path / "by_path", image)
     found, expected = (
         cv2.imread(str(tmp_path / folder / f"{image.stem}_labels.png"), cv2.IMREAD_UNCHANGED)
-        for folder in ("named", "by_path")
+        for folder in ("predictions", "by_path")
     )
     assert np.array_equal(found, expected)
 
