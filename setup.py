@@ -38,7 +38,10 @@ PASSES = Extension(
     "mmseg_deepvit.attention.native._passes",
     sources=["mmseg_deepvit/attention/native/library.cpp"],
     depends=[str(path) for path in Path("mmseg_deepvit/attention/native").glob("*.[hi]*")],
-    extra_compile_args=["-O3", "-std=c++17", "-fno-math-errno", "-Wno-psabi", "-g0"],
+    extra_compile_args=[
+        *("-O3", "-std=c++17", "-fno-math-errno", "-Wno-psabi", "-g0"),
+        "-falign-loops=64",  # else a change anywhere moves loops to where they take 7 % longer
+    ],
     language="c++",
     optional=True,
     py_limited_api=True,

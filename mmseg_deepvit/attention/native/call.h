@@ -41,7 +41,8 @@ struct Call {
   Parallel parallel;             // null: threads of the standard library
   uint64_t seed;
   int64_t threads;
-  int64_t lse_known, centred, drops_probabilities, drops_mixed;
+  int64_t lse_known, centred;  // centred: the post mix acts on P − 1/N
+  int64_t drops_probabilities, drops_mixed;
   double scale, eps, dropout_p;
 };
 

@@ -15,7 +15,26 @@
 #include "numbers.h"
 #include "threads.h"
 
+#if defined(__x86_64__) && !defined(__clang__) && __GNUC__ >= 10
+#define HAS_BFLOAT_SET 1
+#include <immintrin.h>
+#endif
+
 constexpr int MOST_HEADS = 32, MOST_WIDTH = 128;
+
+#if HAS_BFLOAT_SET
+
+#pragma GCC push_options
+#pragma GCC target("avx512bf16,avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")
+namespace avx512_bfloat {
+#define LANES 16
+#define REGISTERS 32
+#define PAIRS 1
+#include "instruction_set.inc"
+}  // namespace avx512_bfloat
+#pragma GCC pop_options
+
+#endif
 
 #if defined(__x86_64__)
 
@@ -24,6 +43,7 @@ constexpr int MOST_HEADS = 32, MOST_WIDTH = 128;
 namespace avx512 {
 #define LANES 16
 #define REGISTERS 32
+#define PAIRS 0
 #include "instruction_set.inc"
 }  // namespace avx512
 #pragma GCC pop_options
@@ -33,6 +53,7 @@ namespace avx512 {
 namespace avx2 {
 #define LANES 8
 #define REGISTERS 16
+#define PAIRS 0
 #include "instruction_set.inc"
 }  // namespace avx2
 #pragma GCC pop_options
@@ -46,8 +67,21 @@ namespace portable {
 #else
 #define REGISTERS 16
 #endif
+#define PAIRS 0
 #include "instruction_set.inc"
 }  // namespace portable
+
+// Whether bfloat16 is multiplied as it is, two terms at once: all inputs must be of it.
+static bool multiplies_bfloats(const Call& call) {
+#if HAS_BFLOAT_SET
+  static const bool supported = __builtin_cpu_supports("avx512bf16");
+  for (const Array* x : {&call.q, &call.k, &call.v, &call.grad})
+    if (x->data && x->dtype != BFLOAT16) return false;
+  return supported;
+#else
+  return false;
+#endif
+}
 
 extern "C" {
 
@@ -68,6 +102,10 @@ int mmseg_deepvit_supported(int64_t set) {
 int mmseg_deepvit_run(const Call* call, int64_t pass, int64_t set) {
   try {
 #if defined(__x86_64__)
+#if HAS_BFLOAT_SET
+    if (set == 2 && multiplies_bfloats(*call))
+      return avx512_bfloat::run(*call, static_cast<Pass>(pass)), 0;
+#endif
     if (set == 2) return avx512::run(*call, static_cast<Pass>(pass)), 0;
     if (set == 1) return avx2::run(*call, static_cast<Pass>(pass)), 0;
 #endif

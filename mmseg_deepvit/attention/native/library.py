@@ -15,7 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-#: Numbers of the sets of instructions that the binary is compiled for, the best one first.
+#: Numbers of the sets of instructions that the binary is compiled for, the best one first. With
+#: "avx512" the binary multiplies bfloat16 as it is where the processor can.
 INSTRUCTION_SETS = {"avx512": 2, "avx2": 1, "portable": 0}
 DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 #: Compiled sizes: most heads, and widest head.

@@ -17,6 +17,7 @@ struct Sizes {
   int64_t images;
   int heads, tokens, width, columns, panels;
   int64_t panel_rows, panel_columns;  // floats of all heads' panels: [head][key][column], or turned
+  float query_scale, logit_scale;     // the scale is their product
 
   Sizes(const Call& call, Pass pass)
       : unmixed(!call.pre && !call.post && (pass == FORWARD || pass == BACKWARD)),
@@ -27,6 +28,11 @@ struct Sizes {
     panels = (tokens + PANEL - 1) / PANEL;
     panel_rows = int64_t(heads) * PANEL * columns;
     panel_columns = int64_t(heads) * columns * PANEL;
+    // Queries keep their digits in bfloat16 if what multiplies them is a power of two.
+    const float scale = call.scale;
+    const bool splits = TERMS == 2 && scale != 0 && std::isfinite(scale);
+    query_scale = splits ? std::ldexp(1.0f, std::ilogb(scale)) : scale;
+    logit_scale = splits ? scale / query_scale : 1.0f;
   }
   int keys(int panel) const { return std::min(PANEL, tokens - panel * PANEL); }
 };
@@ -49,7 +55,7 @@ class Memory {
 };
 
 // Keys, values and sums of one image. Panels of "columns" are [head][column][key], of "rows"
-// [head][key][column].
+// [head][key][column], of the words of each.
 struct Image {
   int64_t index = 0;
   float *key_columns, *value_rows;             // forward
@@ -158,16 +164,12 @@ static void sum_tokens(const Rows& rows, const Sizes& s, double* sum) {
 
 // Lays out what a head of the image has, so that passes read it in order.
 inline void Image::pack(const Call& call, const Sizes& s, Pass pass, int h) {
-  alignas(64) float mean[MOST_WIDTH] = {}, row[MOST_WIDTH] = {};
+  alignas(64) float row[MOST_WIDTH] = {}, buffer[MOST_WIDTH];
   Floats longest = {};
   const int64_t map = index * s.heads + h;
   const Rows k(call, call.k, map), v(call, call.v, map);
   const bool sums = pass != MOMENTS && call.bias && !call.drops_mixed;
-  if (pass != MOMENTS && (sums || call.centred)) {
-    sum_tokens(v, s, values + h * s.width);
-    if (call.centred)
-      for (int c = 0; c < s.width; ++c) mean[c] = values[h * s.width + c] / s.tokens;
-  }
+  if (sums) sum_tokens(v, s, values + h * s.width);
   if (pass == BACKWARD && sums) sum_tokens(Rows(call, call.grad, map), s, grads + h * s.width);
   for (int p = 0; p < s.panels; ++p) {
     float* k_columns = key_columns + p * s.panel_columns + int64_t(h) * s.columns * PANEL;
@@ -184,23 +186,20 @@ inline void Image::pack(const Call& call, const Sizes& s, Pass pass, int h) {
       } else {
         std::fill(row, row + s.columns, 0.0f);
       }
-      for (int c = 0; c < s.width; ++c) k_columns[c * PANEL + j] = row[c];
-      if (k_rows) copy_vectors(row, s.columns, k_rows + j * s.columns);
+      const float* terms = in_words(row, s.columns, buffer);
+      for (int c = 0; c < words(s.width); ++c) k_columns[c * PANEL + j] = terms[c];
+      if (k_rows) put_row(row, s.columns, j, k_rows);
       if (pass == MOMENTS) continue;
-      if (there) {
-        v.read(p * PANEL + j, row);
-        for (int c = 0; c < s.columns; c += LANES) store(row + c, load(row + c) - load(mean + c));
-      }
-      if (v_rows) copy_vectors(row, s.columns, v_rows + j * s.columns);
-      if (v_columns)
-        for (int c = 0; c < s.width; ++c) v_columns[c * PANEL + j] = row[c];
+      if (there) v.read(p * PANEL + j, row);
+      if (v_rows) put_row(row, s.columns, j, v_rows);
+      if (!v_columns) continue;
+      terms = in_words(row, s.columns, buffer);
+      for (int c = 0; c < words(s.width); ++c) v_columns[c * PANEL + j] = terms[c];
     }
     for (int v = 0; v < 2; ++v) {
       Floats square = {};
-      for (int c = 0; c < s.width; ++c) {
-        const Floats x = load(k_columns + c * PANEL + v * LANES);
-        square += x * x;
-      }
+      for (int c = 0; c < words(s.width); ++c)
+        square += squares(load(k_columns + c * PANEL + v * LANES));
       longest = larger(square, longest);
     }
   }
@@ -257,7 +256,7 @@ class Worker {
       if (s_.unmixed) along_ = memory.take<float>(heads * R);
       else grads_ = memory.take<float>(entries * s_.panels);
       grad_maps_ = memory.take<float>(entries);
-      dropped_ = memory.take<float>(s_.heads * TILE);
+      seen_ = memory.take<float>(s_.heads * TILE);
       factors_ = memory.take<float>(TILE);
     }
   }
@@ -303,7 +302,7 @@ class Worker {
 
   void start_block(const Image& image, int64_t first, int count);
   void lay_out(const Array& x, int t, int h, float factor, float* columns, float* to) const;
-  void multiply_outputs(int t, const float* grads);
+  void multiply_outputs(int t);
   void probabilities(const Image& image, int p, bool divides, float* maps);
   void exponentials(const Image& image, bool is_safe);
   void start_sums(float start);
@@ -318,6 +317,7 @@ class Worker {
   bool safe(const Image& image) const;
 
   // What follows acts on all heads of one tile of rows, t.
+  void mix_probabilities(const float* maps, const float* inverse, float* mixed) const;
   void drop(float* maps, int t, int p) const;
   void normalize(float* maps, float* factors) const;
   void normalize_backward(const float* normal, float* grads);
@@ -341,7 +341,7 @@ class Worker {
   int count_ = 0, summed_ = 0;
   float *queries_, *maps_, *mixed_, *lse_, *inverse_, *raw_ = nullptr;
   float *pre_ = nullptr, *post_ = nullptr, *products_ = nullptr;
-  float *rows_ = nullptr, *query_rows_, *grad_rows_, *grad_columns_, *grads_, *dropped_;
+  float *rows_ = nullptr, *query_rows_, *grad_rows_, *grad_columns_, *grads_, *seen_;
   float *grad_maps_, *factors_, *along_;
   Floats *sums_, *pairs_ = nullptr, *pre_pairs_ = nullptr;
 };
@@ -355,25 +355,25 @@ void Worker<R>::start_block(const Image& image, int64_t first, int count) {
   for (int t = 0; t < count; ++t)
     for (int h = 0; h < s_.heads; ++h) {
       const int64_t rows = place(t, h) * R;
-      float* to = pass_ == BACKWARD ? query_rows_ + rows * s_.columns : nullptr;
-      lay_out(call_.q, t, h, call_.scale, queries_ + rows * s_.width, to);
+      float* to = pass_ == BACKWARD ? query_rows_ + rows / TERMS * s_.columns : nullptr;
+      lay_out(call_.q, t, h, s_.query_scale, queries_ + rows * s_.width, to);
       if (knows_lse) {
         std::fill(lse_ + rows, lse_ + rows + R, 0.0f);
         std::copy_n(call_.lse + map(h) * s_.tokens + row_ + t * R, there(t), lse_ + rows);
       }
       if (pass_ != BACKWARD) continue;
-      to = grad_rows_ + rows * s_.columns;
+      to = grad_rows_ + rows / TERMS * s_.columns;
       lay_out(call_.grad, t, h, 1, grad_columns_ + rows * s_.width, to);
-      if (s_.unmixed) multiply_outputs(t, to);
+      if (s_.unmixed) multiply_outputs(t);
     }
 }
 
-// Rows of a tile and a head, times a factor: by columns, and by rows too if asked; zeros where there
-// are none.
+// Words of a tile's rows of a head, times a factor: by columns, and by rows too if asked; zeros where
+// there are none.
 template <int R>
 void Worker<R>::lay_out(const Array& x, int t, int h, float factor, float* columns, float* to) const {
   const Rows source(call_, x, map(h));
-  alignas(64) float row[MOST_WIDTH] = {};
+  alignas(64) float row[MOST_WIDTH] = {}, buffer[MOST_WIDTH];
   for (int r = 0; r < R; ++r) {
     if (r < there(t)) {
       source.read(row_ + t * R + r, row);
@@ -381,22 +381,23 @@ void Worker<R>::lay_out(const Array& x, int t, int h, float factor, float* colum
     } else {
       std::fill(row, row + s_.columns, 0.0f);
     }
-    for (int c = 0; c < s_.width; ++c) columns[c * R + r] = row[c];
-    if (to) copy_vectors(row, s_.columns, to + r * s_.columns);
+    const float* terms = in_words(row, s_.columns, buffer);
+    for (int c = 0; c < words(s_.width); ++c) columns[c * R + r] = terms[c];
+    if (to) put_row(row, s_.columns, r, to);
   }
 }
 
 // Σ dO · O of the rows of a tile.
 template <int R>
-void Worker<R>::multiply_outputs(int t, const float* grads) {
-  const Rows out(call_, call_.out, map(0));
-  alignas(64) float row[MOST_WIDTH] = {};
+void Worker<R>::multiply_outputs(int t) {
+  const Rows out(call_, call_.out, map(0)), grads(call_, call_.grad, map(0));
+  alignas(64) float row[MOST_WIDTH] = {}, grad[MOST_WIDTH] = {};
   for (int r = 0; r < R; ++r) {
     Floats sum = {};
     if (r < there(t)) {
       out.read(row_ + t * R + r, row);
-      for (int c = 0; c < s_.columns; c += LANES)
-        sum += load(row + c) * load(grads + r * s_.columns + c);
+      grads.read(row_ + t * R + r, grad);
+      for (int c = 0; c < s_.columns; c += LANES) sum += load(row + c) * load(grad + c);
     }
     along_[t * R + r] = sum_of(sum);
   }
@@ -411,10 +412,10 @@ bool Worker<R>::safe(const Image& image) const {
     for (int h = 0; h < s_.heads; ++h) {
       float most = 0, length[R] = {};
       const float* column = queries_ + place(t, h) * s_.width * R;
-      for (int c = 0; c < s_.width; ++c, column += R)
-        for (int r = 0; r < R; ++r) length[r] += column[r] * column[r];
+      for (int c = 0; c < words(s_.width); ++c, column += R)
+        for (int r = 0; r < R; ++r) length[r] += square_of(column[r]);
       for (int r = 0; r < R; ++r) most = length[r] <= most ? most : length[r];
-      reach[h] = std::sqrt(most) * image.key_length[h];
+      reach[h] = std::sqrt(most) * std::fabs(s_.logit_scale) * image.key_length[h];
     }
     for (int h = 0; h < s_.heads; ++h) {
       float most = reach[h];
@@ -457,7 +458,7 @@ template <int R>
 template <typename Worker<R>::Softmax M, int V>
 void Worker<R>::softmax_tile(const float* key, int t, int h, int keys, float* to) {
   Floats sum[R][V];
-  scores<R, V>(queries_ + place(t, h) * s_.width * R, key, s_.width, sum);
+  scores<R, V>(queries_ + place(t, h) * s_.width * R, key, s_.width, s_.logit_scale, sum);
   finish_rows<M, V>(sum, place(t, h), keys, tile(to, t, h));
 }
 
@@ -472,7 +473,8 @@ void Worker<R>::softmax_panel(const Image& image, int p, float* to) {
   for (int h = 0; h < s_.heads; ++h, key += s_.columns * PANEL)
     for (int t = 0; t < count_; ++t)
       if (raw) {
-        scores_to<R>(queries_ + place(t, h) * s_.width * R, key, s_.width, tile(raw, t, h));
+        scores_to<R>(queries_ + place(t, h) * s_.width * R, key, s_.width, s_.logit_scale,
+                     tile(raw, t, h));
       } else if (keys > LANES) {
         softmax_tile<M, 2>(key, t, h, keys, to);
       } else {
@@ -480,7 +482,7 @@ void Worker<R>::softmax_panel(const Image& image, int p, float* to) {
       }
   if (!raw) return;
   for (int t = 0; t < count_; ++t) {
-    mix<R>(pre_, s_.heads, nullptr, tile(raw, t), tile(to, t));
+    mix<R>(pre_, s_.heads, nullptr, 0, tile(raw, t), tile(to, t));
     for (int h = 0; h < s_.heads; ++h) {
       float* logits = tile(to, t, h);
       Floats x[R][2];
@@ -549,6 +551,21 @@ void Worker<R>::subtract_maxima() {
         sums_[i] += value;
         store(x, value);
       }
+}
+
+// The post mix of probabilities, or of exponentials and what divides them.
+template <int R>
+void Worker<R>::mix_probabilities(const float* maps, const float* inverse, float* mixed) const {
+  const float mean = 1.0f / s_.tokens;
+  if (inverse && call_.centred) {
+    mix<R, true, true>(post_, s_.heads, inverse, mean, maps, mixed);
+  } else if (inverse) {
+    mix<R, true>(post_, s_.heads, inverse, 0, maps, mixed);
+  } else if (call_.centred) {
+    mix<R, false, true>(post_, s_.heads, nullptr, mean, maps, mixed);
+  } else {
+    mix<R>(post_, s_.heads, nullptr, 0, maps, mixed);
+  }
 }
 
 // Multiplies maps by the factors 0 and 1 / (1 − p), which depend on seed and place alone.
@@ -673,11 +690,8 @@ void Worker<R>::forward(const Image& image, int64_t first, int count) {
     for (int t = 0; t < count; ++t) {
       if (call_.drops_probabilities) drop(tile(maps, t), t, p);
       float* mixed = post_ ? tile(mixed_, t) : tile(maps, t);
-      if (post_ && divides) {
-        mix<R, true>(post_, s_.heads, inverse_ + place(t, 0) * R, tile(maps, t), mixed);
-      } else if (post_) {
-        mix<R>(post_, s_.heads, nullptr, tile(maps, t), mixed);
-      }
+      const float* inverse = divides ? inverse_ + place(t, 0) * R : nullptr;
+      if (post_) mix_probabilities(tile(maps, t), inverse, mixed);
       if (call_.norm_weight) normalize(mixed, nullptr);
       if (!call_.drops_mixed) continue;
       if (call_.bias) add_map_bias(mixed);
@@ -746,11 +760,11 @@ void Worker<R>::grad_probabilities(int t, int p, float* probabilities, float* gr
   if (post_) {
     add_products<R>(grad_maps, probabilities, heads, there(t), pairs_);
     // post[h][g] is laid out as the turned mix of the other direction.
-    mix<R>(call_.post, heads, nullptr, grad_maps, grads);
+    mix<R>(call_.post, heads, nullptr, 0, grad_maps, grads);
   } else {
     std::memcpy(grads, grad_maps, heads * TILE * sizeof(float));
   }
-  if (products_) mix<R, false, true>(products_, heads, nullptr, probabilities, grads);
+  if (products_) mix<R, false, false, true>(products_, heads, nullptr, 0, probabilities, grads);
   if (call_.constant)
     for (int h = 0; h < heads; ++h)
       for (int i = h * TILE; i < (h + 1) * TILE; i += LANES)
@@ -764,12 +778,16 @@ void Worker<R>::backward_tile(int t, int p, float* maps, float* mixed, float* gr
   const int64_t bytes = s_.heads * TILE * sizeof(float);
   float *probabilities = maps, *grad_maps = tile(grad_maps_, t);
   if (call_.drops_probabilities) {
-    std::memcpy(dropped_, maps, bytes);
-    drop(dropped_, t, p);
-    probabilities = dropped_;
+    std::memcpy(seen_, maps, bytes);
+    drop(seen_, t, p);
+    probabilities = seen_;
+  } else if (call_.centred) {
+    const float mean = 1.0f / s_.tokens;
+    for (int i = 0; i < s_.heads * TILE; i += LANES) store(seen_ + i, load(maps + i) - mean);
+    probabilities = seen_;
   }
   if (post_) {
-    mix<R>(post_, s_.heads, nullptr, probabilities, mixed);
+    mix<R>(post_, s_.heads, nullptr, 0, probabilities, mixed);
   } else {
     std::memcpy(mixed, probabilities, bytes);
   }
@@ -790,6 +808,7 @@ void Worker<R>::backward(const Image& image, int64_t first, int count, float* gr
   start_block(image, first, count);
   const int heads = s_.heads;
   const int64_t head_columns = int64_t(s_.columns) * PANEL, head_rows = int64_t(R) * s_.columns;
+  const int64_t head_words = head_rows / TERMS;
   // A large log-sum-exp has too few digits after the point.
   const bool divides = !safe(image);
   if (divides) exponentials(image, false);
@@ -803,7 +822,7 @@ void Worker<R>::backward(const Image& image, int64_t first, int count, float* gr
     for (int h = 0; h < heads; ++h)
       for (int t = 0; t < count; ++t)
         scores_to<R>(grad_columns_ + place(t, h) * s_.width * R, value + h * head_columns, s_.width,
-                     tile(grad_maps_, t, h));
+                     1, tile(grad_maps_, t, h));
     for (int t = 0; t < count; ++t) {
       backward_tile(t, p, tile(maps, t), tile(mixed_, t), tile(grads, t));
       if (!call_.pre) count_pairs();
@@ -816,7 +835,7 @@ void Worker<R>::backward(const Image& image, int64_t first, int count, float* gr
     float* grad_value = grad_values + p * s_.panel_columns;
     for (int h = 0; h < heads; ++h)
       for (int t = 0; t < count; ++t)
-        add_transposed(tile(mixed_, t, h), grad_rows_ + place(t, h) * head_rows, R, s_.columns,
+        add_transposed(tile(mixed_, t, h), grad_rows_ + place(t, h) * head_words, R, s_.columns,
                        grad_value + h * head_columns);
   }
   for (int i = 0; i < rows(); ++i) inverse_[i] = sum_of(sums_[i]);
@@ -830,7 +849,7 @@ void Worker<R>::backward(const Image& image, int64_t first, int count, float* gr
     if (call_.pre) {
       for (int t = 0; t < count; ++t) {
         add_products<R>(tile(grads, t), tile(panel(raw_, p), t), heads, there(t), pre_pairs_);
-        mix<R>(call_.pre, heads, nullptr, tile(grads, t), tile(mixed_, t));
+        mix<R>(call_.pre, heads, nullptr, 0, tile(grads, t), tile(mixed_, t));
         count_pairs();
       }
       grads = mixed_;
@@ -841,7 +860,7 @@ void Worker<R>::backward(const Image& image, int64_t first, int count, float* gr
       for (int t = 0; t < count; ++t) {
         add_outputs<R>(tile(grads, t, h), key + int64_t(h) * PANEL * s_.columns, s_.columns,
                        s_.keys(p), rows_ + place(t, h) * head_rows);
-        add_transposed(tile(grads, t, h), query_rows_ + place(t, h) * head_rows, R, s_.columns,
+        add_transposed(tile(grads, t, h), query_rows_ + place(t, h) * head_words, R, s_.columns,
                        grad_key + h * head_columns);
       }
   }
@@ -861,7 +880,7 @@ void Worker<R>::backward_unmixed(const Image& image, bool divides, float* grad_k
     for (int t = 0; t < count_; ++t) {
       float* grads = tile(grad_maps_, t);
       scores_to<R>(grad_columns_ + t * s_.width * R, image.value_columns + p * s_.panel_columns,
-                   s_.width, grads);
+                   s_.width, 1, grads);
       if (drops) drop(tile(dropped, t), t, p);
       if (drops) drop(grads, t, p);
       for (int r = 0; r < R; ++r)

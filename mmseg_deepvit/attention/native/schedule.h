@@ -3,8 +3,8 @@
 
 // Floating-point operations that a second thread is worth.
 constexpr double WORK_A_THREAD = 2e6;
-// Memory that stays near while a block of rows is worked on, and most tiles of a block.
-constexpr int64_t NEAR_BYTES = 512 * 1024, MOST_TILES = 4;
+// Memory that stays near while a block of rows is worked on.
+constexpr int64_t NEAR_BYTES = 512 * 1024;
 
 // Gradients of keys and values that one thread sums up for one image, in panels of columns.
 struct Sums {
@@ -39,20 +39,11 @@ static void write_gradients(const Call& call, const Sizes& s, const Image& image
     for (int c = 0; c < s.width; ++c)
       added[c] = call.bias[h] * static_cast<float>(image.grads[h * s.width + c]);
   const int64_t place = int64_t(h) * s.columns * PANEL;
-  if (call.centred)
-    for (int c = 0; c < s.width; ++c) {
-      double sum = 0;
-      for (int p = 0; p < s.panels; ++p) {
-        const float* value = sums.values + p * s.panel_columns + place + c * PANEL;
-        for (int j = 0; j < s.keys(p); ++j) sum += value[j];
-      }
-      added[c] -= sum / s.tokens;
-    }
   float row[MOST_WIDTH];
   for (int j = 0; j < s.tokens; ++j) {
     const int64_t at_key = j / PANEL * s.panel_columns + place + j % PANEL;
     const float *key = sums.keys + at_key, *value = sums.values + at_key;
-    for (int c = 0; c < s.width; ++c) row[c] = key[c * PANEL];
+    for (int c = 0; c < s.width; ++c) row[c] = s.logit_scale * key[c * PANEL];
     grad_k.write(j, row);
     for (int c = 0; c < s.width; ++c) row[c] = weight * value[c * PANEL] + added[c];
     grad_v.write(j, row);
