@@ -167,7 +167,7 @@ def test_what_is_not_finite_reaches_the_same_outputs(instructions, dtype, mixes,
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
 @pytest.mark.parametrize("shape", [(2, 4, 45, 8), (1, 3, 19, 1), (3, 5, 130, 35)], ids=str)
 def test_half_inputs_cost_a_rounding(instructions, shape, dtype, norm):
-    """Errors are those of rounding the results, whether maps are rounded too or not."""
+    """Errors stay within two roundings of the results, whether maps are rounded too or not."""
     call = make_call(shape, ("pre", "post"), torch.float32)
     norm = make_norm(norm, shape[1], torch.float32)
     call, exact_call = halve(call, dtype)
@@ -185,22 +185,24 @@ def test_half_inputs_cost_a_rounding(instructions, shape, dtype, norm):
             assert error < 2 * rounding, name
 
 
-def test_numbers_of_16_bits_round_as_pytorch_rounds():
+def test_numbers_of_16_bits_round_as_pytorch_rounds(instructions):
     """One token attends to itself alone, so outputs are values, written in 16 bits."""
     for dtype in (torch.float16, torch.bfloat16):
         bits = torch.arange(2**16, dtype=torch.int32).to(torch.int16)
         values = bits.view(dtype)[bits.view(dtype).isfinite()]
-        # Products of bfloat16 as it is take values below 2^-126 for zeros.
-        values = values[(values == 0) | (values.abs().float() > 2**-126)]
+        weight = 1.0009
+        if instructions == "avx512" and dtype == torch.bfloat16:
+            # Products of bfloat16 as it is round the map, and take values below 2^-126 for zeros.
+            weight = 1 + 2**-7
+            values = values[(values == 0) | (values.abs().float() >= 2**-126)]
         values = values[: len(values) // 64 * 64].view(-1, 1, 1, 64)
         zeros = torch.zeros_like(values)
         out = native_head_mixing_attention(zeros, zeros, values, scale=1.0)
         assert torch.equal(out, values)
-        weight = 1 + 2**-7  # products have more digits than dtype, and all of them in fp32
         mixed = native_head_mixing_attention(
             zeros, zeros, values, scale=1.0, post_weight=torch.full((1, 1), weight)
         )
-        assert torch.equal(mixed, (values.float() * weight).to(dtype))
+        assert torch.equal(mixed, (values.float() * torch.tensor(weight)).to(dtype))
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])

@@ -2,10 +2,10 @@
 
 Paper and function: :mod:`mmseg_deepvit.attention.streaming`; online tiles that are summed up in
 registers: Goto and van de Geijn, https://doi.org/10.1145/1356052.1356053.
-Deviations: none in result. Sums and maps are fp32, whatever the inputs. Where the processor has
-AVX512-BF16 and all inputs are bfloat16, products take two terms at once: maps and their gradients
-are rounded to bfloat16 before they meet values, keys and queries, as in FlashAttention. Errors stay
-below those of rounding the results.
+Deviations: none in result of fp32 and fp16. Sums and maps are fp32, whatever the inputs. Where the
+processor has AVX512-BF16 and all inputs are bfloat16, products take two terms at once: maps and
+their gradients are rounded to bfloat16 before they meet values, keys and queries, as in
+FlashAttention. Errors stay within two roundings of the results.
 
 The passes are C++17 in ``*.h``, compiled once for each set of instructions into one binary
 (``library.cpp``): :mod:`.library` loads it and :mod:`.passes` calls it. A block of query rows goes

@@ -12,9 +12,6 @@ typedef float Anywhere __attribute__((vector_size(4 * LANES), may_alias, aligned
 
 static INLINE Floats load(const float* x) { return *(const Floats*)x; }
 static INLINE void store(float* x, Floats value) { *(Floats*)x = value; }
-static INLINE void copy_vectors(const float* from, int count, float* to) {
-  for (int i = 0; i < count; i += LANES) store(to + i, load(from + i));
-}
 static INLINE Floats all(float x) { return x - Floats{}; }
 
 static INLINE Ints iota() {
