@@ -1,8 +1,9 @@
 """Record a finished run.
 
-A record in ``runs.json`` has model, commands, seed, digests of the settings, commits, versions,
-hardware, iterations, time, scores, collapse, curves of losses and the resolved config. Scores of
-each image go to ``scores.csv.xz``. The run that the study names as ``cases`` leaves ``cases.jpg``.
+A record in ``runs.json`` has model, command, seed, digests of the settings, commits, versions,
+hardware, iterations, time, scores, collapse, curves of losses and the resolved config. Curves are
+columns as ``pandas.DataFrame`` takes them. Scores of each image go to ``scores.csv.xz``. The run
+that the study names as ``cases`` leaves ``cases.jpg``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch
 from ..analysis.collapse import measure_collapse
 from ..analysis.collapse_report import headline
 from ..analysis.models import choose_images, config_subject
-from ..analysis.training_log import Curve, read_log
+from ..analysis.training_log import TrainingLog, read_log
 from ..command_line import load_config
 from ..command_line.benchmark import describe_machine
 from ..errors import UserError
@@ -36,7 +37,7 @@ from .study_files import lock_study, read_runs, write_run, write_runs
 CASES = "cases.jpg"
 #: Images of the test set, evenly spaced, that collapse is measured on.
 NUM_COLLAPSE_IMAGES = 16
-#: Approximate number of points that are kept of a curve.
+#: Approximate number of points that are kept of the curves.
 NUM_POINTS = 40
 _PACKAGES = ("torch", "timm", "opencv-python", "numpy")
 _STACKS = ("mmengine", "mmcv", "mmsegmentation")
@@ -130,11 +131,9 @@ def record_run(
         "labels": dict(run.model.labels),
         "seed": run.seed,
         "config": run.model.config,
-        "train": _command("train.py", run.model.config, run.train_words),
-        "test": {
-            name: _command("test.py", f"{run.model.config} CHECKPOINT", [*words, *run.option_words])
-            for name, words in run.model.tests.items()
-        },
+        "train": shlex.join(["python", "tools/train.py", run.model.config, *run.train_words]),
+        # Words that tools/test.py takes besides config, checkpoint and the options of the training.
+        "test": {name: list(words) for name, words in run.model.tests.items()},
         "digests": dict(digests),
         "commits": list(commits),
         # The log may end before the training: it has every fiftieth iteration.
@@ -145,19 +144,18 @@ def record_run(
         "collapse": headline(collapse),
         "machine": describe_machine(torch.device("cuda" if torch.cuda.is_available() else "cpu")),
         "versions": _versions(),
-        "curves": {key: _thinned(log.curve(key)) for key in keys},
+        "curves": _thinned(log, keys),
     }
     write_run(study.folder, run, {**_rounded(left), "settings": cfg.to_dict()}, image_scores)
 
 
-def _thinned(curve: Curve) -> list[list[float]]:
-    """Evenly spaced points of a curve, the last one included."""
-    step = -(-len(curve) // NUM_POINTS)
-    return [[at, value] for at, value in curve[::-1][::step][::-1]]
-
-
-def _command(tool: str, subject: str, words: list[str]) -> str:
-    return f"python tools/{tool} {subject} {shlex.join(map(str, words))}"
+def _thinned(log: TrainingLog, keys: Sequence[str]) -> dict[str, list[float | None]]:
+    """Curves at evenly spaced iterations, the last one included; None where a key has no value."""
+    curves = {key: dict(log.curve(key)) for key in keys}
+    logged = sorted(set().union(*curves.values()))
+    step = -(-len(logged) // NUM_POINTS) or 1
+    kept = logged[::-1][::step][::-1]
+    return {"iteration": [*kept], **{k: [c.get(at) for at in kept] for k, c in curves.items()}}
 
 
 def _versions() -> dict[str, str]:
