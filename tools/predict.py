@@ -1,8 +1,8 @@
 """Segment images: tools/predict.py IMAGE|FOLDER|GLOB… --checkpoint FILE [--out-dir DIR].
 
 The config is the one inside the checkpoint, or --config FILE. An ONNX file that tools/export.py
-wrote needs none. A model that tools/train.py trained here has a name, that of its config: --model
-NAME.
+wrote needs none. --model NAME takes the newest checkpoint in work_dirs/NAME, which is where
+tools/train.py NAME.py leaves it.
 
 Each image gets NAME_overlay.png (the classes over the image, with a legend) and NAME_labels.png
 (one channel, the class index of each pixel, at the image's size).
@@ -40,7 +40,7 @@ def parse_args() -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group(required=True)
     file = "file that training saved, or tools/export.py (.onnx)"
     source.add_argument("--checkpoint", help=file)
-    name = "name of a config of this repository that was trained: its newest checkpoint"
+    name = "newest checkpoint that the config of this name was trained to, in work_dirs/NAME"
     source.add_argument("--model", metavar="NAME", help=name)
     folder = "folder for the results, made if missing (predictions)"
     parser.add_argument("--out-dir", default="predictions", help=folder)
@@ -54,31 +54,29 @@ def parse_args() -> argparse.Namespace:
     if not 0 <= args.opacity <= 1:
         parser.error(f"--opacity must be from 0 to 1, got {args.opacity}")
     if args.model:
-        if args.config:
-            parser.error("--model NAME names the config too: leave out --config")
-        args.config, args.checkpoint = find_model(args.model)
+        args.checkpoint = find_model(args.model)
     if is_onnx(args.checkpoint) and (args.amp or args.tta or args.cfg_options):
         parser.error("an .onnx file holds its settings: leave out --amp, --tta and --cfg-options")
     return args
 
 
-def find_model(name: str) -> tuple[str, str]:
-    """Find config and newest checkpoint of a model that was trained here.
+def find_model(name: str) -> str:
+    """Find the newest checkpoint of a model that was trained here, by the name of its config.
 
     Raises:
-        UserError: There is no such config, or it was not trained; the message has the command.
+        UserError: It was not trained; the message has the command.
     """
+    work_dir = Path("work_dirs") / name
+    if checkpoint := find_whole_checkpoint(work_dir):
+        return checkpoint
+    missing = f"--model {name} has no weights in {work_dir}"
     config = ROOT / "configs" / f"{name}.py"
     if not config.is_file():
-        raise UserError(f"--model {name} is no name of a config; configs/README.md lists them")
-    checkpoint = find_whole_checkpoint(Path("work_dirs") / name)
-    if checkpoint is None:
-        start = read_header(config).start
-        raise UserError(
-            f"--model {name} has no weights in work_dirs/{name}, and the terms of most data sets "
-            f"forbid passing weights on; train it: {start}"
-        )
-    return str(config), checkpoint
+        raise UserError(f"{missing}, and is no name of a config; configs/README.md lists them")
+    raise UserError(
+        f"{missing}, and the terms of most data sets forbid passing weights on; train it: "
+        f"{read_header(config).start}"
+    )
 
 
 def is_onnx(checkpoint: str) -> bool:
