@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import require_stack  # noqa: F401
@@ -17,11 +18,15 @@ from ..quick_help import only_help
 if not only_help():
     import torch
 
+_HIDDEN_SPACE = "\0"  # no argument of a process holds it
 _LONGEST_SIDE = 32768  # pixels of an image's side, OpenCV's limit
 
 
 class ConfigOptions(DictAction):
-    """mmengine's reading of ``KEY=VALUE``, with a usage error where it cannot read."""
+    """mmengine's reading of ``KEY=VALUE``, which keeps spaces within values, as paths have them.
+
+    Where it cannot read, it is a usage error.
+    """
 
     def __call__(
         self,
@@ -31,11 +36,32 @@ class ConfigOptions(DictAction):
         option_string: str | None = None,
     ) -> None:
         """Parse, or leave with status 2 and one line."""
+        given = [str(value) for value in values or ()]
         try:
-            super().__call__(parser, namespace, values, option_string)
+            super().__call__(parser, namespace, [_hide_spaces(v) for v in given], option_string)
         except (AssertionError, RecursionError, ValueError):
-            given = " ".join(map(str, values or ()))
-            parser.error(f"{option_string} {given}: expected KEY=VALUE, lists as KEY='[a,b]'")
+            line = " ".join(given)
+            parser.error(f"{option_string} {line}: expected KEY=VALUE, lists as KEY='[a,b]'")
+        setattr(namespace, self.dest, _show_spaces(getattr(namespace, self.dest)))
+
+
+def _hide_spaces(given: str) -> str:
+    """Replace spaces, which mmengine would remove, but for those around the items of a list."""
+    key, equals, value = given.partition("=")
+    value = value.strip()
+    if "," in value or value.startswith(("[", "(")):
+        value = re.sub(r"(?<=[,(\[]) +| +(?=[,)\]])", "", value)
+    return key + equals + value.replace(" ", _HIDDEN_SPACE)
+
+
+def _show_spaces(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace(_HIDDEN_SPACE, " ")
+    if isinstance(value, Mapping):
+        return {key: _show_spaces(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_show_spaces, value))
+    return value
 
 
 def tool_parser(doc: str | None) -> argparse.ArgumentParser:

@@ -21,3 +21,21 @@ def test_options_that_can_be_read():
     add_config_options(parser)
     args = parser.parse_args(["--cfg-options", "a.b=3", "c=[1,2]", "d=(x,0.5)"])
     assert args.cfg_options == {"a.b": 3, "c": [1, 2], "d": ("x", 0.5)}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("/my data/ISIC (old) 2018", "/my data/ISIC (old) 2018"),
+        ("[ 1, 2 ]", [1, 2]),
+        ("1, 2", [1, 2]),
+        ("[(a b, 3), 'c d' ]", [("a b", 3), "c d"]),
+        (" 3 ", 3),
+        ("", ""),
+    ],
+)
+def test_spaces_within_values_stay(value, expected):
+    parser = argparse.ArgumentParser()
+    add_config_options(parser)
+    args = parser.parse_args(["--cfg-options", "a=1", "--cfg-options", f"b={value}"])
+    assert args.cfg_options == {"a": 1, "b": expected}
