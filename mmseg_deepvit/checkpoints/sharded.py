@@ -2,10 +2,10 @@
 
     iter_8000.pth/.metadata     which part of which tensor is in which file
                   __0_0.distcp  parts of tensors; a file of each process
-                  rest.pth      all else, with marks in the places of these tensors, and the
-                                checksums of the other files
+                  rest.pth      all else, with marks where these tensors belong, and the checksums
+                                of the other files
 
-PyTorch unpickles ``.metadata`` and objects that are no tensors, and so runs their code. Here
+PyTorch unpickles ``.metadata``, and all objects but tensors, which runs any code in them. Here
 ``.metadata`` may hold PyTorch's own descriptions only, and the rest is an ordinary checkpoint file.
 PyTorch also accepts damaged tensors, and tensors without all their parts. Here files are compared
 with their checksums, and parts must make up their tensor.

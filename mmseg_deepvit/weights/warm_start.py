@@ -71,7 +71,7 @@ def repeated_state(model: ViTTrunk, state: dict[str, Tensor], times: int) -> dic
         times: Number of times that the deeper one has each block.
 
     Returns:
-        The weights, of which the copies have the LayerScale of the model.
+        The weights; the copies have the model's LayerScale.
 
     Raises:
         CheckpointError: The model has no LayerScale, which the copies need.

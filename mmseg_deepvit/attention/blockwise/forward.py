@@ -21,7 +21,7 @@ def moments(
         k: Keys, (B, H, N, d).
         settings: Settings of the maps, of which only those before the post mix matter.
         rows: Division of the rows into n blocks of R.
-        lse: Memory for the log-sum-exp of the rows, (B, n, H, R), which the pass fills in.
+        lse: Memory for the log-sum-exp of the rows, (B, n, H, R); the pass fills it.
 
     Returns:
         Σ P_h, (H,), and Σ P_h P_g, (H, H), in float64. P is dropped out where the settings say so.

@@ -59,8 +59,8 @@ class StreamingBackend:
             gradients.
         totals: Function of (grad, out, v), of which the first two are (B, N, H, d), that returns
             two sums over images, as :func:`totals` does.
-        reads_out: Whether ``backward`` takes the output as its last argument too, and reads that of
-            calls that mix nothing.
+        reads_out: Whether ``backward`` takes the output as its last argument. It needs it for calls
+            that mix nothing.
     """
 
     map_dtype: Callable[[Tensor, bool], torch.dtype]

@@ -37,7 +37,7 @@ class Survey:
         images_with: Number of images that hold each label.
         problems: Problems in the order of the data set.
         good: Numbers of pairs without problems.
-        read: Numbers of pairs of which both files were read, with any labels.
+        read: Numbers of pairs whose two files could be read, whatever their labels.
         unlabelled: Number of masks that hold ``ignore_index`` alone.
     """
 
