@@ -1,8 +1,8 @@
 """Published families of weights, recognised by the keys of a file.
 
 A family's marks are patterns of keys that each of its files has. A file belongs to the first of
-:data:`FAMILIES` whose marks it all has. Families with special parts come first, because their
-files have the common families' marks too.
+:data:`FAMILIES` of which it has every mark, and no key that the family lacks. Families with special
+parts come first, because their files have the common families' marks too.
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ def better_rule(score: str) -> str:
 class ResumableEarlyStoppingHook(EarlyStoppingHook):
     """mmengine's ``EarlyStoppingHook`` whose count goes on in a resumed run.
 
-    mmengine's hook begins to count anew. An unknown score is an error here, not a warning. A score
-    that stays equal has not improved.
+    mmengine's hook counts from zero again. An unknown score is an error here, not a warning. A
+    score that stays equal has not improved.
 
     Args:
         monitor: Name of the score.

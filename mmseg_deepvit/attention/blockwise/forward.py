@@ -19,7 +19,7 @@ def moments(
     Args:
         q: Queries, (B, H, N, d).
         k: Keys, (B, H, N, d).
-        settings: Settings of the maps, of which only those before the post mix matter.
+        settings: Settings of the maps; those of the post mix and after it do not matter.
         rows: Division of the rows into n blocks of R.
         lse: Memory for the log-sum-exp of the rows, (B, n, H, R); the pass fills it.
 

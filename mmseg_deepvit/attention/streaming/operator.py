@@ -57,10 +57,10 @@ class StreamingBackend:
             (B, N, H, d).
         backward: Function of (grad, q, k, v, settings, rows, lse, coupling) that returns the
             gradients.
-        totals: Function of (grad, out, v), of which the first two are (B, N, H, d), that returns
-            two sums over images, as :func:`totals` does.
-        reads_out: Whether ``backward`` takes the output as its last argument. It needs it for calls
-            that mix nothing.
+        totals: Function of (grad, out, v) that returns two sums over images, as :func:`totals`
+            does; grad and out are (B, N, H, d).
+        reads_out: Whether ``backward`` takes the output as its last argument, which calls that mix
+            nothing need.
     """
 
     map_dtype: Callable[[Tensor, bool], torch.dtype]
