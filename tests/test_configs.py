@@ -1,5 +1,7 @@
 """Every config builds whole, on the meta device where that goes, and shrunk learns and predicts."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -149,13 +151,21 @@ def test_any_backbone_goes_with_a_task(tmp_path, backbone):
 
 
 def test_the_published_recipe_of_cityscapes():
-    """Batch, scales and windows of the published config; a class that is never scored."""
+    """Scales and windows of the published config; a class that is never scored."""
     cfg = load_config(str(ROOT / "configs/upernet_diversepatch-swin-l_cityscapes-1025x1025.py"))
-    assert cfg.auto_scale_lr.base_batch_size == 4 * cfg.train_dataloader.batch_size == 8
     assert [step.scale for step in cfg.train_pipeline if "scale" in step] == [(2049, 1025)]
     assert [step.scale for step in cfg.test_pipeline if "scale" in step] == [(2049, 1025)]
     assert cfg.model.test_cfg == {"mode": "whole", "unscored_classes": 1}
     assert cfg.test_dataloader.dataset.pipeline == cfg.test_pipeline
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_the_rate_is_for_the_batch_that_the_start_line_makes(path):
+    """So auto_scale_lr.enable=True changes nothing when a config is started as it says."""
+    several = re.search(r"^#.* tools/dist_train\.sh \S+ (\d+)", path.read_text(), re.M)
+    devices = int(several[1]) if several else 1
+    cfg = load_config(str(path))
+    assert cfg.auto_scale_lr.base_batch_size == devices * cfg.train_dataloader.batch_size
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)

@@ -61,6 +61,8 @@ def settings_digests(
     content = {key: value for key, value in config.items() if key in known_keys()}
     training = {k: v for k, v in content.items() if k not in (_OF_TESTS | _DECIDES_NOTHING)}
     training["model"] = content.get("model")
+    if not (training.get("auto_scale_lr") or {}).get("enable"):
+        training.pop("auto_scale_lr", None)  # the batch that a rate is for decides nothing then
     imports = content.get("custom_imports") or {}
     if isinstance(names := imports.get("imports"), list):
         names = [name for name in names if name != _SAFE_LOADING]

@@ -28,6 +28,7 @@ CONFIG = {
     "default_hooks": {"logger": {"type": "LoggerHook", "interval": 50}, "schedule": {"by": 1}},
     "custom_hooks": [{"type": "EMAHook", "momentum": 0.1}],
     "randomness": {"seed": 0},
+    "auto_scale_lr": {"enable": False, "base_batch_size": 4},
     "crop_size": (64, 64),
     "custom_imports": {"imports": ["mmseg_deepvit"]},
     "work_dir": "a",
@@ -41,6 +42,8 @@ SAFE_LOADING = "mmseg_deepvit.safe_loading.installed"
         ("model.backbone.num_layers", 3, {"training", "test one", "test tta"}),
         ("train_dataloader.batch_size", 4, {"training"}),
         ("randomness.seed", 1, {"training"}),
+        ("auto_scale_lr.enable", True, {"training"}),
+        ("auto_scale_lr.base_batch_size", 8, set()),  # it is not enabled
         ("default_hooks.schedule.by", 2, {"training"}),
         ("custom_hooks", [{"type": "EMAHook", "momentum": 0.2}], {"training"}),
         ("custom_hooks", [*CONFIG["custom_hooks"], {"type": "ClassCheckHook"}], set()),

@@ -7,3 +7,4 @@ param_scheduler = [
     dict(type="PolyLR", eta_min=0.0, power=1.0, begin=200, end=max_iters, by_epoch=False),
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+auto_scale_lr = dict(base_batch_size=8)

@@ -22,6 +22,7 @@ param_scheduler = [
     dict(type="PolyLR", eta_min=0.0, power=1.0, begin=50, end=max_iters, by_epoch=False),
 ]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+auto_scale_lr = dict(base_batch_size=8)
 default_hooks = dict(
     logger=dict(interval=20), checkpoint=dict(interval=max_iters, max_keep_ckpts=1)
 )
