@@ -133,9 +133,21 @@ def _leaves(content: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def study_digests(study: Study) -> dict[str, dict[str, str]]:
-    """Digests of all runs of a study, by their names."""
+    """Digests of all runs of a study, by their names.
+
+    Raises:
+        UserError: A config cannot be read, or two runs would train the same weights.
+    """
     configs = {path: load_config(path) for path in {m.config for m in study.models.values()}}
-    return {run.name: run_digests(run, configs[run.model.config]) for run in study.runs}
+    digests = {run.name: run_digests(run, configs[run.model.config]) for run in study.runs}
+    names: dict[str, str] = {}
+    for name, parts in digests.items():
+        if (other := names.setdefault(parts[TRAINING], name)) != name:
+            raise UserError(
+                f"{other} and {name} train with the same settings: change an option of one (its "
+                "config may have that value already), or give one model the tests of both"
+            )
+    return digests
 
 
 def check_training(work_dir: Path, digest: str) -> list[str]:

@@ -148,6 +148,20 @@ def test_other_settings_are_accepted_for_a_reason(recorded):
     assert find_records(study_in(recorded))[1] == {}
 
 
+def test_an_option_that_changes_nothing_is_told(recorded):
+    """A value that the config has already would be a row of equal scores, after hours."""
+    again = "{config: configs/linear_vit-w64-d12_isic2018-128x128.py, options: {OPTION}}"
+    study = recorded / "study.yml"
+    study.write_text(STUDY.replace("}}\n", f"}}, same: {again}}}\n"))
+    edit(recorded, "{OPTION}", "{model.backbone.drop_path_rate: 0.05}")
+    with pytest.raises(
+        UserError, match=r"^plain-seed0 and same-seed0 train with the same settings"
+    ):
+        find_records(study_in(recorded))
+    edit(recorded, "0.05", "0.1")
+    assert set(find_records(study_in(recorded))[0]) == {"plain-seed0"}
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*/study.yml")), ids=str)
 def test_ours_are_of_what_their_studies_say(path, monkeypatch):
     monkeypatch.chdir(ROOT)
