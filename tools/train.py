@@ -26,6 +26,9 @@ AMP_TYPES: dict[str, dict[str, Any]] = {
     "fp16": dict(dtype="float16", loss_scale="dynamic"),
     "bf16": dict(dtype="bfloat16", loss_scale=1.0),
 }
+#: The momentum of iteration n is at least 10 / (10 + n). A constant one of 0.0002 would leave in a
+#: short training most of the weights that it began with.
+EMA = dict(ema_type="MomentumAnnealingEMA", gamma=10)
 #: mmengine's visualizer backend and the package it needs.
 LOG_BACKENDS = {
     "mlflow": ("MLflowVisBackend", "mlflow"),
@@ -42,7 +45,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help=last)
     kinds = "automatic mixed precision: fp16 with loss scaling (default), or bf16, on CPUs too"
     parser.add_argument("--amp", nargs="?", const="fp16", choices=sorted(AMP_TYPES), help=kinds)
-    ema = "validate and save an exponential moving average of the weights (0.0002)"
+    ema = "validate and save an exponential moving average of the weights (0.0002 or more)"
     parser.add_argument("--ema", nargs="?", const=2e-4, type=float, metavar="MOMENTUM", help=ema)
     every = "log measures of collapse every INTERVAL iterations (500)"
     parser.add_argument(
@@ -233,7 +236,7 @@ def main() -> None:
     if args.ema is not None:
         if not 0 < args.ema < 1:
             raise UserError(f"--ema takes a momentum above 0 and below 1, got {args.ema:g}")
-        add_hook(cfg, "--ema", "EMAHook", momentum=args.ema)
+        add_hook(cfg, "--ema", "EMAHook", momentum=args.ema, **EMA)
     if args.collapse is not None:
         if args.collapse < 1:
             raise UserError(f"--collapse takes iterations from 1 on, got {args.collapse}")

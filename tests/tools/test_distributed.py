@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from mmseg_deepvit.checkpoints import read_checkpoint
 from mmseg_deepvit.datasets.demo import write_demo_dataset
@@ -45,7 +46,7 @@ def config(tmp_path_factory):
 def trained(config, tmp_path_factory):
     """Two iterations by two processes, with a moving average and measures of collapse."""
     folder = tmp_path_factory.mktemp("trained")
-    options = ("--work-dir", folder / "run", "--ema", "0.5", "--collapse", "1")
+    options = ("--work-dir", folder / "run", "--ema", "--collapse", "1")
     status, log = run_script("tools/dist_train.sh", config, 2, *options, log=folder / "log")
     assert status == 0, log[-3000:]
     return SimpleNamespace(work_dir=folder / "run", log=log)
@@ -64,6 +65,14 @@ def test_training_by_two_processes(trained):
     assert saved["meta"]["iter"] == 2
     assert not any(name.startswith("module.") for name in saved["state_dict"])
     assert len(list(trained.work_dir.glob("*/*.log"))) == 1
+
+
+def test_a_short_moving_average_forgets_its_start(trained):
+    name = "decode_head.conv_seg.weight"
+    first, last = (read_checkpoint(trained.work_dir / f"iter_{i}.pth") for i in (1, 2))
+    before, after = (saved["ema_state_dict"][f"module.{name}"] for saved in (first, last))
+    assert not torch.equal(before, after)
+    torch.testing.assert_close(last["state_dict"][name], before.lerp(after, 10 / 11))
 
 
 def scores_of(work_dir):
@@ -119,7 +128,7 @@ def test_slurm_resumes_and_stops_on_sigterm(trained, config, tmp_path):
     """The warning of a scheduler reaches one process, and all save and leave with status 143."""
     work_dir = shutil.copytree(trained.work_dir, tmp_path / "run")
     (work_dir / "last_checkpoint").write_text(str(work_dir / "iter_2.pth"))
-    options = (config, "--work-dir", work_dir, "--ema", "0.5", "--resume", *MANY)
+    options = (config, "--work-dir", work_dir, "--ema", "--resume", *MANY)
     with started_by_slurm(tmp_path, *options) as processes:
         wait_until_saved(work_dir, processes[0], beyond=2)
         processes[1].send_signal(signal.SIGTERM)
