@@ -173,8 +173,8 @@ def test_ours_are_of_what_their_studies_say(path, monkeypatch):
     for run in study.runs:
         if run.name in records:
             record = records[run.name]
-            words = shlex.split(record["train"])  # python tools/train.py CONFIG WORDS --cfg-options …
-            words = words[3 : words.index("--cfg-options")]
+            words = shlex.split(record["train"])
+            words = words[3 : words.index("--cfg-options")]  # after "python tools/train.py CONFIG"
             digests = settings_digests(record["settings"], words, run.model.tests)
             assert record["digests"] == digests
 
