@@ -21,6 +21,7 @@ import pickle
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from enum import EnumMeta
 from math import prod
 from pathlib import Path, PurePath
 from typing import Any
@@ -200,7 +201,15 @@ class _Unpickler(pickle.Unpickler):
             return PurePath  # the folder's path when it was saved
         if name in _DESCRIPTIONS.get(module, ()):
             return super().find_class(module, name)
+        if (module, name) == ("builtins", "getattr"):  # how Python 3.11.0 to 3.11.3 write an enum
+            return _enum_member
         raise pickle.UnpicklingError(f"{module}.{name} is no description of tensors")
+
+
+def _enum_member(kind: Any, name: Any) -> Any:
+    if isinstance(kind, EnumMeta):
+        return kind[name]
+    raise pickle.UnpicklingError("builtins.getattr is no description of tensors")
 
 
 class _Reader(FileSystemReader):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 import torch.distributed.checkpoint as dcp
+from torch.distributed.checkpoint.metadata import _MEM_FORMAT_ENCODING
 
 from mmseg_deepvit.checkpoints import Checkpoint, read_checkpoint, segmentor_state_dict
 from mmseg_deepvit.checkpoints.sharded import (
@@ -100,6 +101,30 @@ def test_descriptions_that_would_run_code(folder, tmp_path):
     with pytest.raises(CheckpointError, match=r"posix\.mkdir is no description of tensors"):
         read_checkpoint(folder)
     assert not (tmp_path / "harm").exists()
+
+
+class Attribute:
+    """Unpickles to an attribute, as members of enums do that Python 3.11.0 to 3.11.3 wrote."""
+
+    def __init__(self, *owner_and_name):
+        self.owner_and_name = owner_and_name
+
+    def __reduce__(self):
+        return getattr, self.owner_and_name
+
+
+def test_members_of_enums_by_name(folder):
+    with changed_metadata(folder) as metadata:
+        metadata.planner_data = Attribute(_MEM_FORMAT_ENCODING, "TORCH_CONTIGUOUS_FORMAT")
+    assert differences(read_checkpoint(folder)["state_dict"], CONTENT["state_dict"]) == []
+
+
+@pytest.mark.parametrize("name", ["__init__", "__class__"])
+def test_other_attributes(folder, name):
+    with changed_metadata(folder) as metadata:
+        metadata.planner_data = Attribute(type(metadata), name)
+    with pytest.raises(CheckpointError, match=r"builtins\.getattr is no description of tensors"):
+        read_checkpoint(folder)
 
 
 def test_descriptions_of_files_elsewhere(folder):

@@ -53,7 +53,8 @@ DIVERSE = {
     "model.type": "DiverseEncoderDecoder",
     "model.diversity": dict(early="blocks.0", warmup_iters=8, patch_mix=dict(patch_size=8)),
 }
-EMA = {"custom_hooks": [dict(type="EMAHook", momentum=0.1)]}
+AVERAGE = dict(ema_type="MomentumAnnealingEMA", momentum=0.1, gamma=10)  # tools/train.py --ema 0.1
+EMA = {"custom_hooks": [dict(type="EMAHook", **AVERAGE)]}
 #: What makes a training, by its part of the checkpoint.
 PARTS = ("state_dict", "optimizer", "param_schedulers", "ema_state_dict")
 
