@@ -45,7 +45,7 @@ def row_sums(maps, S: tl.constexpr):
     first_row = tl.program_id(0) * S.R
     pre = load_pre(maps, S, False)
     highest = tl.full((S.H, S.R), float("-inf"), tl.float32)
-    sums = tl.zeros((S.H, S.R), tl.float32)
+    sums = tl.full((S.H, S.R), 0.0, tl.float32)
     for first_key in range(0, maps.tokens, S.C):
         mixed, _ = logits(maps, pre, image, first_row, first_key, S)
         higher = tl.maximum(highest, tl.max(mixed, 2))
@@ -62,7 +62,7 @@ def moments(maps, shares, S: tl.constexpr):
     pre = load_pre(maps, S, False)
     lse = load_lse(maps, image, first_row, S)
     rows = first_row + tl.arange(0, S.R)[None, :, None]
-    sums = tl.zeros((S.H, S.H), tl.float32)
+    sums = tl.full((S.H, S.H), 0.0, tl.float32)
     for first_key in range(0, maps.tokens, S.C):
         mixed, _ = logits(maps, pre, image, first_row, first_key, S)
         keys = first_key + tl.arange(0, S.C)[None, None, :]
@@ -81,7 +81,7 @@ def outputs(maps, mixes, v, shift, out, S: tl.constexpr):
     pre = load_pre(maps, S, False)
     post = load_mix(mixes.post, S, False) if S.post else 0.0
     lse = load_lse(maps, image, first_row, S)
-    sums = tl.zeros((S.H, S.R, S.W), tl.float32)
+    sums = tl.full((S.H, S.R, S.W), 0.0, tl.float32)
     for first_key in range(0, maps.tokens, S.C):
         mixed, _ = logits(maps, pre, image, first_row, first_key, S)
         final = final_maps(tl.exp(mixed - lse), post, mixes, maps, S)
@@ -103,10 +103,10 @@ def row_gradients(
     to_probabilities = load_mix(mixes.post, S, True) if S.post else 0.0
     coupling = load_mix(mixes.coupling, S, False) if S.coupled else 0.0
     lse = load_lse(maps, image, first_row, S)
-    delta = tl.zeros((S.H, S.R), tl.float32)
-    post_sums = tl.zeros((S.H, S.H), tl.float32)
-    weight_sums = tl.zeros((S.H,), tl.float32)
-    bias_sums = tl.zeros((S.H,), tl.float32)
+    delta = tl.full((S.H, S.R), 0.0, tl.float32)
+    post_sums = tl.full((S.H, S.H), 0.0, tl.float32)
+    weight_sums = tl.full((S.H,), 0.0, tl.float32)
+    bias_sums = tl.full((S.H,), 0.0, tl.float32)
     for first_key in range(0, maps.tokens, S.C):
         mixed, _ = logits(maps, pre, image, first_row, first_key, S)
         p = tl.exp(mixed - lse)
@@ -140,8 +140,8 @@ def query_gradients(maps, mixes, v, grad, deltas, grad_q, pre_shares, S: tl.cons
     coupling = load_mix(mixes.coupling, S, False) if S.coupled else 0.0
     lse = load_lse(maps, image, first_row, S)
     delta = load_per_row(deltas, image, first_row, maps.tokens, 0.0, S)
-    sums = tl.zeros((S.H, S.R, S.W), tl.float32)
-    pre_sums = tl.zeros((S.H, S.H), tl.float32)
+    sums = tl.full((S.H, S.R, S.W), 0.0, tl.float32)
+    pre_sums = tl.full((S.H, S.H), 0.0, tl.float32)
     for first_key in range(0, maps.tokens, S.C):
         mixed, raw = logits(maps, pre, image, first_row, first_key, S)
         p = tl.exp(mixed - lse)
@@ -152,7 +152,7 @@ def query_gradients(maps, mixes, v, grad, deltas, grad_q, pre_shares, S: tl.cons
         g = p * (g - delta)
         if S.pre:
             pre_sums = add_head_products(g, raw, pre_sums, S)
-            g = mix(to_raw, g, S, S.precision)
+            g = mix(to_raw, g, S)
         keys = load_rows(maps.k, image, first_key, first_width, maps.tokens, S, S.C)
         sums = add_product(g.to(keys.dtype), keys, sums, S)
     store_rows(grad_q, image, first_row, first_width, maps.tokens, sums * maps.scale, S, S.R)
@@ -171,8 +171,8 @@ def key_gradients(maps, mixes, v, grad, deltas, shift, grad_k, grad_v, S: tl.con
     post = load_mix(mixes.post, S, False) if S.post else 0.0
     to_probabilities = load_mix(mixes.post, S, True) if S.post else 0.0
     coupling = load_mix(mixes.coupling, S, False) if S.coupled else 0.0
-    key_sums = tl.zeros((S.H, S.C, S.W), tl.float32)
-    value_sums = tl.zeros((S.H, S.C, S.W), tl.float32)
+    key_sums = tl.full((S.H, S.C, S.W), 0.0, tl.float32)
+    value_sums = tl.full((S.H, S.C, S.W), 0.0, tl.float32)
     for first_row in range(0, maps.tokens, S.R):
         lse = load_lse(maps, image, first_row, S)
         delta = load_per_row(deltas, image, first_row, maps.tokens, 0.0, S)
@@ -188,7 +188,7 @@ def key_gradients(maps, mixes, v, grad, deltas, shift, grad_k, grad_v, S: tl.con
         g = grad_probabilities(g, p, to_probabilities, coupling, maps, S)
         g = p * (g - delta)
         if S.pre:
-            g = mix(to_raw, g, S, S.precision)
+            g = mix(to_raw, g, S)
         queries = load_rows(maps.q, image, first_row, first_width, maps.tokens, S, S.R)
         g = tl.permute(g.to(queries.dtype), (0, 2, 1))
         key_sums = add_product(g, queries, key_sums, S)

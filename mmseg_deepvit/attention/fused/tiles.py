@@ -217,7 +217,7 @@ def add_product(x, y, sums, S: tl.constexpr):
 @triton.jit
 def row_products(x, y, image, first_row, first_key, tokens, S: tl.constexpr):
     """Multiply rows of x by rows of y, (H, R, C)."""
-    result = tl.zeros((S.H, S.R, S.C), tl.float32)
+    result = tl.full((S.H, S.R, S.C), 0.0, tl.float32)
     width: tl.constexpr = S.width
     chunk: tl.constexpr = S.W
     for first_width in tl.static_range(0, width, chunk):
@@ -228,8 +228,9 @@ def row_products(x, y, image, first_row, first_key, tokens, S: tl.constexpr):
 
 
 @triton.jit
-def mix(weight, maps, S: tl.constexpr, precision: tl.constexpr):
+def mix(weight, maps, S: tl.constexpr, of_logits: tl.constexpr = False):
     """Multiply (H, H) weights by (H, R, C) maps."""
+    precision: tl.constexpr = S.precise if of_logits else S.precision
     mixed = tl.dot(weight, tl.reshape(maps, (S.H, S.R * S.C)), input_precision=precision)
     return tl.reshape(mixed, (S.H, S.R, S.C))
 
@@ -246,7 +247,7 @@ def add_head_products(x, y, sums, S: tl.constexpr):
 def logits(maps, pre, image, first_row, first_key, S: tl.constexpr):
     """Compute (H, R, C) logits after the mix, with −∞ for keys that do not exist, and before it."""
     raw = row_products(maps.q, maps.k, image, first_row, first_key, maps.tokens, S) * maps.scale
-    mixed = mix(pre, raw, S, S.precise) if S.pre else raw
+    mixed = mix(pre, raw, S, True) if S.pre else raw
     keys = first_key + tl.arange(0, S.C)[None, None, :]
     return tl.where(keys < maps.tokens, mixed, float("-inf")), raw
 
@@ -286,7 +287,7 @@ def final_maps(probabilities, post, mixes, maps, S: tl.constexpr):
     """Compute A without its bias from P."""
     result = centre(probabilities, maps, S)
     if S.post:
-        result = mix(post, result, S, S.precision)
+        result = mix(post, result, S)
     if S.layer_norm:
         normal, _ = normalize(result, mixes, S)
         result = normal * load_heads(mixes.norm_weight, S)
@@ -300,7 +301,7 @@ def grad_mixed(grad, probabilities, post, mixes, maps, S: tl.constexpr):
     Returns:
         The gradient, and each entry's share of the gradient of the norm's weight, both (H, R, C).
     """
-    mixed = mix(post, centre(probabilities, maps, S), S, S.precision)
+    mixed = mix(post, centre(probabilities, maps, S), S)
     normal, factors = normalize(mixed, mixes, S)
     share = grad * normal
     grad = grad * load_heads(mixes.norm_weight, S)
@@ -313,7 +314,7 @@ def grad_mixed(grad, probabilities, post, mixes, maps, S: tl.constexpr):
 def grad_probabilities(grad, probabilities, to_probabilities, coupling, maps, S: tl.constexpr):
     """Compute the gradient of P from that of the mix, up to a constant that the softmax cancels."""
     if S.post:
-        grad = mix(to_probabilities, grad, S, S.precision)
+        grad = mix(to_probabilities, grad, S)
     if S.coupled:
-        grad += mix(coupling, centre(probabilities, maps, S), S, S.precision)
+        grad += mix(coupling, centre(probabilities, maps, S), S)
     return grad
