@@ -75,8 +75,9 @@ def explicit_attention(
 
 
 def without_autocast(device_type: str) -> AbstractContextManager[object]:
-    """Turn autocast off. Not every device has it: FLOPs are counted on meta, which has none."""
-    if torch.amp.is_autocast_available(device_type) and torch.is_autocast_enabled(device_type):
+    """Turn autocast off. FLOPs are counted on meta, which has none."""
+    # torch.amp.is_autocast_available breaks the graphs of torch.compile before PyTorch 2.15.
+    if device_type != "meta" and torch.is_autocast_enabled(device_type):
         return torch.autocast(device_type, enabled=False)
     return nullcontext()
 

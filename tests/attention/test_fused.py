@@ -253,6 +253,14 @@ def test_auto_takes_it_on_a_gpu_in_a_compiled_graph(monkeypatch):
     torch.testing.assert_close(out, blockwise_head_mixing_attention(**call, scale=0.3))
 
 
+def test_an_older_triton_is_named(monkeypatch):
+    monkeypatch.setattr(torch.version, "cuda", "12.6")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    assert not fused._unsupported_device("cuda:0")
+    monkeypatch.setattr("triton.__version__", "3.3.1")
+    assert "Triton 3.3.1: 3.4 is needed" in fused._unsupported_device("cuda:0")
+
+
 @pytest.mark.parametrize(
     ("capability", "options"), [(90, []), (80, ["--norm", "layer", "--pre"])], ids=["h100", "a100"]
 )

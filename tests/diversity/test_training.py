@@ -144,7 +144,7 @@ def head_cosine_gradients(ranks):
     loss = head_cosine_loss(layers, block_rows=3)
     parameters = [p for module in modules for p in module.parameters()]
     found = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-    return torch.cat([grad.flatten() for grad in found])
+    return torch.cat([grad.detach().flatten() for grad in found])
 
 
 def classifier_gradients(rank, distributed):

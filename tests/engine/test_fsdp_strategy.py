@@ -268,6 +268,12 @@ def test_units_that_are_none(alone):
         prepare(alone, units="layers")
 
 
+def test_an_older_pytorch_is_named(alone, monkeypatch):
+    monkeypatch.setattr(torch.distributed.fsdp, "FSDPModule", object)
+    with pytest.raises(UserError, match=r"FSDP2Strategy needs PyTorch 2\.8 or newer"):
+        prepare(alone)
+
+
 def test_hooks_that_need_the_whole_model():
     hooks = [dict(type="ClassCheckHook"), dict(type="EMAHook")]
     check_hooks(Config(dict(custom_hooks=hooks)))

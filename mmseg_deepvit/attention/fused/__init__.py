@@ -38,6 +38,8 @@ __all__ = ["fused_attention", "serves", "unsupported"]
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 MOST_HEADS = 32
 MOST_WIDTH = 128
+#: Least version of Triton that compiles the programs; PyTorch 2.8 brings it.
+LEAST_TRITON = (3, 4)
 #: Least compute capability with TF32 and bf16.
 LEAST_CAPABILITY = (8, 0)
 
@@ -118,6 +120,9 @@ def _unsupported_device(name: str) -> str:
         return f"tensors on {device}, only on NVIDIA GPUs"
     if torch.cuda.get_device_capability(device) < LEAST_CAPABILITY:
         return f"{torch.cuda.get_device_name(device)}: compute capability 8.0 is needed"
+    found = importlib.import_module("triton").__version__
+    if tuple(map(int, found.split(".")[:2])) < LEAST_TRITON:
+        return f"anything with Triton {found}: 3.4 is needed, which comes with PyTorch 2.8"
     return ""
 
 

@@ -188,13 +188,13 @@ def check_hooks(cfg: Config) -> None:
 
 
 def _fully_shard() -> Callable[..., Any]:
-    try:
-        from torch.distributed.fsdp import fully_shard
-    except ImportError as error:
+    from torch.distributed import fsdp
+
+    if not hasattr(getattr(fsdp, "FSDPModule", None), "set_reshard_after_forward"):
         raise UserError(
-            f"FSDP2Strategy needs PyTorch 2.6 or newer, and this is {torch.__version__}: update it"
-        ) from error
-    return fully_shard
+            f"FSDP2Strategy needs PyTorch 2.8 or newer, and this is {torch.__version__}: update it"
+        )
+    return fsdp.fully_shard
 
 
 def _share_out(value: Any, like: Tensor) -> Any:
