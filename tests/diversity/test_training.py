@@ -153,7 +153,8 @@ def classifier_gradients(rank, distributed):
     settings = dict(img_size=32, patch_size=8, num_layers=3, num_classes=5, patch_head=True)
     model = timm.create_model("diversepatch_t", **settings).double()
     diversity = ClassifierDiversity(cosine=1.0, heads=0.5)
-    task = DiverseClassificationTask.with_diversity(diversity)(model=model, verbose=False)
+    make = DiverseClassificationTask.with_diversity(diversity)
+    task = make(model=model, criterion=torch.nn.CrossEntropyLoss(), verbose=False)
     if distributed:
         task.prepare_distributed()
     torch.manual_seed(rank)
