@@ -17,7 +17,7 @@ import triton.language as tl
 class Plan:
     """Constants that are compiled into a program.
 
-    Before Triton 3.9 a program sees them as plain numbers and words. ``tl.zeros`` does not take
+    Before Triton 3.8 a program sees them as plain numbers and words. ``tl.zeros`` does not take
     such numbers, and functions of programs do not take such words: ``tl.full`` and flags serve.
 
     Attributes:
