@@ -45,7 +45,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help=last)
     kinds = "automatic mixed precision: fp16 with loss scaling (default), or bf16, on CPUs too"
     parser.add_argument("--amp", nargs="?", const="fp16", choices=sorted(AMP_TYPES), help=kinds)
-    ema = "validate and save an exponential moving average of the weights (0.0002 or more)"
+    ema = "validate and save an exponential moving average of the weights (0.0002, more at first)"
     parser.add_argument("--ema", nargs="?", const=2e-4, type=float, metavar="MOMENTUM", help=ema)
     every = "log measures of collapse every INTERVAL iterations (500)"
     parser.add_argument(

@@ -76,7 +76,7 @@ def explicit_attention(
 
 def without_autocast(device_type: str) -> AbstractContextManager[object]:
     """Turn autocast off. FLOPs are counted on meta, which has none."""
-    # torch.amp.is_autocast_available breaks the graphs of torch.compile before PyTorch 2.15.
+    # torch.amp.is_autocast_available breaks the graphs of torch.compile in PyTorch 2.9.
     if device_type != "meta" and torch.is_autocast_enabled(device_type):
         return torch.autocast(device_type, enabled=False)
     return nullcontext()
